@@ -1,0 +1,41 @@
+import type { Intent } from "../../src/model/change.ts";
+
+/** `pg_logical_emit_message(true, 'banyan', '{"actor": …}')` says who and why. */
+export const INTENT_PREFIX = "banyan";
+/** Marks written by {@link PostgresSource} itself; they carry nothing. */
+export const FENCE_PREFIX = "banyan.fence";
+
+/**
+ * Adds what one message says to what the transaction said before; what is said later wins.
+ *
+ * A message that is no JSON object must not stop the capture of a change that is already committed:
+ * it leaves `unparsed: true` in the metadata and no text, because nobody knows what it holds.
+ */
+export function mergeIntent(earlier: Intent | undefined, content: string): Intent {
+  const said = parseObject(content);
+  if (said === undefined) return { ...earlier, metadata: { ...earlier?.metadata, unparsed: true } };
+  const { actor, correlationId, correlationid, causationId, causationid, ...metadata } = said;
+  return {
+    ...earlier,
+    ...given("actor", actor),
+    ...given("correlationId", correlationId ?? correlationid),
+    ...given("causationId", causationId ?? causationid),
+    metadata: { ...earlier?.metadata, ...metadata },
+  };
+}
+
+/** Identifiers may come as numbers; anything else but text says nothing usable. */
+function given<Name extends string>(name: Name, value: unknown): { readonly [K in Name]?: string } {
+  if (typeof value !== "string" && typeof value !== "number") return {};
+  return { [name]: String(value) } as { readonly [K in Name]: string };
+}
+
+function parseObject(content: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(content);
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isObject ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

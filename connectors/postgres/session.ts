@@ -1,0 +1,136 @@
+import pg from "pg";
+import { BanyanError } from "../../src/model/errors.ts";
+import { classify, type Side } from "./sqlstate.ts";
+
+const CONNECT_MS_MAX = 10_000;
+const END_MS_MAX = 2_000;
+
+export interface SessionOptions {
+  readonly url: string;
+  readonly applicationName: string;
+  /** Which code a failure gets; the source when absent. */
+  readonly side?: Side;
+  /** A walsender session that understands replication commands, beside SQL of the simple protocol. */
+  readonly replication?: boolean;
+  /** How long a statement may wait for one lock; for ever when absent. */
+  readonly lockTimeoutMs?: number;
+}
+
+/**
+ * Settings that make the server write every value in its one canonical text, and that keep a role's
+ * or database's own defaults from cutting long reads short.
+ *
+ * `row_security = off` makes a read fail instead of silently leaving rows out.
+ */
+const SETTINGS: Readonly<Record<string, string>> = {
+  client_encoding: "UTF8",
+  datestyle: "ISO",
+  intervalstyle: "postgres",
+  extra_float_digits: "3",
+  timezone: "UTC",
+  bytea_output: "hex",
+  xmloption: "content",
+  lc_monetary: "C",
+  search_path: "pg_catalog",
+  standard_conforming_strings: "on",
+  row_security: "off",
+  statement_timeout: "0",
+  idle_in_transaction_session_timeout: "0",
+  synchronous_commit: "local",
+};
+
+/** Settings of newer versions, which an older one would refuse at the start of a session. */
+const NEWER_SETTINGS = ["idle_session_timeout", "transaction_timeout"];
+
+/**
+ * Opens a session with the settings above. TLS follows the URL's `sslmode`, with libpq's meaning.
+ *
+ * A connection that breaks later rejects its queries; it does not raise an event on the process.
+ *
+ * @throws BanyanError `SOURCE_UNREACHABLE`, `SOURCE_REFUSED` (or `STORE_…`)
+ */
+export async function connect(options: SessionOptions): Promise<pg.Client> {
+  const side = options.side ?? "source";
+  try {
+    return await open(options, options.url);
+  } catch (error) {
+    // libpq's `prefer` falls back to plain text where the server offers no TLS.
+    const plain = withoutTls(options.url);
+    if (plain !== undefined && error instanceof Error && /does not support SSL/.test(error.message)) {
+      return await open(options, plain).catch((again: unknown) => {
+        throw classify(again, side, "connecting");
+      });
+    }
+    throw classify(error, side, "connecting");
+  }
+}
+
+/** Ends a session in bounded time; never rejects. */
+export async function disconnect(client: pg.Client): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, END_MS_MAX);
+  });
+  await Promise.race([client.end().catch(() => undefined), late]);
+  clearTimeout(timer);
+  destroy(client);
+}
+
+/** Cuts a session off, whatever it is doing. */
+export function destroy(client: pg.Client): void {
+  socketOf(client).destroy();
+}
+
+/** The socket below a client: TLS or plain, as it is at the time of the call. */
+export function socketOf(client: pg.Client): import("node:net").Socket {
+  return (client as unknown as { connection: { stream: import("node:net").Socket } }).connection.stream;
+}
+
+async function open(options: SessionOptions, url: string): Promise<pg.Client> {
+  const config = {
+    connectionString: withSettings(url, options.lockTimeoutMs ?? 0),
+    application_name: options.applicationName,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 30_000,
+    connectionTimeoutMillis: CONNECT_MS_MAX,
+    ...(options.replication === true ? { replication: "database" } : {}),
+  };
+  const client = new pg.Client(config);
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+    await client.query(
+      NEWER_SETTINGS.map(
+        (name) =>
+          `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = '${name}' AND setting <> '0'`,
+      ).join("; "),
+    );
+    return client;
+  } catch (error) {
+    await disconnect(client);
+    throw error;
+  }
+}
+
+/** The driver lets the URL win over its own options, so what we set goes into the URL, after the user's. */
+function withSettings(url: string, lockTimeoutMs: number): string {
+  if (!/^postgres(ql)?:\/\//.test(url)) {
+    throw new BanyanError("CONFIG_INVALID", "the database URL does not begin with postgres://", {
+      hint: "Write it as postgres://user:password@host:port/database.",
+    });
+  }
+  const theirs = /[?&]options=([^&#]*)/.exec(url)?.[1];
+  const ours = Object.entries({ ...SETTINGS, lock_timeout: String(lockTimeoutMs) })
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(" ");
+  const options = theirs === undefined ? ours : `${decodeURIComponent(theirs.replaceAll("+", " "))} ${ours}`;
+  const compatible =
+    /[?&]sslmode=/.test(url) && !/[?&]uselibpqcompat=/.test(url) ? "&uselibpqcompat=true" : "";
+  const preferred = url.replace(/([?&]sslmode=)allow\b/, "$1prefer");
+  return `${preferred}${url.includes("?") ? "&" : "?"}options=${encodeURIComponent(options)}${compatible}`;
+}
+
+function withoutTls(url: string): string | undefined {
+  const plain = url.replace(/([?&]sslmode=)(prefer|allow)\b/, "$1disable");
+  return plain === url ? undefined : plain;
+}

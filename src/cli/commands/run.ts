@@ -1,0 +1,112 @@
+import { join } from "node:path";
+import type { CommandModule } from "yargs";
+import { bytes, count, writeResult } from "../output.ts";
+import { Progress } from "../progress.ts";
+import type { CommonArgs } from "../session.ts";
+import { openSource, openStore } from "../wire.ts";
+import { loadConfig } from "../../config/load-config.ts";
+import { runPipeline } from "../../pipeline/pipeline.ts";
+import type { PipelineStatus } from "../../pipeline/status.ts";
+import { runWithRetry } from "../../runtime/loop.ts";
+import { withShutdown } from "../../runtime/shutdown.ts";
+
+interface RunArgs extends CommonArgs {
+  readonly untilCaughtUp: boolean;
+}
+
+const GRACE_MS = 30_000;
+
+export const runCommand: CommandModule<object, RunArgs> = {
+  command: "run",
+  describe: "Write the baseline if there is none, then follow the source until stopped",
+  builder: (y) =>
+    y.option("until-caught-up", {
+      type: "boolean",
+      default: false,
+      describe: "Stop by itself once everything committed before the start is in the store",
+    }) as never,
+  handler: async (args) => {
+    const config = await loadConfig(args.config);
+    const progress = new Progress();
+    await withShutdown({ graceMs: GRACE_MS }, async ({ signal, defer }) => {
+      defer(() => progress.stop());
+      const opened = await openStore(config);
+      defer(() => opened.close());
+      progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
+      let last: PipelineStatus | undefined;
+      const done = new AbortController();
+      const stop = AbortSignal.any([signal, done.signal]);
+      const attempt = async (): Promise<void> => {
+        const source = await openSource(config);
+        try {
+          const goal = args.untilCaughtUp ? (await source.head(undefined)).position : undefined;
+          await runPipeline(
+            {
+              name: config.name,
+              source,
+              store: opened.store,
+              streams: config.streams,
+              limits: config.limits,
+              spillDirectory: join(config.directory, ".banyan", `spill-${config.name}`),
+              onProgress: (status) => {
+                tell(progress, last, status);
+                last = status;
+                const { checkpoint } = status.positions;
+                if (goal !== undefined && checkpoint !== undefined && checkpoint >= goal) done.abort();
+              },
+              onDrift: ({ table, added, dropped, retyped, broken }) => {
+                const parts = [
+                  ...added.map((name) => `+${name}`),
+                  ...dropped.map((name) => `-${name}`),
+                  ...retyped.map((name) => `~${name}`),
+                ];
+                progress.line(`schema of ${table} changed: ${parts.join(" ")}`);
+                if (broken !== undefined) progress.line(`  its streams stop: ${broken.message}`);
+              },
+            },
+            stop,
+          );
+        } finally {
+          await source.close();
+        }
+      };
+      await runWithRetry({
+        signal: stop,
+        attempt,
+        backoffMsMin: 250,
+        backoffMsMax: 15_000,
+        steadyMs: 30_000,
+        onRetry: ({ error, delayMs }) =>
+          progress.line(`[${error.code}] ${error.message}; trying again in ${delayMs} ms`),
+      });
+      progress.stop();
+      writeResult(args.json, last ?? null, () => (last === undefined ? "stopped" : summary(last)));
+    });
+  },
+};
+
+function tell(progress: Progress, before: PipelineStatus | undefined, now: PipelineStatus): void {
+  if (now.phase === "baseline" && now.baseline !== undefined) {
+    const { rowsRead, rowsEstimated, rowsPerSecond, restarted } = now.baseline;
+    if (before?.baseline === undefined && restarted) {
+      progress.line("an interrupted baseline was found and removed; beginning anew");
+    }
+    progress.update(
+      `baseline: ${count(rowsRead)} of about ${count(rowsEstimated)} rows, ${count(rowsPerSecond)} rows/s`,
+    );
+    return;
+  }
+  if (before?.phase === "baseline" && now.phase === "tail") {
+    const { baselined, baselineRows } = now.ledger;
+    progress.line(
+      `baseline done: ${count(baselined)} aggregates, ${count(baselineRows)} rows, at ${now.positions.baseline}`,
+    );
+  }
+  progress.update(
+    `${now.phase}: ${count(now.ledger.changesIn)} changes, ${count(now.rates.changesPerSecond)}/s, lag ${now.lag.seconds.toFixed(1)} s, ${bytes(now.lag.bytes)}`,
+  );
+}
+
+function summary({ ledger, positions }: PipelineStatus): string {
+  return `stopped at ${positions.checkpoint}: ${count(ledger.baselined)} aggregates baselined, ${count(ledger.changesIn)} changes became ${count(ledger.events - ledger.baselined)} events. Run it again to go on.`;
+}

@@ -1,0 +1,71 @@
+import type { CommandModule } from "yargs";
+import { bytes, count, renderTable, writeResult } from "../output.ts";
+import { withSession, type CommonArgs } from "../session.ts";
+import { BanyanError } from "../../model/errors.ts";
+import type { PipelineStatus } from "../../pipeline/status.ts";
+import type { PipelineRecord } from "../../store/event-store.ts";
+
+/** A status older than this means that nobody keeps it current. */
+const STALE_MS = 15_000;
+
+export const statusCommand: CommandModule<object, CommonArgs> = {
+  command: "status",
+  describe: "Say where the pipeline stands",
+  builder: (y) => y as never,
+  handler: (args) =>
+    withSession(args, async ({ config, store, source }) => {
+      const record = await (await store()).pipeline(config.name);
+      if (record === undefined) {
+        throw new BanyanError("PIPELINE_UNKNOWN", `pipeline ${config.name} has never run`, {
+          hint: "Run: banyan run",
+        });
+      }
+      const status = record.status as PipelineStatus;
+      const quarantined = await (await store()).quarantine.count(config.name);
+      const head = await (await source()).head(record.checkpoint).catch(() => undefined);
+      const ageMs = Date.now() - Date.parse(record.updatedAt);
+      const running = record.phase !== "stopped" && ageMs < STALE_MS;
+      const document = {
+        ...status,
+        pipeline: record.name,
+        phase: record.phase,
+        running,
+        sourceReachable: head !== undefined,
+        positions: {
+          checkpoint: record.checkpoint,
+          baseline: record.baselinePosition,
+          head: head?.position ?? status.positions?.head,
+        },
+        lag: { bytes: head?.lagBytes ?? status.lag?.bytes ?? 0, seconds: status.lag?.seconds ?? 0 },
+        ledger: record.ledger,
+        quarantine: { streams: quarantined },
+        updatedAt: record.updatedAt,
+      };
+      writeResult(args.json, document, () => describe(record, document, ageMs));
+    }),
+};
+
+function describe(
+  { ledger }: PipelineRecord,
+  status: Pick<PipelineStatus, "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine"> & {
+    readonly running: boolean;
+    readonly sourceReachable: boolean;
+  },
+  ageMs: number,
+): string {
+  const age = `${Math.round(ageMs / 1000)} s ago`;
+  const rows = [
+    ["pipeline", `${status.pipeline}, ${status.running ? `running (${status.phase})` : `not running; last seen ${age}`}`],
+    ["checkpoint", status.positions.checkpoint ?? "none yet"],
+    ["baseline", status.positions.baseline ?? "not complete"],
+    ["lag", `${bytes(status.lag.bytes)}${status.sourceReachable ? "" : " (source not reachable)"}, ${status.lag.seconds.toFixed(1)} s`],
+    ["changes in", count(ledger.changesIn)],
+    ["  named events", count(ledger.changesClaimed)],
+    ["  fallback", count(ledger.changesFallback)],
+    ["  no effect", count(ledger.changesUnchanged)],
+    ["  quarantine", `${count(ledger.changesParked)} (${count(status.quarantine.streams)} streams wait)`],
+    ["aggregates baselined", count(ledger.baselined)],
+    ["events", count(ledger.events)],
+  ] as const;
+  return renderTable(["", ""], rows).replace(/^\s*\n/, "");
+}

@@ -1,0 +1,55 @@
+import Table from "cli-table3";
+
+/** Writes the result of a command to stdout: text, or with `--json` one JSON document. */
+export function writeResult(json: boolean, document: unknown, text: () => string): void {
+  const body = json ? JSON.stringify(document, bigintAsText) : text();
+  process.stdout.write(body.endsWith("\n") ? body : `${body}\n`);
+}
+
+/** Progress, notes and errors go to stderr, so that stdout stays a result. */
+export function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const table = new Table({
+    head: [...head],
+    style: { head: [], border: [], compact: true },
+    chars: {
+      top: "", "top-mid": "", "top-left": "", "top-right": "",
+      bottom: "", "bottom-mid": "", "bottom-left": "", "bottom-right": "",
+      left: "", "left-mid": "", mid: "", "mid-mid": "", right: "", "right-mid": "", middle: "  ",
+    },
+    colAligns: head.map((_, column) =>
+      rows.length > 0 && rows.every((row) => /^[\d, .%+-]*$/.test(row[column] ?? "")) ? "right" : "left",
+    ),
+  });
+  table.push(...rows.map((row) => [...row]));
+  return table.toString().replaceAll(/ +$/gm, "");
+}
+
+/** 1234567 → `1,234,567`. */
+export function count(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** Bytes in the unit that suits them. */
+export function bytes(value: number): string {
+  if (value < 1024) return `${value} B`;
+  const units = ["KB", "MB", "GB", "TB"];
+  let scaled = value / 1024;
+  let unit = 0;
+  while (scaled >= 1024 && unit < units.length - 1) {
+    scaled /= 1024;
+    unit += 1;
+  }
+  return `${scaled.toFixed(1)} ${units[unit]}`;
+}
+
+function bigintAsText(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? value.toString() : value;
+}

@@ -1,0 +1,46 @@
+import type { LoadedConfig } from "../config/load-config.ts";
+import type { ChangeSource } from "../source/change-source.ts";
+import type { EventStore } from "../store/event-store.ts";
+
+/** The only file that knows which adapters there are. Drivers are loaded when they are asked for. */
+
+export async function openSource(config: LoadedConfig): Promise<ChangeSource> {
+  switch (config.source.kind) {
+    case "postgres": {
+      const { openPostgresSource } = await import("../../connectors/postgres/source.ts");
+      const { url, slot, publication } = config.source;
+      return openPostgresSource({ url, slot, publication });
+    }
+  }
+}
+
+export interface OpenedStore {
+  readonly store: EventStore;
+  /** Says where the events are, without secrets. */
+  readonly place: string;
+  /** Closes the store, and stops its server if this process started it. */
+  close(): Promise<void>;
+}
+
+export async function openStore(config: LoadedConfig): Promise<OpenedStore> {
+  const { openPostgresEventStore } = await import("../../connectors/postgres/event-store.ts");
+  switch (config.store.kind) {
+    case "postgres": {
+      const store = await openPostgresEventStore({ url: config.store.url });
+      const { host, pathname } = new URL(config.store.url);
+      return { store, place: `postgres://${host}${pathname}`, close: () => store.close() };
+    }
+    case "embedded": {
+      const { startEmbeddedPostgres } = await import("../../connectors/embedded/embedded-postgres.ts");
+      const { directory } = config.store;
+      const server = await startEmbeddedPostgres({ dir: directory });
+      await server.createDatabase("banyan");
+      const store = await openPostgresEventStore({ url: server.url("banyan") });
+      const close = async (): Promise<void> => {
+        await store.close();
+        await server.stop("fast");
+      };
+      return { store, place: `embedded Postgres in ${directory}`, close };
+    }
+  }
+}

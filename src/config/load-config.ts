@@ -1,0 +1,162 @@
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { createJiti } from "jiti";
+import { z } from "zod";
+import type { EnvironmentReference } from "./define-migration.ts";
+import type { StreamRef } from "../mapping/rules.ts";
+import { BanyanError } from "../model/errors.ts";
+import type { TailLimits } from "../pipeline/tail.ts";
+
+/** A config as the rest of the program sees it: checked, with defaults, secrets resolved. */
+export interface LoadedConfig {
+  readonly file: string;
+  /** Folder of the config file; relative paths in it are meant from there. */
+  readonly directory: string;
+  readonly name: string;
+  readonly source: {
+    readonly kind: "postgres";
+    readonly url: string;
+    readonly slot: string;
+    readonly publication: string;
+  };
+  readonly store:
+    | { readonly kind: "embedded"; readonly directory: string }
+    | { readonly kind: "postgres"; readonly url: string };
+  readonly streams: Readonly<Record<string, StreamRef>>;
+  readonly limits: TailLimits;
+}
+
+export const CONFIG_NAMES = ["banyan.config.ts", "banyan.config.mjs", "banyan.config.js"] as const;
+
+/**
+ * Loads a config file.
+ *
+ * @param path as given by `--config`; undefined looks for `banyan.config.ts` in the working folder
+ * @throws BanyanError `CONFIG_NOT_FOUND` · `CONFIG_INVALID` listing every problem with its path
+ */
+export async function loadConfig(path: string | undefined): Promise<LoadedConfig> {
+  const file = findConfig(path);
+  const self = fileURLToPath(import.meta.url);
+  const index = resolve(dirname(self), self.endsWith(".ts") ? "../index.ts" : "../index.js");
+  let exported: unknown;
+  try {
+    // A config imports from "banyan"; that is always this very program, wherever it is installed.
+    const jiti = createJiti(import.meta.url, { alias: { banyan: index }, moduleCache: false });
+    exported = await jiti.import(file, { default: true });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new BanyanError("CONFIG_INVALID", `${file} cannot be loaded: ${reason}`, {
+      cause,
+      hint: "Correct the file; it must export a defineMigration({ … }) by default",
+    });
+  }
+  return parseConfig(exported, file, process.env);
+}
+
+/** @throws BanyanError `CONFIG_INVALID` */
+export function parseConfig(
+  exported: unknown,
+  file: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): LoadedConfig {
+  const parsed = configSchema(environment).safeParse(exported);
+  if (!parsed.success) {
+    throw new BanyanError("CONFIG_INVALID", `${file}:\n${z.prettifyError(parsed.error)}`, {
+      hint: "See docs/configuration.md",
+    });
+  }
+  const { name, source, store, streams, limits } = parsed.data;
+  const directory = dirname(file);
+  return {
+    file,
+    directory,
+    name,
+    source: {
+      ...source,
+      slot: source.slot ?? `banyan_${name.toLowerCase()}`,
+      publication: source.publication ?? `banyan_${name.toLowerCase()}`,
+    },
+    store:
+      store.kind === "embedded"
+        ? { kind: "embedded", directory: resolve(directory, store.directory) }
+        : store,
+    streams: streams as unknown as Readonly<Record<string, StreamRef>>,
+    limits,
+  };
+}
+
+function findConfig(path: string | undefined): string {
+  const candidates = path === undefined ? CONFIG_NAMES : [path];
+  const found = candidates.map((name) => resolve(name)).find((name) => existsSync(name));
+  if (found !== undefined) return found;
+  throw new BanyanError(
+    "CONFIG_NOT_FOUND",
+    path === undefined ? `there is no ${CONFIG_NAMES[0]} in ${process.cwd()}` : `there is no ${resolve(path)}`,
+    { hint: "Name the config with --config FILE, or write one: see docs/configuration.md" },
+  );
+}
+
+function configSchema(environment: Readonly<Record<string, string | undefined>>) {
+  const secret = z
+    .union([
+      z.string(),
+      z.strictObject({ env: z.string().min(1), fallback: z.string().optional() }),
+    ])
+    .transform((value, context) => resolveSecret(value, environment, context.issues));
+  const postgresUrl = secret.pipe(
+    z.url({ protocol: /^postgres(ql)?$/, error: "must be a URL like postgres://user@host:5432/database" }),
+  );
+  const identifier = z
+    .string()
+    .regex(/^[a-z0-9_]{1,63}$/, "must be 1 to 63 lower-case letters, digits and underscores");
+  return z.strictObject({
+    name: z
+      .string()
+      .regex(/^[a-zA-Z][a-zA-Z0-9_]{0,39}$/, "must be a letter, then up to 39 letters, digits and underscores"),
+    source: z.strictObject({
+      kind: z.literal("postgres"),
+      url: postgresUrl,
+      slot: identifier.optional(),
+      publication: z.string().min(1).max(63).optional(),
+    }),
+    store: z
+      .discriminatedUnion("kind", [
+        z.strictObject({
+          kind: z.literal("embedded"),
+          directory: z.string().min(1).default(".banyan/store"),
+        }),
+        z.strictObject({ kind: z.literal("postgres"), url: postgresUrl }),
+      ])
+      .prefault({ kind: "embedded" }),
+    streams: z
+      .record(z.string(), z.looseObject({ root: z.looseObject({ name: z.string() }), otherwise: z.string().min(1) }))
+      .refine((streams) => Object.keys(streams).length > 0, "must name at least one stream"),
+    limits: z
+      .strictObject({
+        batchChangesMax: z.int().min(1).max(100_000).default(20_000),
+        batchBytesMax: z.int().min(65_536).max(1_073_741_824).default(16 * 1024 * 1024),
+        lingerMs: z.int().min(0).max(10_000).default(5),
+        transactionChangesMax: z.int().min(1).max(1_000_000).default(50_000),
+        transactionBytesMax: z.int().min(65_536).max(1_073_741_824).default(32 * 1024 * 1024),
+        idleMs: z.int().min(50).max(60_000).default(1_000),
+      })
+      .prefault({}),
+  });
+}
+
+function resolveSecret(
+  value: string | { env: string; fallback?: string | undefined } | EnvironmentReference,
+  environment: Readonly<Record<string, string | undefined>>,
+  issues: z.core.$ZodRawIssue[],
+): string {
+  if (typeof value === "string") return value;
+  const found = environment[value.env] ?? value.fallback;
+  if (found !== undefined && found !== "") return found;
+  issues.push({
+    code: "custom",
+    message: `the environment variable ${value.env} is not set`,
+    input: value,
+  });
+  return "postgres://missing/";
+}

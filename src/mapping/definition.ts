@@ -1,0 +1,53 @@
+import { createHash } from "node:crypto";
+import type { StreamPlan } from "./compile.ts";
+import type { Rule } from "./rules.ts";
+import type { EventShape, MappingDefinition, StreamDefinition } from "../model/mapping-definition.ts";
+import type { SourceTable } from "../model/table.ts";
+
+/** The derived inverse of a compiled config: what each event type does to which row. */
+export function describeStreams(
+  streams: readonly StreamPlan[],
+  shapes: ReadonlyMap<string, SourceTable>,
+): MappingDefinition {
+  return { streams: Object.fromEntries(streams.map((plan) => [plan.type, describe(plan, shapes)])) };
+}
+
+/** Stable over runs: the same config on the same shapes is the same mapping version. */
+export function fingerprintOf(definition: MappingDefinition): string {
+  return createHash("sha256").update(JSON.stringify(definition)).digest("hex");
+}
+
+function describe(plan: StreamPlan, shapes: ReadonlyMap<string, SourceTable>): StreamDefinition {
+  const roleOf = (table: string): string =>
+    plan.roles.find((role) => role.tableRef.name === table)!.role;
+  const events: Record<string, EventShape> = {
+    [plan.fallback.type]: { kind: "any" },
+    [plan.baselineType]: {
+      kind: "created",
+      role: plan.rootRole,
+      with: plan.roles.slice(1).map((role) => role.role),
+    },
+  };
+  for (const { type, rule } of plan.rules) {
+    events[type] = shapeOf(rule, roleOf(rule.table.name), roleOf);
+  }
+  const roles = plan.roles.flatMap(({ role, tableRef }) => {
+    const table = shapes.get(tableRef.name);
+    if (table === undefined) return [];
+    const columns = table.columns.map(({ name, codec }) => ({ name, codec }));
+    const key = table.key.map((index) => table.columns[index]!.name);
+    return [[role, { table: table.name, columns, key }] as const];
+  });
+  return { root: plan.rootRole, roles: Object.fromEntries(roles), events };
+}
+
+function shapeOf(rule: Rule, role: string, roleOf: (table: string) => string): EventShape {
+  switch (rule.on) {
+    case "insert":
+      return { kind: "created", role, with: rule.with.map((taken) => roleOf(taken.name)) };
+    case "update":
+      return { kind: "changed", role };
+    case "delete":
+      return { kind: "removed", role };
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Deterministic event ids: mapping the same change again gives the same id, and ids sort in source
+ * order, so that the store's unique index grows at its end instead of all over.
+ *
+ * A UUIDv8 (RFC 9562) of, from the left: 64 bits of the commit's sequence number, 14 bits of the rule,
+ * then for a captured change 28 bits of its ordinal in the transaction and 16 bits of a hash of source
+ * and stream; for a baseline event 44 bits of its ordinal in the stream type. Rules of baseline events
+ * have numbers of their own, so the two forms never meet.
+ */
+export const RULE_SLOTS_MAX = 2 ** 14;
+export const ORDINAL_MAX = 2 ** 28 - 1;
+
+/** @param commit 16 hexadecimal digits: the transaction's `commit` */
+export interface IdPrefix {
+  readonly high: number;
+  readonly low: number;
+}
+
+export function idPrefix(commit: string): IdPrefix {
+  return {
+    high: Number.parseInt(commit.slice(0, 8), 16) >>> 0,
+    low: Number.parseInt(commit.slice(8, 16), 16) >>> 0,
+  };
+}
+
+/** Writes the id of a captured event at `offset`. @param hash see {@link hashText} */
+export function writeCaptureId(
+  out: Uint8Array,
+  offset: number,
+  prefix: IdPrefix,
+  slot: number,
+  ordinal: number,
+  hash: number,
+): void {
+  // 58 bits after the sequence: slot 14, ordinal 28, hash 16; split as 26 high bits and 32 low ones.
+  const high = slot * 0x1000 + (ordinal >>> 16);
+  const low = ((ordinal & 0xffff) << 16) | (hash & 0xffff);
+  writeId(out, offset, prefix, high, low);
+}
+
+/** Writes the id of a baseline event at `offset`. @param ordinal below 2^44 */
+export function writeBaselineId(
+  out: Uint8Array,
+  offset: number,
+  prefix: IdPrefix,
+  slot: number,
+  ordinal: number,
+): void {
+  const high = slot * 0x1000 + Math.floor(ordinal / 0x1_0000_0000);
+  writeId(out, offset, prefix, high, ordinal >>> 0);
+}
+
+function writeId(
+  out: Uint8Array,
+  offset: number,
+  prefix: IdPrefix,
+  high: number,
+  low: number,
+): void {
+  const { high: h, low: l } = prefix;
+  out[offset] = h >>> 24;
+  out[offset + 1] = h >>> 16;
+  out[offset + 2] = h >>> 8;
+  out[offset + 3] = h;
+  out[offset + 4] = l >>> 24;
+  out[offset + 5] = l >>> 16;
+  out[offset + 6] = 0x80 | ((l >>> 12) & 0x0f);
+  out[offset + 7] = l >>> 4;
+  out[offset + 8] = 0x80 | ((l & 0x0f) << 2) | ((high >>> 24) & 0x03);
+  out[offset + 9] = high >>> 16;
+  out[offset + 10] = high >>> 8;
+  out[offset + 11] = high;
+  out[offset + 12] = low >>> 24;
+  out[offset + 13] = low >>> 16;
+  out[offset + 14] = low >>> 8;
+  out[offset + 15] = low;
+}
+
+/** FNV-1a over UTF-16 units, folded to 16 bits by the caller's mask. @param seed hash of the source */
+export function hashText(text: string, seed: number): number {
+  let hash = seed;
+  for (let i = 0; i < text.length; i++) {
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  }
+  return hash ^ (hash >>> 16);
+}
+
+export const HASH_SEED = 0x811c9dc5;
+
+export function formatUuid(bytes: Uint8Array, offset: number): string {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset + offset, 16).toString("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

@@ -1,0 +1,228 @@
+/**
+ * The words of a mapping, as a team writes them in `banyan.config.ts`.
+ *
+ * Everything here is plain data made by small functions, typed by the row types of the tables, so
+ * that a misspelt column or an impossible value is an error in the editor.
+ */
+
+declare const rowType: unique symbol;
+
+/** A table of the legacy database. `Row` gives each column its JSON form (see docs/mapping.md). */
+export interface TableRef<Row extends object = object> {
+  readonly name: string;
+  readonly key: readonly string[] | undefined;
+  readonly [rowType]?: Row;
+}
+
+type Column<Row> = keyof Row & string;
+
+/**
+ * Names a table.
+ *
+ * @param name `table` (in schema public) or `schema.table`, unquoted; a dot inside a name is `\.`
+ * @param options.key columns that identify a row, for a table without primary key
+ */
+export function table<Row extends object>(
+  name: string,
+  options: { readonly key?: readonly Column<Row>[] } = {},
+): TableRef<Row> {
+  return { name: name.includes(".") ? name : `public.${name}`, key: options.key };
+}
+
+/** What must hold of one column for an update rule to fire. */
+export type ColumnCondition<Value = unknown> =
+  | { readonly kind: "becomes" | "is" | "was"; readonly values: readonly Value[] }
+  | { readonly kind: "changes" };
+
+/** The column changes, and to one of these values. */
+export function becomes<const Value>(...values: readonly Value[]): ColumnCondition<Value> {
+  return { kind: "becomes", values };
+}
+
+/** The column has one of these values after the change (for an insert or delete: in the row). */
+export function is<const Value>(...values: readonly Value[]): ColumnCondition<Value> {
+  return { kind: "is", values };
+}
+
+/** The column had one of these values before the change. */
+export function was<const Value>(...values: readonly Value[]): ColumnCondition<Value> {
+  return { kind: "was", values };
+}
+
+/** The column changes, whatever to. */
+export function changes(): ColumnCondition<never> {
+  return { kind: "changes" };
+}
+
+/** At least one of these columns changes. */
+export function changed<const Name extends string>(
+  ...columns: readonly Name[]
+): { readonly anyOf: readonly Name[] } {
+  return { anyOf: columns };
+}
+
+export type RowConditions<Row> = {
+  readonly [Name in Column<Row>]?: ColumnCondition<Row[Name]>;
+};
+
+/** A user's function over rows, with values in their JSON form. Must be pure. */
+type RowPredicate<Row> = (row: Row) => boolean;
+type ChangePredicate<Row> = (now: Row, was: Row) => boolean;
+
+/**
+ * Data made by a function instead of copied from columns. It claims `columns`; `from` must give them
+ * back from the data, and a change for which it does not is not mapped but put into quarantine.
+ */
+export interface Transform<Row> {
+  readonly columns: readonly Column<Row>[];
+  readonly to: (now: Row, was: Row) => Readonly<Record<string, unknown>>;
+  readonly from: (data: Readonly<Record<string, unknown>>) => Partial<Row>;
+}
+
+export interface InsertRule {
+  readonly on: "insert";
+  readonly table: TableRef;
+  readonly conditions: RowConditions<Record<string, unknown>>;
+  readonly where: RowPredicate<never> | undefined;
+  readonly with: readonly TableRef[];
+}
+
+export interface UpdateRule {
+  readonly on: "update";
+  readonly table: TableRef;
+  readonly conditions: RowConditions<Record<string, unknown>>;
+  readonly anyOf: readonly string[];
+  readonly where: ChangePredicate<never> | undefined;
+  readonly data: readonly string[];
+  readonly transform: Transform<never> | undefined;
+}
+
+export interface DeleteRule {
+  readonly on: "delete";
+  readonly table: TableRef;
+  readonly conditions: RowConditions<Record<string, unknown>>;
+  readonly where: RowPredicate<never> | undefined;
+}
+
+export type Rule = InsertRule | UpdateRule | DeleteRule;
+
+/**
+ * A row is inserted. The event holds the whole row.
+ *
+ * @param options.with child tables whose rows, inserted after it in the same transaction, belong to the same event
+ * @param options.when column conditions on the new row
+ */
+export function inserted<Row extends object>(
+  tableRef: TableRef<Row>,
+  options: {
+    readonly with?: readonly TableRef<never>[];
+    readonly when?: RowConditions<Row>;
+    readonly where?: RowPredicate<Row>;
+  } = {},
+): InsertRule {
+  return {
+    on: "insert",
+    table: tableRef,
+    conditions: (options.when ?? {}) as RowConditions<Record<string, unknown>>,
+    where: options.where as RowPredicate<never> | undefined,
+    with: (options.with ?? []) as readonly TableRef[],
+  };
+}
+
+/**
+ * A row is changed in a certain way. The rule claims the columns of its condition and of `data`;
+ * the event holds the key, these columns, and under `$was` the old values of those that changed.
+ */
+export function updated<Row extends object>(
+  tableRef: TableRef<Row>,
+  when: RowConditions<Row> | { readonly anyOf: readonly Column<Row>[] },
+  options: {
+    readonly data?: readonly Column<Row>[];
+    readonly where?: ChangePredicate<Row>;
+    readonly transform?: Transform<Row>;
+  } = {},
+): UpdateRule {
+  const anyOf = "anyOf" in when && Array.isArray(when.anyOf) ? (when.anyOf as string[]) : [];
+  return {
+    on: "update",
+    table: tableRef,
+    conditions: (anyOf.length > 0 ? {} : when) as RowConditions<Record<string, unknown>>,
+    anyOf,
+    where: options.where as ChangePredicate<never> | undefined,
+    data: options.data ?? [],
+    transform: options.transform as Transform<never> | undefined,
+  };
+}
+
+/** A row is deleted. The event holds the key, and the whole old row under `$was`. */
+export function deleted<Row extends object>(
+  tableRef: TableRef<Row>,
+  options: { readonly when?: RowConditions<Row>; readonly where?: RowPredicate<Row> } = {},
+): DeleteRule {
+  return {
+    on: "delete",
+    table: tableRef,
+    conditions: (options.when ?? {}) as RowConditions<Record<string, unknown>>,
+    where: options.where as RowPredicate<never> | undefined,
+  };
+}
+
+export interface ChildRef {
+  readonly table: TableRef;
+  /** Child column to the root's key column it refers to. */
+  readonly parent: Readonly<Record<string, string>>;
+  readonly validTime: string | undefined;
+}
+
+/** A table whose rows belong to the root row that its foreign key names. */
+export function child<Row extends object>(
+  tableRef: TableRef<Row>,
+  parent: { readonly [Name in Column<Row>]?: string },
+  options: { readonly validTime?: Column<Row> } = {},
+): ChildRef {
+  return {
+    table: tableRef,
+    parent: parent as Record<string, string>,
+    validTime: options.validTime,
+  };
+}
+
+export interface StreamRef {
+  readonly root: TableRef;
+  readonly children: Readonly<Record<string, ChildRef>>;
+  readonly validTime: string | undefined;
+  readonly events: Readonly<Record<string, Rule>>;
+  readonly otherwise: string;
+  readonly baseline: string | undefined;
+  readonly truncate: "refuse" | "events";
+}
+
+/**
+ * An aggregate: a root table, its child tables, and the rules that name what happens to it.
+ *
+ * @param options.validTime column of the root that says when a change happened in the business; commit time when absent
+ * @param options.otherwise event type for all that no rule claims
+ * @param options.baseline event type of the first event of rows that were there before; `<Type>Baselined` when absent
+ * @param options.truncate what a TRUNCATE does: stop with an error (default), or one fallback event per row lost
+ */
+export function stream<Row extends object>(
+  root: TableRef<Row>,
+  options: {
+    readonly children?: Readonly<Record<string, ChildRef>>;
+    readonly validTime?: Column<Row>;
+    readonly events?: Readonly<Record<string, Rule>>;
+    readonly otherwise: string;
+    readonly baseline?: string;
+    readonly truncate?: "refuse" | "events";
+  },
+): StreamRef {
+  return {
+    root,
+    children: options.children ?? {},
+    validTime: options.validTime,
+    events: options.events ?? {},
+    otherwise: options.otherwise,
+    baseline: options.baseline,
+    truncate: options.truncate ?? "refuse",
+  };
+}

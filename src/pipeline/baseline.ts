@@ -1,0 +1,173 @@
+import type { EventWriter } from "./event-writer.ts";
+import { mergeChildren, type MergedAggregate } from "./merge-children.ts";
+import { merged } from "./merged-iteration.ts";
+import type { StatusBoard } from "./status-board.ts";
+import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import { idPrefix, writeBaselineId, type IdPrefix } from "../mapping/event-id.ts";
+import { EventBuffer } from "../mapping/event-buffer.ts";
+import { encodeImage } from "../mapping/row-images.ts";
+import type { TableMapper } from "../mapping/table-mapper.ts";
+import type { EventContext } from "../model/event.ts";
+import type { Position } from "../model/position.ts";
+import { failpoint } from "../runtime/failpoint.ts";
+import type { BaselineSnapshot } from "../source/change-source.ts";
+import type { ImageChange } from "../store/event-store.ts";
+
+/** Aggregates per stage, and the length of their data at which a stage is full before that. */
+const AGGREGATES_PER_STAGE = 4_000;
+const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
+/** Stream types read at once, each with a connection per table. */
+const STREAM_TYPES_AT_ONCE = 2;
+
+export interface BaselineOptions {
+  readonly snapshot: BaselineSnapshot;
+  readonly mapping: Mapping;
+  readonly writer: EventWriter;
+  readonly board: StatusBoard;
+  readonly onProgress: () => void;
+}
+
+/**
+ * Writes one baseline event per aggregate, as of the snapshot, and makes all of them durable in one
+ * store transaction together with the first checkpoint: a baseline that is interrupted has left
+ * nothing, and begins anew.
+ */
+export async function baseline(options: BaselineOptions, signal: AbortSignal): Promise<void> {
+  const { snapshot, mapping, writer, board } = options;
+  const mappingVersion = await writer.mappingVersion();
+  for (const table of snapshot.tables) {
+    const mapper = mapping.mapperOf(table);
+    if (mapper !== undefined) mapper.mappingVersion = mappingVersion;
+  }
+  let rowsEstimated = 0;
+  for (const table of snapshot.tables) rowsEstimated += await snapshot.estimateRows(table);
+  const context: EventContext = {
+    origin: "baseline",
+    sourceTransaction: undefined,
+    correlationId: undefined,
+    causationId: undefined,
+    actor: undefined,
+    metadata: undefined,
+    mappingVersion,
+  };
+  const startedMs = Date.now();
+  let rowsRead = 0;
+  let aggregates = 0;
+  const stages = merged(
+    mapping.streams.map((stream) => () => readStages(stream, options, context, signal)),
+    STREAM_TYPES_AT_ONCE,
+  );
+  for await (const stage of stages) {
+    if (aggregates === 0) failpoint("baseline-first-stage");
+    await writer.stageVersioned(stage.events, stage.images, []);
+    rowsRead += stage.rows;
+    aggregates += stage.events.length;
+    if (rowsRead * 2 >= rowsEstimated) failpoint("baseline-middle");
+    const rowsPerSecond = Math.round((rowsRead * 1000) / Math.max(1, Date.now() - startedMs));
+    const { restarted } = snapshot;
+    board.baselining({ restarted, rowsRead, rowsEstimated, aggregates, rowsPerSecond });
+    options.onProgress();
+  }
+  signal.throwIfAborted();
+  writer.addToLedger({ baselined: aggregates, baselineRows: rowsRead, events: aggregates });
+  failpoint("baseline-before-commit");
+  const { position } = snapshot;
+  board.baselined(position);
+  await writer.commit({ phase: "tail", checkpoint: position, baselinePosition: position }, () => {
+    failpoint("baseline-after-commit");
+  });
+  await writer.settle();
+}
+
+interface Stage {
+  readonly events: EventBuffer;
+  readonly images: readonly ImageChange[];
+  readonly rows: number;
+}
+
+/** The aggregates of one stream type as events, in key order. */
+async function* readStages(
+  stream: StreamPlan,
+  { snapshot, mapping }: BaselineOptions,
+  context: EventContext,
+  signal: AbortSignal,
+): AsyncGenerator<Stage, void, void> {
+  const mappers = stream.roles.map((role) => {
+    const table = snapshot.tables.find((candidate) => candidate.name === role.tableRef.name)!;
+    return mapping.mapperOf(table)!;
+  });
+  const { position } = snapshot;
+  const prefix = idPrefix(position.slice(0, 16));
+  const nowUs = Date.now() * 1000;
+  let ordinal = 0;
+  let events = new EventBuffer();
+  let images: ImageChange[] = [];
+  let rows = 0;
+  for await (const aggregates of mergeChildren(snapshot, mappers, signal)) {
+    for (const aggregate of aggregates) {
+      pushBaseline(events, stream, mappers, aggregate, { prefix, context, position, nowUs, ordinal });
+      ordinal += 1;
+      rows += keepImages(images, mappers, aggregate);
+      const full = events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
+      if (!full) continue;
+      yield { events, images, rows };
+      events = new EventBuffer();
+      images = [];
+      rows = 0;
+    }
+  }
+  if (events.length > 0) yield { events, images, rows };
+}
+
+function pushBaseline(
+  events: EventBuffer,
+  stream: StreamPlan,
+  mappers: readonly TableMapper[],
+  { root, children }: MergedAggregate,
+  facts: {
+    readonly prefix: IdPrefix;
+    readonly context: EventContext;
+    readonly position: Position;
+    readonly nowUs: number;
+    readonly ordinal: number;
+  },
+): void {
+  const rootMapper = mappers[0]!;
+  let data = root === undefined ? `{"$root":null` : rootMapper.rowObject(root).slice(0, -1);
+  let id = root === undefined ? undefined : rootMapper.streamOf(root);
+  for (let i = 1; i < mappers.length; i++) {
+    const mapper = mappers[i]!;
+    const rows = children[i - 1] ?? [];
+    if (id === undefined && rows.length > 0) id = mapper.streamOf(rows[0]!);
+    data += `,${JSON.stringify(mapper.role)}:[`;
+    for (let row = 0; row < rows.length; row++) {
+      data += (row > 0 ? "," : "") + mapper.rowObject(rows[row]!);
+    }
+    data += "]";
+  }
+  const timeUs = (root === undefined ? undefined : rootMapper.validTimeUs(root)) ?? facts.nowUs;
+  const { position, context } = facts;
+  const index = events.push(id!, stream.baselineType, timeUs, position, `${data}}`, context);
+  events.versions[index] = 1;
+  writeBaselineId(events.ids, index * 16, facts.prefix, stream.baselineSlot, facts.ordinal);
+}
+
+/** @returns how many rows the aggregate holds */
+function keepImages(
+  images: ImageChange[],
+  mappers: readonly TableMapper[],
+  { root, children }: MergedAggregate,
+): number {
+  let count = 0;
+  for (let i = 0; i < mappers.length; i++) {
+    const mapper = mappers[i]!;
+    const rows = i === 0 ? (root === undefined ? [] : [root]) : (children[i - 1] ?? []);
+    count += rows.length;
+    if (!mapper.keepsImages) continue;
+    for (const cells of rows) {
+      const image = encodeImage(mapper.table, cells);
+      images.push({ table: mapper.table.name, key: mapper.keyOf(cells), image });
+    }
+  }
+  return count;
+}

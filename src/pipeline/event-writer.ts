@@ -1,0 +1,201 @@
+import { StreamVersions } from "./stream-versions.ts";
+import type { StatusBoard } from "./status-board.ts";
+import { addLedger, EMPTY_LEDGER } from "./status.ts";
+import type { Drift, Mapping } from "../mapping/compile.ts";
+import { ChangeMapper, type MappedChanges } from "../mapping/change-mapper.ts";
+import { EventBuffer } from "../mapping/event-buffer.ts";
+import { completeImages } from "../mapping/row-images.ts";
+import type { Change, Intent, SourceTransaction } from "../model/change.ts";
+import type { Position } from "../model/position.ts";
+import type {
+  CaptureWriter,
+  CommitResult,
+  ImageChange,
+  Ledger,
+  PipelinePhase,
+} from "../store/event-store.ts";
+
+/** A whole source transaction in memory. */
+export interface WholeTransaction {
+  readonly transaction: SourceTransaction;
+  readonly changes: readonly Change[];
+  readonly intent: Intent | undefined;
+}
+
+/**
+ * Turns transactions into events and stages them in the store, a slice at a time.
+ *
+ * The store works on one slice while the next is mapped: each call to the writer is begun without
+ * waiting for it to end, and the next one waits for the one before. The first failure ends everything.
+ */
+export class EventWriter {
+  readonly mapper: ChangeMapper;
+  readonly #writer: CaptureWriter;
+  readonly #mapping: Mapping;
+  readonly #board: StatusBoard;
+  readonly #versions: StreamVersions;
+  readonly #mappingVersions = new Map<string, number>();
+  readonly #onDrift: (drift: Drift) => void;
+  #pending: Promise<unknown> = Promise.resolve();
+  #ledger: Ledger = EMPTY_LEDGER;
+
+  constructor(options: {
+    readonly writer: CaptureWriter;
+    readonly mapping: Mapping;
+    readonly source: string;
+    readonly board: StatusBoard;
+    readonly versionsMax: number;
+    readonly onDrift: (drift: Drift) => void;
+  }) {
+    this.#writer = options.writer;
+    this.#mapping = options.mapping;
+    this.#board = options.board;
+    this.#onDrift = options.onDrift;
+    this.#versions = new StreamVersions(options.versionsMax);
+    this.mapper = new ChangeMapper(options.mapping, options.source);
+  }
+
+  /** Ledger of what was staged since the last commit. */
+  get staged(): Ledger {
+    return this.#ledger;
+  }
+
+  /** Maps whole transactions and begins to stage their events. */
+  async write(transactions: readonly WholeTransaction[]): Promise<void> {
+    const images: ImageChange[] = [];
+    for (const { changes } of transactions) await this.adoptShapes(changes);
+    const all = transactions.length === 1 ? transactions[0]!.changes : flatten(transactions);
+    images.push(...(await this.complete(all)));
+    const out = emptyOutput();
+    for (const { transaction, changes, intent } of transactions) {
+      this.mapper.map(transaction, changes, intent, out);
+    }
+    await this.stage(out, images, transactions.length);
+  }
+
+  /** Completes before and after images from the log and the kept images. */
+  async complete(changes: readonly Change[]): Promise<readonly ImageChange[]> {
+    return completeImages(changes, this.#mapping, async (table, keys) => {
+      await this.#pending;
+      return this.#writer.images(table, keys);
+    });
+  }
+
+  /** Gives events their versions and begins to stage them. Counts them into the ledger. */
+  async stage(
+    out: MappedChanges,
+    images: readonly ImageChange[],
+    transactions: number,
+    released: readonly string[] = [],
+  ): Promise<void> {
+    await this.#versions.assign(out.events, (streams) => this.#writer.versions(streams));
+    this.count(out, transactions);
+    await this.stageVersioned(out.events, images, out.parked, released);
+  }
+
+  /** Begins to stage events that have their versions already. */
+  async stageVersioned(
+    events: EventBuffer,
+    images: readonly ImageChange[],
+    parked: MappedChanges["parked"],
+    released: readonly string[] = [],
+  ): Promise<void> {
+    const nothing = events.length + images.length + parked.length + released.length === 0;
+    if (nothing) return;
+    await this.#next(() => this.#writer.stage({ events, images, parked, released }));
+  }
+
+  async assignVersions(events: EventBuffer): Promise<void> {
+    await this.#versions.assign(events, (streams) => this.#writer.versions(streams));
+  }
+
+  count(out: MappedChanges, transactions: number): void {
+    const { counts, events } = out;
+    this.#ledger = addLedger(this.#ledger, {
+      changesIn: counts.changesIn,
+      changesClaimed: counts.claimed,
+      changesFallback: counts.fallback,
+      changesUnchanged: counts.unchanged,
+      changesParked: counts.parked,
+      events: events.length,
+      transactions,
+    });
+  }
+
+  addToLedger(delta: Partial<Ledger>): void {
+    this.#ledger = addLedger(this.#ledger, delta);
+  }
+
+  /** Begins the commit of all that was staged. `then` runs once it is durable, before anything else is staged. */
+  async commit(
+    progress: {
+      readonly phase: PipelinePhase;
+      readonly checkpoint: Position | undefined;
+      readonly baselinePosition?: Position;
+    },
+    then: (result: CommitResult) => void,
+  ): Promise<void> {
+    const ledger = this.#ledger;
+    this.#ledger = EMPTY_LEDGER;
+    await this.#next(async () => {
+      const status = this.#board.snapshot();
+      const result = await this.#writer.commit({ ...progress, ledger, status });
+      this.#board.committed(ledger, progress.checkpoint);
+      then(result);
+    });
+  }
+
+  /** Waits until all that was begun has ended. */
+  async settle(): Promise<void> {
+    await this.#pending;
+  }
+
+  /** Compiles shapes that the log shows for the first time, and records the mapping they make. */
+  async adoptShapes(changes: readonly Change[]): Promise<void> {
+    let last: Change["table"] | undefined;
+    for (const { table } of changes) {
+      if (table === last) continue;
+      last = table;
+      if (this.#mapping.mapperOf(table) !== undefined || !this.#mapping.mapsTable(table.name)) continue;
+      const drift = this.#mapping.adopt(table);
+      if (drift !== undefined) {
+        this.#board.drifted(drift);
+        this.#onDrift(drift);
+      }
+      this.#mapping.mapperOf(table)!.mappingVersion = await this.mappingVersion();
+    }
+  }
+
+  /** The store's number for the mapping as it is now. */
+  async mappingVersion(): Promise<number> {
+    const fingerprint = this.#mapping.fingerprint();
+    const known = this.#mappingVersions.get(fingerprint);
+    if (known !== undefined) return known;
+    await this.#pending;
+    const version = await this.#writer.mappingVersion(fingerprint, this.#mapping.definition());
+    this.#mappingVersions.set(fingerprint, version);
+    return version;
+  }
+
+  /** Begins `call` after the one before has ended; resolves when it has begun. */
+  async #next(call: () => Promise<unknown>): Promise<void> {
+    await this.#pending;
+    this.#pending = call();
+    // Reported by whoever waits next; without this, a failure while nobody waits would end the process.
+    this.#pending.catch(() => undefined);
+  }
+}
+
+export function emptyOutput(): MappedChanges {
+  return {
+    events: new EventBuffer(),
+    parked: [],
+    counts: { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, parked: 0 },
+  };
+}
+
+function flatten(transactions: readonly WholeTransaction[]): Change[] {
+  const all: Change[] = [];
+  for (const { changes } of transactions) for (const change of changes) all.push(change);
+  return all;
+}

@@ -1,0 +1,333 @@
+import { createReadStream } from "node:fs";
+import { mkdtemp, open, rm, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { emptyOutput, type EventWriter } from "./event-writer.ts";
+import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import { EventBuffer, copyEvent } from "../mapping/event-buffer.ts";
+import { HASH_SEED, hashText } from "../mapping/event-id.ts";
+import type { Cell } from "../model/cell.ts";
+import type { Intent, RowChange, TransactionPart } from "../model/change.ts";
+import type { EventContext } from "../model/event.ts";
+import type { Position } from "../model/position.ts";
+import type { Cells, SourceTable } from "../model/table.ts";
+import { failpoint } from "../runtime/failpoint.ts";
+
+/** Files that a large transaction is spread over; each is grouped in memory for itself. */
+const PARTITIONS = 128;
+const BUFFER_BYTES_MAX = 64 * 1024;
+const EVENTS_PER_STAGE = 4_000;
+
+/**
+ * One source transaction that is too large for memory: spilled to disk by stream, mapped stream by
+ * stream, merged back into the order of the log, and staged as one store transaction.
+ *
+ * The events are those that {@link EventWriter.write} would have made: the bound shows nowhere.
+ * Memory holds one partition and one buffer per file.
+ */
+export class LargeTransaction {
+  readonly #writer: EventWriter;
+  readonly #mapping: Mapping;
+  readonly #directory: string;
+  readonly #changes: SpillFiles;
+  readonly #tables: SourceTable[] = [];
+  #intent: Intent | undefined;
+  #changeCount = 0;
+
+  private constructor(writer: EventWriter, mapping: Mapping, directory: string) {
+    this.#writer = writer;
+    this.#mapping = mapping;
+    this.#directory = directory;
+    this.#changes = new SpillFiles(join(directory, "changes"));
+  }
+
+  static async begin(
+    writer: EventWriter,
+    mapping: Mapping,
+    spillDirectory: string,
+  ): Promise<LargeTransaction> {
+    const directory = await mkdtemp(join(spillDirectory, "transaction-"));
+    return new LargeTransaction(writer, mapping, directory);
+  }
+
+  get changeCount(): number {
+    return this.#changeCount;
+  }
+
+  /** Takes the next part. Kept images are staged at once, so that later parts see them. */
+  async add(part: TransactionPart): Promise<void> {
+    await this.#writer.adoptShapes(part.changes);
+    const images = await this.#writer.complete(part.changes);
+    await this.#writer.stageVersioned(new EventBuffer(), images, []);
+    for (const change of part.changes) {
+      if (change.kind === "truncate") throw truncateRefused(change.table.name);
+      const mapper = this.#mapping.mapperOf(change.table);
+      if (mapper === undefined) continue;
+      const table = this.#tableIndex(change.table);
+      const streams = streamsOf(change, mapper);
+      streams.forEach((stream, side) => {
+        const half = streams.length === 1 ? undefined : side === 0 ? "left" : "joined";
+        this.#changes.write(partitionOf(stream), encodeChange(change, table, half));
+      });
+    }
+    this.#changeCount += part.changes.length;
+    this.#intent = part.intent ?? this.#intent;
+    await this.#changes.flush(BUFFER_BYTES_MAX);
+  }
+
+  /** Maps and stages everything. @param last the part that ended the transaction, already added */
+  async finish(last: TransactionPart): Promise<void> {
+    await this.#changes.flush(0);
+    failpoint("large-spilled");
+    const contexts: EventContext[] = [];
+    const runs = new SpillFiles(join(this.#directory, "events"));
+    for (const partition of this.#changes.used) {
+      await this.#mapPartition(partition, last, runs, contexts);
+    }
+    await this.#changes.close();
+    await runs.flush(0);
+    await this.#merge(runs, contexts);
+    await runs.close();
+    this.#writer.addToLedger({ transactions: 1 });
+  }
+
+  async discard(): Promise<void> {
+    await this.#changes.close();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  async #mapPartition(
+    partition: number,
+    last: TransactionPart,
+    runs: SpillFiles,
+    contexts: EventContext[],
+  ): Promise<void> {
+    const changes: RowChange[] = [];
+    for await (const line of this.#changes.lines(partition)) {
+      changes.push(decodeChange(line, this.#tables));
+    }
+    const out = emptyOutput();
+    this.#writer.mapper.map(last.transaction, changes, this.#intent, out);
+    await this.#writer.assignVersions(out.events);
+    this.#writer.count(out, 0);
+    await this.#writer.stageVersioned(new EventBuffer(), [], out.parked);
+    for (let i = 0; i < out.events.length; i++) {
+      runs.write(partition, encodeEvent(out.events, i, contexts));
+    }
+    await runs.flush(BUFFER_BYTES_MAX);
+  }
+
+  /** Merges the partitions' runs, each in log order, into one. */
+  async #merge(runs: SpillFiles, contexts: readonly EventContext[]): Promise<void> {
+    const heads: MergeHead[] = [];
+    for (const partition of runs.used) {
+      const head = new MergeHead(runs.lines(partition));
+      if (await head.advance()) heads.push(head);
+    }
+    heads.sort((a, b) => a.compare(b));
+    let buffer = new EventBuffer();
+    while (heads.length > 0) {
+      const head = heads[0]!;
+      decodeEvent(head.event, buffer, contexts);
+      if (await head.advance()) sinkFirst(heads);
+      else heads.shift();
+      if (buffer.length >= EVENTS_PER_STAGE) {
+        failpoint("large-merging");
+        await this.#writer.stageVersioned(buffer, [], []);
+        buffer = new EventBuffer();
+      }
+    }
+    await this.#writer.stageVersioned(buffer, [], []);
+    // The buffers belong to the store until it has taken them.
+    await this.#writer.settle();
+  }
+
+  #tableIndex(table: SourceTable): number {
+    const known = this.#tables.lastIndexOf(table);
+    return known >= 0 ? known : this.#tables.push(table) - 1;
+  }
+}
+
+function partitionOf(stream: string): number {
+  return (hashText(stream, HASH_SEED) >>> 0) % PARTITIONS;
+}
+
+/** Restores the order after the first head moved on. Binary search keeps a merge of n files at log n per event. */
+function sinkFirst(heads: MergeHead[]): void {
+  const head = heads.shift()!;
+  let low = 0;
+  let high = heads.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (heads[middle]!.compare(head) < 0) low = middle + 1;
+    else high = middle;
+  }
+  heads.splice(low, 0, head);
+}
+
+type SpilledEvent = readonly [
+  stream: string,
+  version: number,
+  type: string,
+  timeUs: number,
+  position: string,
+  data: string,
+  id: string,
+  context: number,
+  causationId: string | null,
+];
+
+class MergeHead {
+  event!: SpilledEvent;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(lines: AsyncIterable<string>) {
+    this.#lines = lines[Symbol.asyncIterator]();
+  }
+
+  async advance(): Promise<boolean> {
+    const next = await this.#lines.next();
+    if (next.done === true) return false;
+    this.event = JSON.parse(next.value) as SpilledEvent;
+    return true;
+  }
+
+  /** By position; two events of one change (a row's move) by id, whose rule number orders them as in memory. */
+  compare(other: MergeHead): number {
+    const a = this.event[4];
+    const b = other.event[4];
+    if (a !== b) return a < b ? -1 : 1;
+    return this.event[6] < other.event[6] ? -1 : 1;
+  }
+}
+
+function encodeEvent(events: EventBuffer, i: number, contexts: EventContext[]): string {
+  const context = events.contexts[i]!;
+  let index = contexts.lastIndexOf(context);
+  if (index < 0) index = contexts.push(context) - 1;
+  const event: SpilledEvent = [
+    events.streams[i]!,
+    events.versions[i]!,
+    events.types[i]!,
+    events.timesUs[i]!,
+    events.positions[i]!,
+    events.data[i]!,
+    Buffer.from(events.ids.buffer, events.ids.byteOffset + i * 16, 16).toString("hex"),
+    index,
+    events.causationIds.get(i) ?? null,
+  ];
+  return JSON.stringify(event);
+}
+
+function decodeEvent(
+  event: SpilledEvent,
+  buffer: EventBuffer,
+  contexts: readonly EventContext[],
+): void {
+  const [stream, version, type, timeUs, position, data, id, context, causationId] = event;
+  copyEvent(buffer, {
+    stream,
+    version,
+    type,
+    timeUs,
+    position: position as Position,
+    data,
+    id: Buffer.from(id, "hex"),
+    context: contexts[context]!,
+    causationId: causationId ?? undefined,
+  });
+}
+
+/** A cell that is not known is written 0, for JSON has no undefined in arrays. */
+type SpilledCells = readonly (string | null | 0)[] | null;
+
+function encodeChange(change: RowChange, table: number, half: RowChange["half"]): string {
+  const cells = (row: Cells | undefined): SpilledCells =>
+    row === undefined ? null : row.includes(undefined) ? row.map((c) => c ?? (c === null ? null : 0)) : (row as readonly (string | null)[]);
+  return JSON.stringify([
+    change.kind,
+    table,
+    change.ordinal,
+    cells(change.before),
+    cells(change.after),
+    half ?? null,
+  ]);
+}
+
+function decodeChange(line: string, tables: readonly SourceTable[]): RowChange {
+  const [kind, table, ordinal, before, after, half] = JSON.parse(line) as [
+    RowChange["kind"],
+    number,
+    number,
+    SpilledCells,
+    SpilledCells,
+    "left" | "joined" | null,
+  ];
+  const cells = (row: SpilledCells): Cells | undefined =>
+    row === null ? undefined : row.map((cell): Cell => (cell === 0 ? undefined : cell));
+  return {
+    kind,
+    table: tables[table]!,
+    ordinal,
+    before: cells(before),
+    after: cells(after),
+    ...(half === null ? {} : { half }),
+  };
+}
+
+/** A set of numbered line files that are written in turns and then read one by one. */
+class SpillFiles {
+  readonly #prefix: string;
+  readonly #buffers = new Map<number, string[]>();
+  readonly #lengths = new Map<number, number>();
+  readonly #handles = new Map<number, FileHandle>();
+
+  constructor(prefix: string) {
+    this.#prefix = prefix;
+  }
+
+  get used(): readonly number[] {
+    return [...this.#buffers.keys()].sort((a, b) => a - b);
+  }
+
+  write(file: number, line: string): void {
+    let buffer = this.#buffers.get(file);
+    if (buffer === undefined) this.#buffers.set(file, (buffer = []));
+    buffer.push(line);
+    this.#lengths.set(file, (this.#lengths.get(file) ?? 0) + line.length);
+  }
+
+  /** Writes out every buffer longer than `lengthMax`. */
+  async flush(lengthMax: number): Promise<void> {
+    for (const [file, buffer] of this.#buffers) {
+      if (buffer.length === 0 || (this.#lengths.get(file) ?? 0) <= lengthMax) continue;
+      let handle = this.#handles.get(file);
+      if (handle === undefined) {
+        handle = await open(this.#path(file), "a");
+        this.#handles.set(file, handle);
+      }
+      await handle.write(`${buffer.join("\n")}\n`);
+      buffer.length = 0;
+      this.#lengths.set(file, 0);
+    }
+  }
+
+  /** Not node:readline, which also ends a line at U+2028, and JSON does not escape that. */
+  async *lines(file: number): AsyncGenerator<string, void, void> {
+    let rest = "";
+    for await (const chunk of createReadStream(this.#path(file), { encoding: "utf8" })) {
+      const lines = (rest + String(chunk)).split("\n");
+      rest = lines.pop()!;
+      yield* lines;
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const handle of this.#handles.values()) await handle.close();
+    this.#handles.clear();
+  }
+
+  #path(file: number): string {
+    return `${this.#prefix}-${file}`;
+  }
+}

@@ -1,0 +1,124 @@
+import { mkdir, rm } from "node:fs/promises";
+import { baseline } from "./baseline.ts";
+import { EventWriter } from "./event-writer.ts";
+import { refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
+import { StatusBoard } from "./status-board.ts";
+import type { PipelineStatus } from "./status.ts";
+import { tail, type TailLimits } from "./tail.ts";
+import { compileMapping, plannedTables, type Drift, type Mapping } from "../mapping/compile.ts";
+import type { StreamRef } from "../mapping/rules.ts";
+import type { Position } from "../model/position.ts";
+import { failpoint } from "../runtime/failpoint.ts";
+import type { ChangeSource } from "../source/change-source.ts";
+import type { CaptureWriter, EventStore } from "../store/event-store.ts";
+
+export interface PipelineOptions {
+  readonly name: string;
+  readonly source: ChangeSource;
+  readonly store: EventStore;
+  readonly streams: Readonly<Record<string, StreamRef>>;
+  readonly limits: TailLimits;
+  /** Where transactions beyond the memory bound are spilled; emptied at the start. */
+  readonly spillDirectory: string;
+  readonly onProgress?: (status: PipelineStatus) => void;
+  readonly onDrift?: (drift: Drift) => void;
+}
+
+/** Streams whose place is remembered, in each of two generations. */
+const VERSIONS_MAX = 200_000;
+
+/**
+ * Runs one source into one store until the signal aborts: the whole job, in order.
+ *
+ * 1. Take over the pipeline, so that nobody else writes to it.
+ * 2. Compile the mapping against the tables as they are.
+ * 3. If there is no checkpoint, write the baseline at an exact point of the log.
+ * 4. Follow the log from the checkpoint.
+ *
+ * Killed anywhere, it is run again and goes on at the checkpoint in the store: nothing is lost and
+ * nothing repeated, because events and checkpoint are one transaction.
+ */
+export async function runPipeline(options: PipelineOptions, signal: AbortSignal): Promise<void> {
+  const { name, source, store } = options;
+  const { uri } = await source.identify();
+  await store.migrate();
+  const capture = await store.openCapture(name, uri);
+  try {
+    const board = new StatusBoard(capture.record);
+    const run: Run = {
+      ...options,
+      uri,
+      capture,
+      board,
+      report: () => options.onProgress?.(board.snapshot()),
+    };
+    const { checkpoint } = capture.record;
+    const started = checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint);
+
+    refuseTooMany(await store.quarantine.count(name));
+    await releaseQuarantine(name, store, started.mapping, started.writer);
+
+    board.enter("tail");
+    run.report();
+    await rm(options.spillDirectory, { recursive: true, force: true });
+    await mkdir(options.spillDirectory, { recursive: true });
+    await tail({ ...run, ...started, pipeline: name, onProgress: run.report }, started.from, signal);
+
+    board.enter("stopped");
+    await started.writer.commit({ phase: "stopped", checkpoint: undefined }, run.report);
+    await started.writer.settle();
+  } finally {
+    await capture.close();
+  }
+}
+
+interface Run extends PipelineOptions {
+  readonly uri: string;
+  readonly capture: CaptureWriter;
+  readonly board: StatusBoard;
+  readonly report: () => void;
+}
+
+interface Started {
+  readonly mapping: Mapping;
+  readonly writer: EventWriter;
+  readonly from: Position;
+}
+
+/** First run: history begins with the baseline, at the point where the stream will begin. */
+async function begin(run: Run, signal: AbortSignal): Promise<Started> {
+  run.board.enter("baseline");
+  const plan = { tables: plannedTables(run.streams) };
+  const snapshot = await run.source.openBaseline(plan, signal);
+  try {
+    failpoint("baseline-slot-created");
+    const mapping = compileMapping(run.streams, snapshot.tables);
+    const writer = writerOf(run, mapping);
+    const { board, report: onProgress } = run;
+    await baseline({ snapshot, mapping, writer, board, onProgress }, signal);
+    return { mapping, writer, from: snapshot.position };
+  } finally {
+    await snapshot.close();
+  }
+}
+
+/** Any later run: goes on at the checkpoint. */
+async function resume(run: Run, from: Position): Promise<Started> {
+  const tables = await run.source.discover(plannedTables(run.streams));
+  const mapping = compileMapping(run.streams, tables);
+  const writer = writerOf(run, mapping);
+  const mappingVersion = await writer.mappingVersion();
+  for (const table of tables) mapping.mapperOf(table)!.mappingVersion = mappingVersion;
+  return { mapping, writer, from };
+}
+
+function writerOf(run: Run, mapping: Mapping): EventWriter {
+  return new EventWriter({
+    writer: run.capture,
+    mapping,
+    source: run.uri,
+    board: run.board,
+    versionsMax: VERSIONS_MAX,
+    onDrift: run.onDrift ?? (() => undefined),
+  });
+}

@@ -1,0 +1,57 @@
+import type { Drift } from "../mapping/compile.ts";
+import type { Position } from "../model/position.ts";
+import type { Ledger, PipelinePhase } from "../store/event-store.ts";
+
+/** How a pipeline stands: one immutable picture, for people, scripts, metrics and gates alike. */
+export interface PipelineStatus {
+  readonly pipeline: string;
+  readonly phase: PipelinePhase;
+  readonly processId: number;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly updatedAt: string;
+  readonly positions: {
+    /** Everything before it is in the store. Undefined before the baseline is complete. */
+    readonly checkpoint: Position | undefined;
+    readonly baseline: Position | undefined;
+    /** Newest position of the source's log when it was last asked. */
+    readonly head: Position | undefined;
+  };
+  readonly lag: { readonly bytes: number; readonly seconds: number };
+  /** Over the last ten seconds or so. */
+  readonly rates: { readonly changesPerSecond: number; readonly eventsPerSecond: number };
+  readonly ledger: Ledger;
+  readonly quarantine: { readonly streams: number };
+  readonly baseline: BaselineProgress | undefined;
+  /** Schema changes seen since the start. */
+  readonly drift: readonly DriftNote[];
+}
+
+export interface BaselineProgress {
+  /** True when an earlier baseline was interrupted and this one began anew. */
+  readonly restarted: boolean;
+  readonly rowsRead: number;
+  readonly rowsEstimated: number;
+  readonly aggregates: number;
+  readonly rowsPerSecond: number;
+}
+
+export type DriftNote = Omit<Drift, "broken"> & { readonly stops: string | undefined };
+
+export const EMPTY_LEDGER: Ledger = {
+  changesIn: 0,
+  changesClaimed: 0,
+  changesFallback: 0,
+  changesUnchanged: 0,
+  changesParked: 0,
+  events: 0,
+  baselined: 0,
+  baselineRows: 0,
+  transactions: 0,
+};
+
+export function addLedger(total: Ledger, delta: Partial<Ledger>): Ledger {
+  const sum: Record<string, number> = { ...total };
+  for (const [name, value] of Object.entries(delta)) sum[name] = (sum[name] ?? 0) + value;
+  return sum as unknown as Ledger;
+}

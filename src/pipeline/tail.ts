@@ -1,0 +1,281 @@
+import type { EventWriter, WholeTransaction } from "./event-writer.ts";
+import { LargeTransaction } from "./large-transaction.ts";
+import { releaseQuarantine } from "./quarantine-release.ts";
+import type { StatusBoard } from "./status-board.ts";
+import { TransactionQueue } from "./transaction-queue.ts";
+import { TruncateWriter } from "./truncate.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { Change, TransactionPart } from "../model/change.ts";
+import { isBefore, type Position } from "../model/position.ts";
+import { failpoint } from "../runtime/failpoint.ts";
+import type { ChangeSource } from "../source/change-source.ts";
+import type { EventStore } from "../store/event-store.ts";
+
+export interface TailLimits {
+  /** Changes per commit, whole transactions; a longer transaction is a commit of its own. */
+  readonly batchChangesMax: number;
+  readonly batchBytesMax: number;
+  /** How long a batch that is not full waits for more. */
+  readonly lingerMs: number;
+  /** A transaction beyond either bound is spilled to disk. */
+  readonly transactionChangesMax: number;
+  readonly transactionBytesMax: number;
+  /** How often an idle pipeline says where it stands. */
+  readonly idleMs: number;
+}
+
+/** Changes mapped at once; small, so that the store works on one slice while the next is mapped. */
+const SLICE_CHANGES = 2_000;
+
+export interface TailOptions {
+  readonly pipeline: string;
+  readonly source: ChangeSource;
+  readonly store: EventStore;
+  readonly mapping: Mapping;
+  readonly writer: EventWriter;
+  readonly board: StatusBoard;
+  readonly limits: TailLimits;
+  readonly spillDirectory: string;
+  /** Told after every durable commit and on every idle tick. */
+  readonly onProgress: () => void;
+}
+
+/**
+ * Follows the source from `from` on: map, append events and checkpoint in one store transaction, only
+ * then acknowledge. Two loops with a bounded queue between them: one reads the log, one writes events.
+ *
+ * Resolves when the signal aborts, after what was begun is durable.
+ */
+export async function tail(options: TailOptions, from: Position, signal: AbortSignal): Promise<void> {
+  const { source, limits } = options;
+  const stop = new AbortController();
+  const reading = AbortSignal.any([signal, stop.signal]);
+  const queue = new TransactionQueue({
+    changesMax: limits.batchChangesMax,
+    bytesMax: limits.batchBytesMax,
+  });
+  const read = async (): Promise<void> => {
+    try {
+      for await (const group of source.stream(from, reading)) {
+        if (!(await queue.push(group))) return;
+      }
+      queue.close();
+    } catch (error) {
+      queue.close(error);
+    }
+  };
+  const lag = watchLag(options, queue, reading);
+  const reader = read();
+  const applier = new Applier(options, from, signal);
+  try {
+    while (!queue.closed) {
+      const parts = await queue.take(limits.idleMs, limits.lingerMs);
+      if (parts.length === 0) await applier.idle();
+      else await applier.apply(parts);
+    }
+    await applier.finish();
+  } finally {
+    queue.close();
+    stop.abort();
+    await applier.discard();
+    await Promise.allSettled([reader, lag]);
+  }
+}
+
+/** Applies parts of transactions in commit order. */
+class Applier {
+  readonly #options: TailOptions;
+  readonly #truncates: TruncateWriter;
+  readonly #signal: AbortSignal;
+  /** Parts of a transaction that has not ended yet and still fits into memory. */
+  #partial: TransactionPart[] = [];
+  #large: LargeTransaction | undefined;
+  #slice: WholeTransaction[] = [];
+  #sliceChanges = 0;
+  #batchChanges = 0;
+  #checkpoint: Position;
+  #committed: Position;
+  #acknowledged: Position;
+  #quarantineGeneration = -1;
+  #quarantineSeen = -1;
+
+  constructor(options: TailOptions, from: Position, signal: AbortSignal) {
+    this.#options = options;
+    this.#signal = signal;
+    this.#checkpoint = from;
+    this.#committed = from;
+    this.#acknowledged = from;
+    this.#truncates = new TruncateWriter(options.writer, options.mapping, options.store);
+  }
+
+  async apply(parts: readonly TransactionPart[]): Promise<void> {
+    failpoint("tail-first-part");
+    const { limits } = this.#options;
+    for (const part of parts) {
+      if (this.#large !== undefined) await this.#addToLarge(part);
+      else if (part.last && this.#partial.length === 0) {
+        await this.#whole(part.changes, part);
+      } else await this.#addPartial(part);
+      if (this.#batchChanges >= limits.batchChangesMax) await this.#commit();
+    }
+    if (this.#large === undefined) await this.#commit();
+  }
+
+  /** Nothing has come for a while: says so, moves the checkpoint over foreign log, looks at decisions. */
+  async idle(): Promise<void> {
+    const { source, writer, board, onProgress } = this.#options;
+    await writer.settle();
+    if (this.#large !== undefined || this.#partial.length > 0) return onProgress();
+    const idle = source.idlePosition();
+    if (idle !== undefined && isBefore(this.#checkpoint, idle)) this.#checkpoint = idle;
+    failpoint("idle-before-commit");
+    board.lagSeconds(undefined);
+    await this.#commitNow();
+    await writer.settle();
+    failpoint("idle-after-commit");
+    await this.#decisions();
+  }
+
+  /** The stream has ended: makes durable what is complete. */
+  async finish(): Promise<void> {
+    if (this.#large === undefined) await this.#commit();
+    await this.#options.writer.settle();
+  }
+
+  async discard(): Promise<void> {
+    await this.#large?.discard();
+  }
+
+  async #whole(changes: readonly Change[], last: TransactionPart): Promise<void> {
+    const whole = { transaction: last.transaction, changes, intent: last.intent };
+    if (changes.some((change) => change.kind === "truncate")) {
+      await this.#commit();
+      await this.#options.writer.settle();
+      await this.#truncates.write(whole, this.#signal);
+      this.#batchChanges += changes.length;
+      this.#checkpoint = last.transaction.end;
+      await this.#commit();
+      return;
+    }
+    this.#slice.push(whole);
+    this.#sliceChanges += changes.length;
+    this.#batchChanges += changes.length;
+    this.#checkpoint = last.transaction.end;
+    if (this.#sliceChanges >= SLICE_CHANGES) await this.#flushSlice();
+  }
+
+  async #addPartial(part: TransactionPart): Promise<void> {
+    this.#partial.push(part);
+    const { limits } = this.#options;
+    const changes = sum(this.#partial, (p) => p.changes.length);
+    const bytes = sum(this.#partial, (p) => p.bytes);
+    if (changes > limits.transactionChangesMax || bytes > limits.transactionBytesMax) {
+      await this.#beginLarge();
+    } else if (part.last) {
+      const all = this.#partial.flatMap((p) => p.changes);
+      const intent = this.#partial.findLast((p) => p.intent !== undefined)?.intent;
+      this.#partial = [];
+      await this.#whole(all, { ...part, intent });
+    }
+  }
+
+  async #beginLarge(): Promise<void> {
+    const { writer, mapping, spillDirectory } = this.#options;
+    await this.#commit();
+    await writer.settle();
+    this.#large = await LargeTransaction.begin(writer, mapping, spillDirectory);
+    const parts = this.#partial;
+    this.#partial = [];
+    for (const part of parts) await this.#addToLarge(part);
+  }
+
+  async #addToLarge(part: TransactionPart): Promise<void> {
+    const large = this.#large!;
+    await large.add(part);
+    if (!part.last) return;
+    await large.finish(part);
+    this.#large = undefined;
+    this.#batchChanges += large.changeCount;
+    this.#checkpoint = part.transaction.end;
+    await this.#commit();
+    await this.#options.writer.settle();
+    await large.discard();
+  }
+
+  async #flushSlice(): Promise<void> {
+    if (this.#slice.length === 0) return;
+    const slice = this.#slice;
+    this.#slice = [];
+    this.#sliceChanges = 0;
+    await this.#options.writer.write(slice);
+    failpoint("batch-mapped");
+  }
+
+  async #commit(): Promise<void> {
+    await this.#flushSlice();
+    if (this.#checkpoint === this.#committed) return;
+    await this.#commitNow();
+    if (this.#quarantineGeneration !== this.#quarantineSeen) await this.#decisions();
+  }
+
+  async #commitNow(): Promise<void> {
+    const { writer, source, board, onProgress } = this.#options;
+    const checkpoint = this.#checkpoint;
+    this.#committed = checkpoint;
+    this.#batchChanges = 0;
+    failpoint("batch-before-commit");
+    await writer.commit({ phase: "tail", checkpoint }, (result) => {
+      failpoint("batch-after-commit");
+      // Durable now, and only now may the source forget it.
+      if (checkpoint !== this.#acknowledged) source.acknowledge(checkpoint);
+      this.#acknowledged = checkpoint;
+      failpoint("batch-after-acknowledge");
+      this.#quarantineGeneration = result.quarantineGeneration;
+      board.quarantined(writer.mapper.blocked.size);
+      onProgress();
+    });
+  }
+
+  /** Carries out what was decided about quarantined streams since the last look. */
+  async #decisions(): Promise<void> {
+    if (this.#quarantineGeneration === this.#quarantineSeen) return;
+    const { pipeline, store, mapping, writer } = this.#options;
+    this.#quarantineSeen = this.#quarantineGeneration;
+    await writer.settle();
+    await releaseQuarantine(pipeline, store, mapping, writer);
+    await this.#commitNow();
+    await writer.settle();
+  }
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  let total = 0;
+  for (const item of items) total += of(item);
+  return total;
+}
+
+/** Keeps the lag of the status current. An unanswered question leaves the last answer standing. */
+async function watchLag(
+  { source, board, limits }: TailOptions,
+  queue: TransactionQueue,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const { checkpoint } = board.snapshot().positions;
+      const { position, lagBytes } = await source.head(checkpoint);
+      board.lag(position, lagBytes, queue.oldestUs);
+    } catch {
+      // The stream itself reports a source that is gone.
+    }
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = setTimeout(done, limits.idleMs);
+      signal.addEventListener("abort", done, { once: true });
+    });
+  }
+}

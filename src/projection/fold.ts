@@ -1,0 +1,141 @@
+import { CODECS, cellFromJson, cellToJson } from "../model/codec.ts";
+import { BanyanError } from "../model/errors.ts";
+import type { RecordedEvent } from "../model/event.ts";
+import type { EventShape, MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
+
+/** One row as canonical text by column name. A column that no event has told of is absent. */
+export type FoldedRow = Record<string, string | null>;
+
+/** The rows of one aggregate: by role, then by key text. */
+export type StreamState = Map<string, Map<string, FoldedRow>>;
+
+/** What a fold reads of an event. */
+export type Foldable = Pick<RecordedEvent, "stream" | "version" | "type" | "data" | "mappingVersion">;
+
+/** A user's inverse of transformed data, by `<stream type>/<event type>`. */
+export type Inverses = ReadonlyMap<string, (data: never) => object>;
+
+type Data = Readonly<Record<string, unknown>>;
+
+/**
+ * Folds events back into the rows they came from, by the derived inverse of the mapping version that
+ * wrote each of them. Needs no user code except the inverse of a rule that uses a function.
+ */
+export class Folder {
+  readonly #mappings: ReadonlyMap<number, MappingDefinition>;
+  readonly #inverses: Inverses;
+
+  constructor(mappings: ReadonlyMap<number, MappingDefinition>, inverses: Inverses) {
+    this.#mappings = mappings;
+    this.#inverses = inverses;
+  }
+
+  /** Applies one event to the state, in place. Events of a stream must come in version order. */
+  apply(state: StreamState, event: Foldable): void {
+    const streamType = event.stream.slice(0, event.stream.indexOf("-"));
+    const stream = this.#mappings.get(event.mappingVersion ?? -1)?.streams[streamType];
+    const shape = stream?.events[event.type];
+    if (stream === undefined || shape === undefined) {
+      throw new BanyanError(
+        "INVARIANT_BROKEN",
+        `no mapping version says how ${event.type} of ${event.stream} folds`,
+        { detail: { version: event.version } },
+      );
+    }
+    const inverse = this.#inverses.get(`${streamType}/${event.type}`);
+    applyShape(state, shape, stream.roles, event.data, inverse as Inverse | undefined);
+  }
+
+  /** Rows as JSON values, for people and services to read. */
+  toJson(streamType: string, mappingVersion: number, state: StreamState): Record<string, unknown> {
+    const stream = this.#mappings.get(mappingVersion)?.streams[streamType];
+    const json: Record<string, unknown> = {};
+    if (stream === undefined) return json;
+    for (const [role, definition] of Object.entries(stream.roles)) {
+      const rows = [...(state.get(role)?.values() ?? [])].map((row) => rowToJson(definition, row));
+      if (role === stream.root) Object.assign(json, rows[0]);
+      else json[role] = rows;
+    }
+    return json;
+  }
+}
+
+type Inverse = (data: Data) => Data;
+
+function applyShape(
+  state: StreamState,
+  shape: EventShape,
+  roles: Readonly<Record<string, RoleDefinition>>,
+  data: Data,
+  inverse: Inverse | undefined,
+): void {
+  switch (shape.kind) {
+    case "any": {
+      const role = String(data["$row"]);
+      const definition = roles[role]!;
+      if (data["$op"] === "delete") rowsOf(state, role).delete(keyOf(definition, data));
+      else if (data["$op"] === "insert") setRow(state, role, definition, data);
+      else changeRow(state, role, definition, data);
+      return;
+    }
+    case "created":
+      if (data["$root"] !== null) setRow(state, shape.role, roles[shape.role]!, data);
+      for (const child of shape.with) {
+        for (const row of (data[child] as readonly Data[] | undefined) ?? []) {
+          setRow(state, child, roles[child]!, row);
+        }
+      }
+      return;
+    case "changed": {
+      const made = data["$data"];
+      const more = made === undefined ? data : { ...data, ...inverse?.(made as Data) };
+      changeRow(state, shape.role, roles[shape.role]!, more);
+      return;
+    }
+    case "removed":
+      rowsOf(state, shape.role).delete(keyOf(roles[shape.role]!, data));
+  }
+}
+
+function rowsOf(state: StreamState, role: string): Map<string, FoldedRow> {
+  let rows = state.get(role);
+  if (rows === undefined) state.set(role, (rows = new Map()));
+  return rows;
+}
+
+function setRow(state: StreamState, role: string, definition: RoleDefinition, data: Data): void {
+  const row: FoldedRow = {};
+  for (const { name, codec } of definition.columns) {
+    row[name] = cellFromJson(CODECS[codec], data[name]);
+  }
+  rowsOf(state, role).set(keyOf(definition, data), row);
+}
+
+function changeRow(state: StreamState, role: string, definition: RoleDefinition, data: Data): void {
+  const rows = rowsOf(state, role);
+  const key = keyOf(definition, data);
+  let row = rows.get(key);
+  if (row === undefined) rows.set(key, (row = {}));
+  for (const { name, codec } of definition.columns) {
+    const value = data[name];
+    if (value !== undefined) row[name] = cellFromJson(CODECS[codec], value);
+  }
+}
+
+/** Joined without escapes: unique enough within one aggregate's role, and only ever compared with itself. */
+function keyOf(definition: RoleDefinition, data: Data): string {
+  const { key } = definition;
+  if (key.length === 1) return String(data[key[0]!]);
+  return JSON.stringify(key.map((name) => data[name]));
+}
+
+function rowToJson(definition: RoleDefinition, row: FoldedRow): Data {
+  return Object.fromEntries(
+    definition.columns
+      .filter(({ name }) => name in row)
+      .map(({ name, codec }) => [
+        name,
+        JSON.parse(cellToJson(CODECS[codec], row[name])) as unknown,
+      ]),
+  );
+}

@@ -1,0 +1,40 @@
+import { appendFileSync } from "node:fs";
+
+/** Every place where a crash test may end the process. The order is the order of a run. */
+export const FAILPOINTS = [
+  "baseline-slot-created",
+  "baseline-first-stage",
+  "baseline-middle",
+  "baseline-before-commit",
+  "baseline-after-commit",
+  "tail-first-part",
+  "batch-mapped",
+  "batch-staged",
+  "batch-before-commit",
+  "batch-after-commit",
+  "batch-after-acknowledge",
+  "large-spilled",
+  "large-merging",
+  "idle-before-commit",
+  "idle-after-commit",
+  "quarantine-before-release",
+] as const;
+
+export type Failpoint = (typeof FAILPOINTS)[number];
+
+const wanted = process.env["BANYAN_FAILPOINT"];
+const [wantedName, wantedCount] = wanted === undefined ? [undefined, "1"] : wanted.split(":");
+let left = Number(wantedCount ?? "1");
+
+/**
+ * Ends the process as SIGKILL would, if `BANYAN_FAILPOINT=<name>[:<n>]` asks for the `n`-th passing of
+ * this point. Does nothing otherwise. `BANYAN_FAILPOINT_LOG` names a file that is told of it first.
+ */
+export function failpoint(name: Failpoint): void {
+  if (name !== wantedName) return;
+  left -= 1;
+  if (left > 0) return;
+  const log = process.env["BANYAN_FAILPOINT_LOG"];
+  if (log !== undefined) appendFileSync(log, `${name}\n`);
+  process.kill(process.pid, "SIGKILL");
+}

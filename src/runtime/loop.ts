@@ -1,0 +1,35 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { BanyanError } from "../model/errors.ts";
+
+export interface RetryOptions {
+  readonly signal: AbortSignal;
+  /** One attempt. Its success ends the loop. */
+  readonly attempt: () => Promise<void>;
+  readonly backoffMsMin: number;
+  readonly backoffMsMax: number;
+  /** An attempt that ran at least this long begins the backoff anew. */
+  readonly steadyMs: number;
+  readonly onRetry: (event: { attempt: number; delayMs: number; error: BanyanError }) => void;
+}
+
+/**
+ * Runs `attempt` until it succeeds, fails for good (rejects), or the signal aborts (resolves).
+ * Only errors whose recovery is `retry` are tried again, with an exponential delay.
+ */
+export async function runWithRetry(options: RetryOptions): Promise<void> {
+  let attempt = 0;
+  for (;;) {
+    const startedMs = Date.now();
+    try {
+      return await options.attempt();
+    } catch (error) {
+      if (options.signal.aborted) return;
+      if (!(error instanceof BanyanError) || error.recovery !== "retry") throw error;
+      attempt = Date.now() - startedMs >= options.steadyMs ? 1 : attempt + 1;
+      const delayMs = Math.min(options.backoffMsMin * 2 ** (attempt - 1), options.backoffMsMax);
+      options.onRetry({ attempt, delayMs, error });
+      await sleep(delayMs, undefined, { signal: options.signal }).catch(() => undefined);
+      if (options.signal.aborted) return;
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import type { TransactionPart } from "../model/change.ts";
+import type { Position } from "../model/position.ts";
+import type { Cells, SourceTable } from "../model/table.ts";
+
+/**
+ * A legacy database, seen as rows at a point and a log of what changed since.
+ *
+ * Every adapter passes test/contract/change-source.contract.ts.
+ */
+export interface ChangeSource {
+  /**
+   * Stable identity of the database and its history (system, timeline, database), as a URI without
+   * secrets. It enters every captured event's id.
+   */
+  identify(): Promise<SourceIdentity>;
+
+  /**
+   * The current shape of the named tables, in the order asked.
+   *
+   * @throws BanyanError `TABLE_MISSING` naming all that do not exist
+   */
+  discover(tables: readonly PlannedTable[]): Promise<readonly SourceTable[]>;
+
+  /** Everything that stands in the way of capturing these tables, all at once. Changes nothing. */
+  check(plan: CapturePlan): Promise<readonly Finding[]>;
+
+  /**
+   * Starts history: makes the log retained from one exact point and opens a snapshot at that point.
+   * What an interrupted baseline of this pipeline left behind is removed first.
+   *
+   * @throws BanyanError `PUBLICATION_MISSING`, `REPLICA_IDENTITY_UNUSABLE`, `SLOT_IN_USE`,
+   *   `SLOT_CREATION_BLOCKED` (names the blocking sessions)
+   */
+  openBaseline(plan: CapturePlan, signal: AbortSignal): Promise<BaselineSnapshot>;
+
+  /**
+   * Whole transactions that committed at or after `from`, in commit order, from the first change on.
+   *
+   * Pulled: the log is not read on while the consumer holds a group. Each item is a group of what has
+   * arrived, so a slow consumer gets larger ones; a group may end inside a large transaction (`last`
+   * is false). A large transaction's parts are bounded in bytes. Abort ends the iteration normally.
+   *
+   * @throws BanyanError `SLOT_LOST`, `SLOT_IN_USE`, `SLOT_AHEAD`, `PUBLICATION_MISSING`,
+   *   `SOURCE_CHANGED` (another server or timeline), `SOURCE_UNREACHABLE`
+   */
+  stream(from: Position, signal: AbortSignal): AsyncIterable<readonly TransactionPart[]>;
+
+  /**
+   * Where the log has been read to with nothing in flight, when that is past the last transaction
+   * delivered: an idle database still moves on. Undefined when there is nothing new. The caller makes
+   * it durable as a checkpoint before acknowledging it.
+   */
+  idlePosition(): Position | undefined;
+
+  /** Everything before `position` is durable in the store; the source may forget it. Never goes back. */
+  acknowledge(position: Position): void;
+
+  /** Writes a mark into the log. @returns a position after all that was committed before the call */
+  fence(): Promise<Position>;
+
+  /** Rows as of one snapshot whose visible transactions are known, with a fence written after it. */
+  openParity(tables: readonly SourceTable[], signal: AbortSignal): Promise<ParitySnapshot>;
+
+  /** Newest position in the source's log now, and how many bytes `from` is behind it. */
+  head(from: Position | undefined): Promise<{ readonly position: Position; readonly lagBytes: number }>;
+
+  close(): Promise<void>;
+}
+
+export interface SourceIdentity {
+  /** e.g. `postgres://7301…/1/shop`: kind, system, timeline, database. */
+  readonly uri: string;
+  /** e.g. `PostgreSQL 18.4`. */
+  readonly server: string;
+}
+
+export interface CapturePlan {
+  readonly tables: readonly PlannedTable[];
+}
+
+export interface PlannedTable {
+  readonly name: string;
+  /** Key columns named by the config, for a table without primary key. */
+  readonly key?: readonly string[];
+}
+
+export interface Finding {
+  readonly severity: "error" | "warning" | "info";
+  /** Short kebab-case name of the problem, stable for scripts, e.g. `publication-missing`. */
+  readonly code: string;
+  readonly table?: string;
+  readonly message: string;
+  /** SQL that mends it, ready to run; absent when only a person can decide. */
+  readonly mend?: string;
+}
+
+/** One column to order by. `bytes` orders the canonical text by its UTF-8 bytes, blanks at the end ignored. */
+export interface OrderColumn {
+  readonly column: number;
+  readonly as: "integer" | "bytes";
+}
+
+export interface RowSnapshot {
+  /**
+   * All rows of a table in groups, pulled. Several tables may be read at once, each on its own connection.
+   *
+   * @param orderBy empty for storage order
+   */
+  readRows(
+    table: SourceTable,
+    orderBy: readonly OrderColumn[],
+    signal: AbortSignal,
+  ): AsyncIterable<readonly Cells[]>;
+  /** Rows according to the server's statistics; an estimate. */
+  estimateRows(table: SourceTable): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface BaselineSnapshot extends RowSnapshot {
+  /** The stream continues exactly here. */
+  readonly position: Position;
+  /** The tables as the snapshot sees them, in the plan's order. */
+  readonly tables: readonly SourceTable[];
+  /** True when something of an interrupted baseline was found and removed. */
+  readonly restarted: boolean;
+}
+
+export interface ParitySnapshot extends RowSnapshot {
+  /** Lies after every transaction that the snapshot sees. */
+  readonly fence: Position;
+  /** The tables as the snapshot sees them, in the order asked. */
+  readonly tables: readonly SourceTable[];
+  /** Whether the snapshot sees what this transaction wrote. @param transaction `SourceTransaction.id` */
+  sees(transaction: string): boolean;
+}

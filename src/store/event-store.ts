@@ -1,0 +1,246 @@
+import type { EventBatch, NewEvent, RecordedEvent } from "../model/event.ts";
+import type { MappingDefinition } from "../model/mapping-definition.ts";
+import type { Position } from "../model/position.ts";
+
+/**
+ * Append-only log of domain events, one version sequence (1, 2, 3 …) per stream.
+ *
+ * Every implementation passes test/contract/event-store.contract.ts.
+ */
+export interface EventStore {
+  /** Brings the store's own schema up to date. Idempotent and safe when several start at once. */
+  migrate(): Promise<void>;
+
+  /**
+   * Appends all events or none. Repeating an append with the same event ids returns the first result.
+   *
+   * @throws BanyanError `STREAM_VERSION_CONFLICT` when the stream is not as expected
+   */
+  append(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: ExpectedVersion,
+  ): Promise<AppendResult>;
+
+  /** Events of one stream in version order; nothing when the stream does not exist. */
+  readStream(
+    stream: string,
+    range?: { readonly fromVersion?: number; readonly toVersion?: number },
+  ): AsyncIterable<RecordedEvent>;
+
+  /**
+   * The next events after `after` in an order that never shows a later event before an earlier one,
+   * whoever is writing. Fewer than `limit`, or none, when the rest is not yet safe to show.
+   *
+   * @param after cursor of an earlier page; undefined for the beginning
+   * @param limit 1 to 10,000
+   */
+  readAll(after: FeedCursor | undefined, limit: number): Promise<FeedPage>;
+
+  /**
+   * All events of the streams `<streamType>-…`, ordered by stream (bytewise) and version, as of one
+   * snapshot taken when the iteration starts.
+   */
+  readStreamType(streamType: string, signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
+
+  /** Mapping definitions by version, to fold old events as they were meant. */
+  mappings(): Promise<ReadonlyMap<number, MappingDefinition>>;
+
+  /** How a pipeline stands, as last committed. Undefined when it never ran. */
+  pipeline(name: string): Promise<PipelineRecord | undefined>;
+
+  /**
+   * Takes over a pipeline as its only writer: its epoch is raised, and whoever held it before can
+   * commit nothing more. The pipeline is made when it does not exist.
+   *
+   * @param source `SourceIdentity.uri`
+   */
+  openCapture(pipeline: string, source: string): Promise<CaptureWriter>;
+
+  readonly quarantine: Quarantine;
+
+  close(): Promise<void>;
+}
+
+/** `none`: the stream must not exist. `exists`: it must. `any`: no check. Else the version of its last event. */
+export type ExpectedVersion = number | "none" | "exists" | "any";
+
+export interface AppendResult {
+  readonly firstVersion: number;
+  readonly lastVersion: number;
+}
+
+declare const cursorBrand: unique symbol;
+export type FeedCursor = string & { readonly [cursorBrand]: true };
+
+export interface FeedPage {
+  readonly events: readonly RecordedEvent[];
+  /** Cursor after the last event of the page; the one given when the page is empty. */
+  readonly next: FeedCursor | undefined;
+}
+
+/** The part of an event that a fold reads. */
+export type FoldEvent = Pick<
+  RecordedEvent,
+  "stream" | "version" | "type" | "data" | "origin" | "mappingVersion" | "sourceTransaction" | "time"
+>;
+
+export type PipelinePhase = "new" | "baseline" | "tail" | "stopped";
+
+/** Additive counts. in = claimed + fallback + unchanged + parked at every checkpoint. */
+export interface Ledger {
+  /** Row changes of mapped tables that arrived. */
+  readonly changesIn: number;
+  /** Told wholly by named events. */
+  readonly changesClaimed: number;
+  /** Told in part or whole by the fallback event. */
+  readonly changesFallback: number;
+  /** Updates that left every column as it was: no event. */
+  readonly changesUnchanged: number;
+  /** Put into quarantine. */
+  readonly changesParked: number;
+  readonly events: number;
+  /** Aggregates that got a baseline event. */
+  readonly baselined: number;
+  /** Rows that the baseline events hold. */
+  readonly baselineRows: number;
+  readonly transactions: number;
+}
+
+export interface PipelineRecord {
+  readonly name: string;
+  readonly source: string;
+  readonly epoch: number;
+  readonly phase: PipelinePhase;
+  /** Undefined before the baseline is complete. */
+  readonly checkpoint: Position | undefined;
+  readonly baselinePosition: Position | undefined;
+  readonly ledger: Ledger;
+  /** What the pipeline last said of itself (see pipeline/status.ts); JSON. */
+  readonly status: unknown;
+  /** ISO 8601. */
+  readonly updatedAt: string;
+}
+
+/**
+ * The one writer of a pipeline. Not for concurrent use: await each call before the next.
+ *
+ * `stage` opens a transaction when none is open; `commit` makes all that was staged durable together
+ * with the checkpoint, or nothing. After any rejection the writer is dead: open a new one and begin
+ * again at its checkpoint.
+ */
+export interface CaptureWriter {
+  /** As it stood when the writer was opened, with the new epoch. */
+  readonly record: PipelineRecord;
+
+  /** The number of this mapping, made when it is new. @param fingerprint stable hash of the definition */
+  mappingVersion(fingerprint: string, definition: MappingDefinition): Promise<number>;
+
+  /**
+   * Current version of each stream, 0 when it does not exist; sees what was committed, not what is
+   * staged. The one call that may be made while a `stage` or `commit` is under way.
+   */
+  versions(streams: readonly string[]): Promise<readonly number[]>;
+
+  /**
+   * Kept row images, JSON text by column name, as written by earlier `stage`s, staged ones included.
+   *
+   * @param keys row keys, see `StagedBatch.images`
+   */
+  images(table: string, keys: readonly string[]): Promise<readonly (string | undefined)[]>;
+
+  /** Writes events, images and parked changes into the open transaction. */
+  stage(batch: StagedBatch): Promise<void>;
+
+  /**
+   * Ends the transaction: ledger added, checkpoint set, all durable.
+   *
+   * @throws BanyanError `PIPELINE_FENCED` when another writer has taken over: nothing was written
+   */
+  commit(progress: Progress): Promise<CommitResult>;
+
+  /** Drops what was staged. */
+  rollback(): Promise<void>;
+
+  close(): Promise<void>;
+}
+
+export interface StagedBatch {
+  readonly events: EventBatch;
+  readonly images?: readonly ImageChange[];
+  readonly parked?: readonly ParkedChange[];
+  /** Ids of parked changes that these events settle. */
+  readonly released?: readonly string[];
+}
+
+export interface ImageChange {
+  readonly table: string;
+  /** Canonical text of the row's key columns, joined unambiguously. */
+  readonly key: string;
+  /** JSON object text by column name; undefined removes the image. The last entry of a key wins. */
+  readonly image: string | undefined;
+}
+
+export interface Progress {
+  readonly phase: PipelinePhase;
+  /** Left as it is when undefined. Must not lie before the present one. */
+  readonly checkpoint: Position | undefined;
+  readonly baselinePosition?: Position;
+  /** Added to the stored counts. */
+  readonly ledger: Partial<Ledger>;
+  readonly status: unknown;
+}
+
+export interface CommitResult {
+  /** Raised by every quarantine decision: when it changed, read the decisions. */
+  readonly quarantineGeneration: number;
+}
+
+/**
+ * Changes that could not be mapped, per stream, in order. A stream with a pending entry takes no
+ * events; what comes after the first failure is parked behind it.
+ */
+export interface Quarantine {
+  /** @param filter all pipelines and streams when empty */
+  list(filter?: {
+    readonly pipeline?: string;
+    readonly stream?: string;
+    readonly limit?: number;
+  }): Promise<readonly ParkedRecord[]>;
+  /** Streams with a pending entry, and what was decided for them. */
+  streams(pipeline: string): Promise<readonly QuarantinedStream[]>;
+  /**
+   * Records a decision; the pipeline carries it out, at once when it runs, else at its next start.
+   * `retry` maps the stream's parked changes again. `skip` drops the first one, then maps the rest.
+   *
+   * @returns how many streams the decision concerns
+   */
+  decide(pipeline: string, stream: string | undefined, decision: "retry" | "skip"): Promise<number>;
+  /** Streams parked now, in all; cheap. */
+  count(pipeline: string): Promise<number>;
+}
+
+export interface ParkedChange {
+  readonly stream: string;
+  readonly position: Position;
+  readonly sourceTransaction: string;
+  readonly table: string;
+  readonly operation: string;
+  /** Error code and message; `BEHIND_QUARANTINE` for a change that only waits behind another. */
+  readonly code: string;
+  readonly reason: string;
+  /** All that is needed to map it again; JSON, holds row contents. */
+  readonly change: unknown;
+}
+
+export interface ParkedRecord extends ParkedChange {
+  readonly id: string;
+  readonly parkedAt: string;
+  readonly decision: "none" | "retry" | "skip";
+}
+
+export interface QuarantinedStream {
+  readonly stream: string;
+  readonly parked: number;
+  readonly decision: "none" | "retry" | "skip";
+}

@@ -1,0 +1,60 @@
+import type { Position } from "../model/position.ts";
+
+/** Equal, different, or could not tell. The third is never the first. */
+export type ParityState = "equal" | "different" | "inconclusive";
+
+export interface ParityReport {
+  readonly state: ParityState;
+  /** Why it could not be told; empty otherwise. */
+  readonly reasons: readonly string[];
+  readonly pipeline: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly finishedAt: string;
+  /** Rows and events were compared as of the same snapshot, which this position lies after. */
+  readonly fence: Position | undefined;
+  /** Rows compared, of the rows that are there. */
+  readonly compared: number;
+  readonly present: number;
+  /** Rows without a fold. */
+  readonly missing: number;
+  /** Folds without a row. */
+  readonly extra: number;
+  /** Rows whose fold says something else. */
+  readonly different: number;
+  readonly tables: readonly TableParity[];
+  readonly excluded: {
+    /** Streams that wait in quarantine; their rows were not compared. */
+    readonly streams: number;
+    readonly rows: number;
+  };
+  readonly samples: readonly ParitySample[];
+  /** Commands to run next. */
+  readonly nextSteps: readonly string[];
+}
+
+export interface TableParity {
+  readonly table: string;
+  readonly streamType: string;
+  readonly present: number;
+  readonly compared: number;
+  readonly missing: number;
+  readonly extra: number;
+  readonly different: number;
+  /** Columns that were compared. */
+  readonly columns: number;
+}
+
+export interface ParitySample {
+  readonly verdict: "missing" | "extra" | "different";
+  readonly table: string;
+  readonly stream: string;
+  readonly key: string;
+  /** The columns that differ; all for a missing or extra row are left out. */
+  readonly columns: readonly {
+    readonly column: string;
+    /** Canonical text, or `‹12 characters›` where values are redacted; null for NULL. */
+    readonly row: string | null;
+    readonly fold: string | null;
+  }[];
+}
