@@ -115,7 +115,7 @@ export type Rule = InsertRule | UpdateRule | DeleteRule;
 export function inserted<Row extends object>(
   tableRef: TableRef<Row>,
   options: {
-    readonly with?: readonly TableRef<never>[];
+    readonly with?: readonly Pick<TableRef, "name" | "key">[];
     readonly when?: RowConditions<Row>;
     readonly where?: RowPredicate<Row>;
   } = {},
@@ -125,7 +125,7 @@ export function inserted<Row extends object>(
     table: tableRef,
     conditions: (options.when ?? {}) as RowConditions<Record<string, unknown>>,
     where: options.where as RowPredicate<never> | undefined,
-    with: (options.with ?? []) as readonly TableRef[],
+    with: options.with ?? [],
   };
 }
 
