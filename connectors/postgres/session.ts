@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import pg from "pg";
 import { BanyanError } from "../../src/model/errors.ts";
 import { classify, type Side } from "./sqlstate.ts";
@@ -40,7 +41,9 @@ const SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /** Settings of newer versions, which an older one would refuse at the start of a session. */
-const NEWER_SETTINGS = ["idle_session_timeout", "transaction_timeout"];
+const NEWER_SETTINGS = `
+  SELECT set_config(name, '0', false) FROM unnest('{idle_session_timeout,transaction_timeout}'::text[]) AS name
+   WHERE current_setting(name, true) <> '0'`;
 
 /**
  * Opens a session with the settings above. TLS follows the URL's `sslmode`, with libpq's meaning.
@@ -82,8 +85,8 @@ export function destroy(client: pg.Client): void {
 }
 
 /** The socket below a client: TLS or plain, as it is at the time of the call. */
-export function socketOf(client: pg.Client): import("node:net").Socket {
-  return (client as unknown as { connection: { stream: import("node:net").Socket } }).connection.stream;
+export function socketOf(client: pg.Client): Socket {
+  return (client as unknown as { connection: { stream: Socket } }).connection.stream;
 }
 
 async function open(options: SessionOptions, url: string): Promise<pg.Client> {
@@ -99,12 +102,7 @@ async function open(options: SessionOptions, url: string): Promise<pg.Client> {
   client.on("error", () => undefined);
   try {
     await client.connect();
-    await client.query(
-      NEWER_SETTINGS.map(
-        (name) =>
-          `SELECT set_config(name, '0', false) FROM pg_settings WHERE name = '${name}' AND setting <> '0'`,
-      ).join("; "),
-    );
+    await client.query(NEWER_SETTINGS);
     return client;
   } catch (error) {
     await disconnect(client);

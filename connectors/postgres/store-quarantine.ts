@@ -1,5 +1,5 @@
 import type pg from "pg";
-import { classify } from "./sqlstate.ts";
+import { classifyStore } from "./store-errors.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { ParkedChange, ParkedRecord, Quarantine, QuarantinedStream } from "../../src/store/event-store.ts";
 
@@ -129,7 +129,7 @@ export class PostgresQuarantine implements Quarantine {
     try {
       return (await this.#pool.query<R>(sql, values)).rows;
     } catch (error) {
-      throw classify(error, "store", "reading the quarantine");
+      throw classifyStore(error, "asking the quarantine");
     }
   }
 }

@@ -54,7 +54,7 @@ const ISO = `'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'`;
 export const EVENT_COLUMNS = `e.event_id, coalesce(s.uri, 'urn:banyan') AS uri, e.stream_id, e.version, e.type,
   to_char(e.time AT TIME ZONE 'UTC', ${ISO}) AS time, to_char(e.recorded_time AT TIME ZONE 'UTC', ${ISO}) AS recorded_time,
   e.origin, e.schema_version, e.source_position, e.source_transaction, e.mapping_version, e.correlation_id,
-  e.causation_id, e.actor, e.metadata, e.data, e.transaction_id::text AS transaction_id, e.position::text AS position`;
+  e.causation_id, e.actor, e.metadata, e.data::text AS data, e.transaction_id::text AS transaction_id, e.position::text AS position`;
 export const EVENT_TABLES = "banyan.events e LEFT JOIN banyan.sources s ON s.id = e.source_id";
 
 export interface EventRow {
@@ -74,7 +74,8 @@ export interface EventRow {
   readonly causation_id: string | null;
   readonly actor: string | null;
   readonly metadata: Record<string, unknown> | null;
-  readonly data: Record<string, unknown>;
+  /** JSON text, so that its length is known without parsing. */
+  readonly data: string;
   readonly transaction_id: string;
   readonly position: string;
 }
@@ -97,6 +98,6 @@ export function recordedEvent(row: EventRow): RecordedEvent {
     causationId: row.causation_id ?? undefined,
     actor: row.actor ?? undefined,
     metadata: row.metadata ?? undefined,
-    data: row.data,
+    data: JSON.parse(row.data) as Record<string, unknown>,
   };
 }

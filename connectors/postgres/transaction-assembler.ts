@@ -8,7 +8,7 @@ import type {
 import type { Position } from "../../src/model/position.ts";
 import type { Cells, SourceTable } from "../../src/model/table.ts";
 import { INTENT_PREFIX, mergeIntent } from "./intent.ts";
-import { checkpointAt, wordDigits } from "./lsn.ts";
+import { checkpointAt, lsnDigits, wordDigits, type Lsn } from "./lsn.ts";
 import type { PgoutputSink } from "./pgoutput.ts";
 import { XidEpoch } from "./xid.ts";
 
@@ -41,11 +41,12 @@ export class TransactionAssembler implements PgoutputSink {
   #begun = false;
   /** Digits of the LSN up to which the log has been read, with nothing of it in flight. */
   #readTo = "";
-  /** Digits of the end of the last transaction queued. */
-  #lastEnd = "";
+  /** Digits of the end of the last transaction queued; before the first, where the stream began. */
+  #lastEnd: string;
 
-  constructor(xids: XidEpoch, partBytesMax: number) {
+  constructor(xids: XidEpoch, from: Lsn, partBytesMax: number) {
     this.#xids = xids;
+    this.#lastEnd = lsnDigits(from);
     this.#partBytesMax = partBytesMax;
   }
 

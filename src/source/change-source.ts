@@ -94,7 +94,7 @@ export interface Finding {
   readonly mend?: string;
 }
 
-/** One column to order by. `bytes` orders the canonical text by its UTF-8 bytes, blanks at the end ignored. */
+/** One column to order by, nulls last. `bytes` orders the canonical text by its UTF-8 bytes. See key-order.ts. */
 export interface OrderColumn {
   readonly column: number;
   readonly as: "integer" | "bytes";

@@ -1,0 +1,148 @@
+import { settleParked } from "./quarantine.ts";
+import { addEvents, assertFits, imageKey, pipelineOf, recordedEvents, type MemoryState } from "./state.ts";
+import { BanyanError, invariant } from "../../src/model/errors.ts";
+import type { RecordedEvent } from "../../src/model/event.ts";
+import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
+import type {
+  CaptureWriter,
+  CommitResult,
+  Ledger,
+  ParkedChange,
+  PipelineRecord,
+  Progress,
+  StagedBatch,
+} from "../../src/store/event-store.ts";
+
+/** Holds what is staged until it is committed; nobody else sees it before. */
+export class MemoryCaptureWriter implements CaptureWriter {
+  readonly record: PipelineRecord;
+  readonly #state: MemoryState;
+  #staged: Staged = nothingStaged();
+  #dead: unknown;
+
+  constructor(state: MemoryState, record: PipelineRecord) {
+    this.#state = state;
+    this.record = record;
+  }
+
+  mappingVersion(fingerprint: string, definition: MappingDefinition): Promise<number> {
+    return this.#run(() => {
+      const { mappings } = this.#state;
+      const known = mappings.get(fingerprint);
+      if (known !== undefined) return known.version;
+      const version = mappings.size + 1;
+      mappings.set(fingerprint, { version, definition: structuredClone(definition) });
+      return version;
+    });
+  }
+
+  versions(streams: readonly string[]): Promise<readonly number[]> {
+    return this.#run(() => streams.map((stream) => this.#state.streams.get(stream)?.length ?? 0));
+  }
+
+  images(table: string, keys: readonly string[]): Promise<readonly (string | undefined)[]> {
+    return this.#run(() => {
+      const { images } = pipelineOf(this.#state, this.record.name);
+      return keys.map((key) => {
+        const at = imageKey(table, key);
+        return this.#staged.images.has(at) ? this.#staged.images.get(at) : images.get(at);
+      });
+    });
+  }
+
+  stage({ events, images, parked, released }: StagedBatch): Promise<void> {
+    return this.#run(() => {
+      const staged = this.#staged;
+      staged.events.push(...recordedEvents(events, this.record.source, Date.now() * 1000));
+      assertFits(this.#state, staged.events);
+      for (const { table, key, image } of images ?? []) staged.images.set(imageKey(table, key), image);
+      staged.parked.push(...structuredClone(parked ?? []));
+      staged.released.push(...(released ?? []));
+    });
+  }
+
+  commit(progress: Progress): Promise<CommitResult> {
+    return this.#run(() => {
+      const pipeline = pipelineOf(this.#state, this.record.name);
+      const { record } = pipeline;
+      const { checkpoint, ledger } = progress;
+      if (record.epoch !== this.record.epoch) {
+        throw new BanyanError("PIPELINE_FENCED", "another writer has taken over this pipeline");
+      }
+      invariant(
+        checkpoint === undefined || record.checkpoint === undefined || checkpoint >= record.checkpoint,
+        `the checkpoint would go back from ${record.checkpoint} to ${checkpoint}`,
+      );
+      const staged = this.#staged;
+      this.#staged = nothingStaged();
+      addEvents(this.#state, staged.events);
+      for (const [key, image] of staged.images) {
+        if (image === undefined) pipeline.images.delete(key);
+        else pipeline.images.set(key, image);
+      }
+      this.#park(staged.parked);
+      settleParked(this.#state, staged.released);
+      pipeline.record = {
+        ...record,
+        phase: progress.phase,
+        checkpoint: checkpoint ?? record.checkpoint,
+        baselinePosition: progress.baselinePosition ?? record.baselinePosition,
+        ledger: sum(record.ledger, ledger),
+        status: structuredClone(progress.status ?? {}),
+        updatedAt: new Date().toISOString(),
+      };
+      return { quarantineGeneration: pipeline.quarantineGeneration };
+    });
+  }
+
+  rollback(): Promise<void> {
+    this.#staged = nothingStaged();
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    this.#dead ??= new BanyanError("INVARIANT_BROKEN", "the writer is closed");
+    return this.rollback();
+  }
+
+  #park(changes: readonly ParkedChange[]): void {
+    const { parked } = this.#state;
+    for (const change of changes) {
+      const id = String(parked.length + 1);
+      const parkedAt = new Date().toISOString();
+      const record = { ...change, id, parkedAt, decision: "none" as const };
+      parked.push({ pipeline: this.record.name, record, state: "pending" });
+    }
+  }
+
+  /** After a rejection the writer is dead and what it had staged is gone. */
+  async #run<T>(step: () => T): Promise<T> {
+    if (this.#dead !== undefined) throw this.#dead;
+    try {
+      return step();
+    } catch (error) {
+      this.#dead = error;
+      this.#staged = nothingStaged();
+      throw error;
+    }
+  }
+}
+
+interface Staged {
+  readonly events: RecordedEvent[];
+  /** By {@link imageKey}; undefined removes the image. */
+  readonly images: Map<string, string | undefined>;
+  readonly parked: ParkedChange[];
+  readonly released: string[];
+}
+
+function nothingStaged(): Staged {
+  return { events: [], images: new Map(), parked: [], released: [] };
+}
+
+function sum(ledger: Ledger, added: Partial<Ledger>): Ledger {
+  const names = Object.keys(ledger) as (keyof Ledger)[];
+  return Object.fromEntries(
+    names.map((name) => [name, ledger[name] + (added[name] ?? 0)]),
+  ) as unknown as Ledger;
+}

@@ -1,0 +1,179 @@
+import { MemoryCaptureWriter } from "./capture-writer.ts";
+import { MemoryQuarantine } from "./quarantine.ts";
+import { addEvents, emptyState, isoMicros, type MemoryPipeline } from "./state.ts";
+import { BanyanError, invariant } from "../../src/model/errors.ts";
+import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
+import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
+import { assertAppendable, expectedRange, firstResult, versionConflict } from "../../src/store/append-rules.ts";
+import type {
+  AppendResult,
+  CaptureWriter,
+  EventStore,
+  ExpectedVersion,
+  FeedCursor,
+  FeedPage,
+  FoldEvent,
+  Ledger,
+  PipelineRecord,
+  Quarantine,
+} from "../../src/store/event-store.ts";
+
+const FEED_EVENTS_MAX = 10_000;
+const EVENTS_PER_PAGE_MAX = 2_000;
+const NO_SOURCE = "urn:banyan";
+
+/** An event store that is gone with its process: for tests, and to try things out. */
+export class MemoryEventStore implements EventStore {
+  readonly #state = emptyState();
+  readonly quarantine: Quarantine = new MemoryQuarantine(this.#state);
+
+  migrate(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async append(
+    stream: string,
+    events: readonly NewEvent[],
+    expected: ExpectedVersion,
+  ): Promise<AppendResult> {
+    assertAppendable(stream, events);
+    const [from, to] = expectedRange(expected);
+    const known = events.flatMap(({ id }) => this.#state.ids.get(id.toLowerCase()) ?? []);
+    if (known.length > 0) return firstResult(stream, events, known);
+    const current = this.#state.streams.get(stream)?.length ?? 0;
+    if (current < from || current > to) throw versionConflict(stream, current, expected);
+    const now = isoMicros(Date.now() * 1000);
+    addEvents(
+      this.#state,
+      events.map((event, i) => nativeEvent(event, stream, current + i + 1, now)),
+    );
+    return { firstVersion: current + 1, lastVersion: current + events.length };
+  }
+
+  async *readStream(
+    stream: string,
+    range: { readonly fromVersion?: number; readonly toVersion?: number } = {},
+  ): AsyncGenerator<RecordedEvent, void, void> {
+    const { fromVersion = 1, toVersion = Infinity } = range;
+    for (const event of this.#state.streams.get(stream) ?? []) {
+      if (event.version >= fromVersion && event.version <= toVersion) yield structuredClone(event);
+    }
+  }
+
+  async readAll(after: FeedCursor | undefined, limit: number): Promise<FeedPage> {
+    invariant(
+      Number.isInteger(limit) && limit >= 1 && limit <= FEED_EVENTS_MAX,
+      `a page holds 1 to ${FEED_EVENTS_MAX} events, not ${limit}`,
+    );
+    const start = Number(after ?? 0);
+    const events = structuredClone(this.#state.log.slice(start, start + limit));
+    const next = events.length === 0 ? after : (String(start + events.length) as FeedCursor);
+    return { events, next };
+  }
+
+  async *readStreamType(
+    streamType: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly FoldEvent[], void, void> {
+    signal.throwIfAborted();
+    const streams = [...this.#state.streams]
+      .filter(([id]) => id.startsWith(`${streamType}-`))
+      .sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    const events = streams.flatMap(([, stream]) => stream.map(foldEvent));
+    for (let at = 0; at < events.length; at += EVENTS_PER_PAGE_MAX) {
+      yield structuredClone(events.slice(at, at + EVENTS_PER_PAGE_MAX));
+      signal.throwIfAborted();
+    }
+  }
+
+  async mappings(): Promise<ReadonlyMap<number, MappingDefinition>> {
+    return new Map([...this.#state.mappings.values()].map((m) => [m.version, m.definition]));
+  }
+
+  async pipeline(name: string): Promise<PipelineRecord | undefined> {
+    return this.#state.pipelines.get(name)?.record;
+  }
+
+  async openCapture(name: string, source: string): Promise<CaptureWriter> {
+    const known = this.#state.pipelines.get(name);
+    if (known !== undefined && known.record.source !== source && known.record.checkpoint !== undefined) {
+      throw new BanyanError("SOURCE_CHANGED", `pipeline ${name} belongs to ${known.record.source}`);
+    }
+    const pipeline = known ?? newPipeline(name, source);
+    pipeline.record = { ...pipeline.record, source, epoch: pipeline.record.epoch + 1 };
+    this.#state.pipelines.set(name, pipeline);
+    return new MemoryCaptureWriter(this.#state, pipeline.record);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const NOTHING_COUNTED: Ledger = {
+  changesIn: 0,
+  changesClaimed: 0,
+  changesFallback: 0,
+  changesUnchanged: 0,
+  changesParked: 0,
+  events: 0,
+  baselined: 0,
+  baselineRows: 0,
+  transactions: 0,
+};
+
+function newPipeline(name: string, source: string): MemoryPipeline {
+  return {
+    record: {
+      name,
+      source,
+      epoch: 0,
+      phase: "new",
+      checkpoint: undefined,
+      baselinePosition: undefined,
+      ledger: NOTHING_COUNTED,
+      status: {},
+      updatedAt: new Date().toISOString(),
+    },
+    quarantineGeneration: 0,
+    images: new Map(),
+  };
+}
+
+function nativeEvent(event: NewEvent, stream: string, version: number, now: string): RecordedEvent {
+  return {
+    id: event.id.toLowerCase(),
+    source: NO_SOURCE,
+    stream,
+    version,
+    type: event.type,
+    time: event.time === undefined ? now : utcMicros(event.time),
+    recordedTime: now,
+    origin: event.origin ?? "native",
+    schemaVersion: event.schemaVersion ?? 1,
+    sourcePosition: undefined,
+    sourceTransaction: undefined,
+    mappingVersion: undefined,
+    correlationId: event.correlationId,
+    causationId: event.causationId,
+    actor: event.actor,
+    // As JSON would give them back.
+    metadata: event.metadata === undefined ? undefined : asJson(event.metadata),
+    data: asJson(event.data),
+  };
+}
+
+function asJson(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return JSON.parse(JSON.stringify(value)) as Record<string, unknown>;
+}
+
+/** Date keeps milliseconds only; the digits behind them are taken from the text. */
+function utcMicros(time: string): string {
+  const micros = /\.(\d+)/.exec(time)?.[1]?.padEnd(6, "0") ?? "000000";
+  return `${new Date(time).toISOString().slice(0, 19)}.${micros}Z`;
+}
+
+function foldEvent(event: RecordedEvent): FoldEvent {
+  const { stream, version, type, data, origin, mappingVersion, sourceTransaction, time } = event;
+  return { stream, version, type, data, origin, mappingVersion, sourceTransaction, time };
+}

@@ -1,0 +1,126 @@
+import type pg from "pg";
+import { BanyanError } from "../../src/model/errors.ts";
+import type { Position } from "../../src/model/position.ts";
+import type { BaselineSnapshot, CapturePlan, PlannedTable } from "../../src/source/change-source.ts";
+import {
+  hasUsableIdentity,
+  readTables,
+  requireAll,
+  type Ask,
+  type CatalogueEntry,
+  type PlannedKeys,
+} from "./catalogue.ts";
+import { requirePublication } from "./publication.ts";
+import { checkpointAt, lsnDigits } from "./lsn.ts";
+import type { ServerFacts } from "./server-facts.ts";
+import { connect, destroy, disconnect } from "./session.ts";
+import { createSlot, removeLeftover } from "./slot.ts";
+import { SnapshotRows } from "./snapshot-rows.ts";
+
+/** One attempt at creating the slot; between two a signal is noticed and the deadline looked at. */
+const ATTEMPT_MS = 5_000;
+
+export interface BaselineOptions {
+  readonly url: string;
+  readonly slot: string;
+  readonly publication: string;
+  readonly applicationName: string;
+  readonly keys: PlannedKeys;
+  /** How long to wait for transactions that are open in the source when the slot is created. */
+  readonly slotWaitMsMax: number;
+}
+
+/**
+ * Creates the slot, whose creation exports a snapshot of exactly its consistent point, and opens
+ * sessions that read under it.
+ *
+ * The publication must exist before the slot: the log is decoded with the catalogue of its time, in
+ * which a later publication does not exist.
+ */
+export async function openBaseline(
+  options: BaselineOptions,
+  plan: CapturePlan,
+  ask: Ask,
+  facts: ServerFacts,
+  signal: AbortSignal,
+): Promise<BaselineSnapshot> {
+  const { slot, publication, keys } = options;
+  await requirePublication(ask, publication);
+  const names = plan.tables.map(({ name }) => name);
+  const before = await readTables(ask, names, publication, keys);
+  requireAll(names, before);
+  requireIdentities(before, plan.tables);
+  const restarted = await removeLeftover(ask, slot, facts.database);
+  const exporter = await openExporter(options);
+  try {
+    const { consistentPoint, snapshot } = await creating(options, exporter, ask, signal);
+    const position = checkpointAt(lsnDigits(consistentPoint));
+    const partitioned = new Set(before.filter(({ kind }) => kind === "p").map(({ table }) => table.name));
+    const rows = new SnapshotRows({ ...options, snapshot, partitioned });
+    return await withTables(options, names, rows, exporter, { position, restarted });
+  } catch (error) {
+    await disconnect(exporter);
+    throw error;
+  }
+}
+
+async function withTables(
+  { publication, keys }: BaselineOptions,
+  names: readonly string[],
+  rows: SnapshotRows,
+  exporter: pg.Client,
+  { position, restarted }: { readonly position: Position; readonly restarted: boolean },
+): Promise<BaselineSnapshot> {
+  try {
+    const entries = await rows.use((ask) => readTables(ask, names, publication, keys));
+    requireAll(names, entries);
+    return {
+      position,
+      restarted,
+      tables: entries.map(({ table }) => table),
+      readRows: (table, orderBy, signal) => rows.readRows(table, orderBy, signal),
+      estimateRows: (table) => rows.estimateRows(table),
+      async close() {
+        await rows.close();
+        await disconnect(exporter);
+      },
+    };
+  } catch (error) {
+    await rows.close();
+    throw error;
+  }
+}
+
+/** The session that creates the slot must stay open and idle afterwards: the snapshot lives in it. */
+async function openExporter({ url, applicationName, slotWaitMsMax }: BaselineOptions): Promise<pg.Client> {
+  const lockTimeoutMs = Math.max(1, Math.min(ATTEMPT_MS, slotWaitMsMax));
+  return await connect({ url, applicationName, replication: true, lockTimeoutMs });
+}
+
+async function creating(
+  { slot, slotWaitMsMax }: BaselineOptions,
+  exporter: pg.Client,
+  ask: Ask,
+  signal: AbortSignal,
+): ReturnType<typeof createSlot> {
+  const abort = (): void => destroy(exporter);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await createSlot(exporter, ask, slot, slotWaitMsMax, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** Without a usable identity the application's own UPDATE and DELETE fail once the table is published. */
+function requireIdentities(entries: readonly CatalogueEntry[], tables: readonly PlannedTable[]): void {
+  const unusable = entries.filter((entry) => !hasUsableIdentity(entry)).map(({ table }) => table.name);
+  if (unusable.length === 0) return;
+  throw new BanyanError("REPLICA_IDENTITY_UNUSABLE", `no primary key and no replica identity: ${unusable.join(", ")}`, {
+    hint: "ALTER TABLE … REPLICA IDENTITY FULL; `banyan check` prints the statements.",
+    detail: { tables: unusable.join(", "), planned: tables.length },
+  });
+}

@@ -1,0 +1,80 @@
+import { BanyanError } from "../../src/model/errors.ts";
+import type { SourceTable } from "../../src/model/table.ts";
+import type { Position } from "../../src/model/position.ts";
+import type { ParitySnapshot } from "../../src/source/change-source.ts";
+import { readTables, requireAll, type PlannedKeys } from "./catalogue.ts";
+import { connect, disconnect } from "./session.ts";
+import { askClient, SnapshotRows } from "./snapshot-rows.ts";
+
+export interface ParityOptions {
+  readonly url: string;
+  readonly applicationName: string;
+  readonly publication: string;
+  readonly keys: PlannedKeys;
+}
+
+/**
+ * Opens a snapshot whose visible transactions are known, and writes a fence after it: every
+ * transaction that the snapshot sees had written its commit record before, so it lies before the fence.
+ *
+ * @param fence writes the mark on another session; this one's transaction must not write
+ */
+export async function openParity(
+  options: ParityOptions,
+  tables: readonly SourceTable[],
+  fence: () => Promise<Position>,
+  signal: AbortSignal,
+): Promise<ParitySnapshot> {
+  const { url, applicationName, publication, keys } = options;
+  const holder = await connect({ url, applicationName });
+  const ask = askClient(holder);
+  try {
+    const doing = "opening a snapshot";
+    await ask(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", []);
+    const [taken] = await ask<{ seen: string; snapshot: string }>(
+      doing,
+      "SELECT pg_current_snapshot()::text AS seen, pg_export_snapshot() AS snapshot",
+      [],
+    );
+    // The fence only now: before the snapshot it could lie before a transaction that the snapshot sees.
+    const position = await fence();
+    const names = tables.map(({ name }) => name);
+    const entries = await readTables(ask, names, publication, keys);
+    requireAll(names, entries);
+    signal.throwIfAborted();
+    const partitioned = new Set(entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name));
+    const rows = new SnapshotRows({ ...options, snapshot: taken!.snapshot, partitioned });
+    return {
+      fence: position,
+      tables: entries.map(({ table }) => table),
+      sees: visibility(taken!.seen),
+      readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),
+      estimateRows: (table) => rows.estimateRows(table),
+      async close() {
+        await rows.close();
+        await disconnect(holder);
+      },
+    };
+  } catch (error) {
+    await disconnect(holder);
+    throw error;
+  }
+}
+
+/**
+ * Whether a snapshot sees a transaction that has committed by now: it began before the snapshot's
+ * end and was not in progress when the snapshot was taken.
+ *
+ * @param text `xmin:xmax:xip,…`, 64-bit ids in decimal
+ */
+export function visibility(text: string): (transaction: string) => boolean {
+  const match = /^(\d+):(\d+):([\d,]*)$/.exec(text);
+  if (match === null) throw new BanyanError("PROTOCOL_VIOLATION", `not a snapshot: "${text}"`);
+  const xmin = BigInt(match[1]!);
+  const xmax = BigInt(match[2]!);
+  const inProgress = new Set(match[3]!.split(","));
+  return (transaction) => {
+    const xid = BigInt(transaction);
+    return xid < xmin || (xid < xmax && !inProgress.has(transaction));
+  };
+}

@@ -1,0 +1,218 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type pg from "pg";
+import { BanyanError } from "../../src/model/errors.ts";
+import type { Ask } from "./catalogue.ts";
+import { quoteIdentifier, quoteLiteral } from "./identifiers.ts";
+import { formatLsn, parseLsn, type Lsn } from "./lsn.ts";
+import { connect, disconnect } from "./session.ts";
+import { classify, sqlstateOf } from "./sqlstate.ts";
+
+export interface Slot {
+  readonly plugin: string | null;
+  readonly database: string | null;
+  readonly activePid: number | undefined;
+  readonly confirmed: Lsn | undefined;
+  /** reserved, extended, unreserved or lost. */
+  readonly walStatus: string | undefined;
+  /** Bytes of log that may still be written before the slot is lost; undefined without limit. */
+  readonly safeBytes: number | undefined;
+  readonly invalidationReason: string | undefined;
+}
+
+/** Asked as one JSON document, because the view gains columns with each version. */
+const SLOT = `SELECT to_jsonb(s) AS slot FROM pg_replication_slots s WHERE slot_name = $1`;
+
+export async function readSlot(ask: Ask, name: string): Promise<Slot | undefined> {
+  const [row] = await ask<{ slot: Record<string, unknown> }>("reading the slot", SLOT, [name]);
+  if (row === undefined) return undefined;
+  const { slot } = row;
+  const text = (key: string): string | undefined => {
+    const value = slot[key];
+    return value === null || value === undefined ? undefined : String(value as string | number);
+  };
+  const confirmed = text("confirmed_flush_lsn");
+  const pid = text("active_pid");
+  const safe = text("safe_wal_size");
+  return {
+    plugin: text("plugin") ?? null,
+    database: text("database") ?? null,
+    activePid: pid === undefined ? undefined : Number(pid),
+    confirmed: confirmed === undefined ? undefined : parseLsn(confirmed),
+    walStatus: text("wal_status"),
+    safeBytes: safe === undefined ? undefined : Number(safe),
+    invalidationReason: text("invalidation_reason"),
+  };
+}
+
+/** True when the server has given up the slot's log: it can never be read again. */
+export function isLost(slot: Slot): boolean {
+  return slot.walStatus === "lost" || slot.invalidationReason !== undefined;
+}
+
+/**
+ * What keeps the slot from being read from `from` on.
+ *
+ * @throws BanyanError `SLOT_LOST`, `SLOT_IN_USE`, `SLOT_AHEAD`, `SOURCE_NOT_READY`
+ */
+export async function requireReadable(ask: Ask, name: string, database: string, from: Lsn): Promise<void> {
+  const slot = await readSlot(ask, name);
+  if (slot === undefined) {
+    throw new BanyanError("SLOT_LOST", `replication slot ${name} does not exist`, {
+      hint: "Somebody dropped it, or the server was replaced without it. Changes since are unknown: start with a new baseline.",
+      detail: { slot: name },
+    });
+  }
+  requireOurs(slot, name, database);
+  if (isLost(slot)) {
+    const reason = slot.invalidationReason ?? "its log was removed";
+    throw new BanyanError("SLOT_LOST", `replication slot ${name} is lost (${reason})`, {
+      hint: `SELECT pg_drop_replication_slot(${quoteLiteral(name)}); then start with a new baseline, and raise max_slot_wal_keep_size.`,
+      detail: { slot: name, reason },
+    });
+  }
+  requireInactive(slot, name);
+  if (slot.confirmed !== undefined && slot.confirmed > from) {
+    throw new BanyanError(
+      "SLOT_AHEAD",
+      `replication slot ${name} stands at ${formatLsn(slot.confirmed)}, beyond the checkpoint ${formatLsn(from)}`,
+      {
+        hint: "The log in between is gone for this slot: another reader used it, or the store was restored from a backup. Start with a new baseline.",
+        detail: { slot: name, confirmed: formatLsn(slot.confirmed), checkpoint: formatLsn(from) },
+      },
+    );
+  }
+}
+
+/**
+ * Removes the slot that an interrupted baseline left behind.
+ *
+ * @returns whether there was one
+ * @throws BanyanError `SLOT_IN_USE`, `SOURCE_NOT_READY` when it is somebody else's
+ */
+export async function removeLeftover(ask: Ask, name: string, database: string): Promise<boolean> {
+  const slot = await readSlot(ask, name);
+  if (slot === undefined) return false;
+  requireOurs(slot, name, database);
+  requireInactive(slot, name);
+  await ask("removing the slot of an interrupted baseline", "SELECT pg_drop_replication_slot($1)", [name]);
+  return true;
+}
+
+export interface CreatedSlot {
+  /** The log is retained from here; transactions that commit at or after it are in the stream. */
+  readonly consistentPoint: Lsn;
+  /** For SET TRANSACTION SNAPSHOT, as long as the connection stays idle and open. */
+  readonly snapshot: string;
+}
+
+/**
+ * Creates the slot and exports the snapshot of its consistent point. The server waits for every
+ * transaction that is open in the whole cluster; each attempt gives up after `client`'s lock_timeout,
+ * so that a signal or the deadline is noticed.
+ *
+ * @param client a replication connection
+ * @throws BanyanError `SLOT_CREATION_BLOCKED` naming the sessions that stand in the way
+ */
+export async function createSlot(
+  client: pg.Client,
+  ask: Ask,
+  name: string,
+  waitMsMax: number,
+  signal: AbortSignal,
+): Promise<CreatedSlot> {
+  const deadline = performance.now() + waitMsMax;
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      const { rows } = await client.query<{ consistent_point: string; snapshot_name: string }>(
+        `CREATE_REPLICATION_SLOT ${quoteIdentifier(name)} LOGICAL pgoutput EXPORT_SNAPSHOT`,
+      );
+      const created = rows[0]!;
+      return { consistentPoint: parseLsn(created.consistent_point), snapshot: created.snapshot_name };
+    } catch (error) {
+      if (sqlstateOf(error) !== "55P03") throw classify(error, "source", "creating the replication slot");
+      if (performance.now() >= deadline) throw await blocked(ask, name, waitMsMax, error);
+    }
+  }
+}
+
+/** Drops a slot, waiting a little for a reader that is just leaving. Nothing happens when there is none. */
+export async function dropSlot(url: string, name: string): Promise<void> {
+  const client = await connect({ url, applicationName: "banyan" });
+  try {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await client.query(
+          "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1",
+          [name],
+        );
+        return;
+      } catch (error) {
+        const classified = classify(error, "source", `dropping slot ${name}`);
+        if (classified.code !== "SLOT_IN_USE" || attempt === 50) throw classified;
+        await sleep(100);
+      }
+    }
+  } finally {
+    await disconnect(client);
+  }
+}
+
+function requireOurs({ plugin, database: owner }: Slot, name: string, database: string): void {
+  if (plugin === "pgoutput" && owner === database) return;
+  const found = plugin === null ? "a physical slot" : `a slot of plugin ${plugin} in database ${owner}`;
+  throw new BanyanError("SOURCE_NOT_READY", `replication slot ${name} is ${found}, and not ours`, {
+    hint: "Choose another slot name in the config.",
+    detail: { slot: name },
+  });
+}
+
+function requireInactive({ activePid }: Slot, name: string): void {
+  if (activePid === undefined) return;
+  throw new BanyanError("SLOT_IN_USE", `replication slot ${name} is being read by process ${activePid} of the server`, {
+    hint: `Stop the other reader, or end it: SELECT pg_terminate_backend(${activePid});`,
+    detail: { slot: name, pid: activePid },
+  });
+}
+
+/** Transactions that have written hold a lock on their own id; who holds one is visible to every role. */
+const BLOCKERS = `
+  SELECT l.pid, coalesce(a.application_name, '') AS application, coalesce(a.state, '') AS state,
+         coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::int AS seconds,
+         (SELECT gid FROM pg_prepared_xacts p WHERE l.pid IS NULL AND p.transaction = l.transactionid) AS prepared
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+   WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+   ORDER BY a.xact_start NULLS FIRST LIMIT 10`;
+
+interface Blocker {
+  readonly pid: number | null;
+  readonly application: string;
+  readonly state: string;
+  readonly seconds: number;
+  readonly prepared: string | null;
+}
+
+async function blocked(ask: Ask, name: string, waitMs: number, cause: unknown): Promise<BanyanError> {
+  const blockers = await ask<Blocker>("looking for open transactions", BLOCKERS, []);
+  const pids = blockers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+  const list = blockers.map(describeBlocker).join("; ") || "one that has ended in this moment";
+  return new BanyanError(
+    "SLOT_CREATION_BLOCKED",
+    `replication slot ${name} could not be created in ${Math.round(waitMs / 1000)} s: the server waits for open transactions: ${list}`,
+    {
+      cause,
+      hint:
+        pids.length > 0
+          ? `Let them end, or end them: SELECT pg_terminate_backend(pid) FROM unnest('{${pids.join(",")}}'::int[]) pid;`
+          : "Run the command again; look at pg_prepared_xacts for forgotten prepared transactions.",
+      detail: { slot: name, pids: pids.join(",") },
+    },
+  );
+}
+
+function describeBlocker({ pid, application, state, seconds, prepared }: Blocker): string {
+  if (pid === null) return `prepared transaction ${prepared ?? "of another database"}`;
+  const who = application === "" ? "" : ` (${application})`;
+  const what = state === "" ? "" : ` ${state},`;
+  return `process ${pid}${who},${what} open for ${seconds} s`;
+}

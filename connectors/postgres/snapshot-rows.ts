@@ -1,0 +1,161 @@
+import type pg from "pg";
+import { BanyanError } from "../../src/model/errors.ts";
+import type { Cells, SourceTable } from "../../src/model/table.ts";
+import type { OrderColumn } from "../../src/source/change-source.ts";
+import type { Ask } from "./catalogue.ts";
+import { copyOut } from "./copy-out.ts";
+import { quoteIdentifier, quoteLiteral, quoteTable } from "./identifiers.ts";
+import { connect, disconnect } from "./session.ts";
+import { classify, sqlstateOf } from "./sqlstate.ts";
+
+/** A reader that waits longer for a table's lock gives up: somebody alters the table. */
+const LOCK_MS_MAX = 60_000;
+/** Below this a table is counted: the planner guesses small ones badly, and counting costs nothing. */
+const COUNT_ROWS_MAX = 10_000;
+
+/**
+ * Sessions that all see the rows of one exported snapshot. A session is made when all others are
+ * busy, and kept for the next reader.
+ */
+export class SnapshotRows {
+  readonly #url: string;
+  readonly #applicationName: string;
+  readonly #snapshot: string;
+  /** Names of partitioned tables: those are read with all that is below them. */
+  readonly #partitioned: ReadonlySet<string>;
+  readonly #idle: pg.Client[] = [];
+  readonly #busy = new Set<pg.Client>();
+  #closed = false;
+
+  constructor(options: {
+    readonly url: string;
+    readonly applicationName: string;
+    readonly snapshot: string;
+    readonly partitioned: ReadonlySet<string>;
+  }) {
+    this.#url = options.url;
+    this.#applicationName = options.applicationName;
+    this.#snapshot = options.snapshot;
+    this.#partitioned = options.partitioned;
+  }
+
+  /** As {@link RowSnapshot.readRows}. */
+  async *readRows(
+    table: SourceTable,
+    orderBy: readonly OrderColumn[],
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly Cells[], void, void> {
+    const client = await this.#acquire();
+    let reusable = false;
+    try {
+      const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(", ");
+      const order = orderBy.length === 0 ? "" : ` ORDER BY ${orderTerms(table, orderBy)}`;
+      const sql = `COPY (SELECT ${columns} FROM ${this.#from(table)}${order}) TO STDOUT`;
+      yield* copyOut(client, sql, table.columns.length, `reading table ${table.name}`, signal);
+      reusable = true;
+    } finally {
+      this.#busy.delete(client);
+      if (reusable && !this.#closed) this.#idle.push(client);
+      else await disconnect(client);
+    }
+  }
+
+  async estimateRows(table: SourceTable): Promise<number> {
+    return await this.use(async (ask) => {
+      const doing = `estimating the rows of ${table.name}`;
+      const from = this.#from(table);
+      const [explained] = await ask<{ "QUERY PLAN": readonly [{ Plan: { "Plan Rows": number } }] }>(
+        doing,
+        `EXPLAIN (FORMAT JSON) SELECT FROM ${from}`,
+        [],
+      );
+      const estimate = explained!["QUERY PLAN"][0].Plan["Plan Rows"];
+      if (estimate >= COUNT_ROWS_MAX) return estimate;
+      const sql = `SELECT count(*)::int AS rows FROM (SELECT FROM ${from} LIMIT ${COUNT_ROWS_MAX}) counted`;
+      const [counted] = await ask<{ rows: number }>(doing, sql, []);
+      return counted!.rows;
+    });
+  }
+
+  /** Asks something inside the snapshot. */
+  async use<T>(body: (ask: Ask) => Promise<T>): Promise<T> {
+    const client = await this.#acquire();
+    try {
+      const result = await body(askClient(client));
+      this.#busy.delete(client);
+      this.#idle.push(client);
+      return result;
+    } catch (error) {
+      this.#busy.delete(client);
+      await disconnect(client);
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const all = [...this.#idle, ...this.#busy];
+    this.#idle.length = 0;
+    await Promise.all(all.map(disconnect));
+  }
+
+  async #acquire(): Promise<pg.Client> {
+    const client = this.#idle.pop() ?? (await this.#join());
+    this.#busy.add(client);
+    return client;
+  }
+
+  async #join(): Promise<pg.Client> {
+    const client = await connect({
+      url: this.#url,
+      applicationName: this.#applicationName,
+      lockTimeoutMs: LOCK_MS_MAX,
+    });
+    try {
+      await client.query(
+        `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT ${quoteLiteral(this.#snapshot)}`,
+      );
+      return client;
+    } catch (error) {
+      await disconnect(client);
+      if (["22023", "42704", "55000"].includes(sqlstateOf(error))) {
+        throw new BanyanError("SOURCE_UNREACHABLE", "the snapshot is gone, because the session that held it ended", {
+          cause: error,
+          hint: "Run the command again: it begins with a new snapshot.",
+        });
+      }
+      throw classify(error, "source", "joining the snapshot");
+    }
+  }
+
+  /** Inheritance children are tables of their own in the log, partitions are not. */
+  #from(table: SourceTable): string {
+    return this.#partitioned.has(table.name) ? quoteTable(table) : `ONLY ${quoteTable(table)}`;
+  }
+}
+
+/** An {@link Ask} of one client. */
+export function askClient(client: pg.Client): Ask {
+  return async <Row>(doing: string, sql: string, params: readonly unknown[]): Promise<Row[]> => {
+    try {
+      return (await client.query(sql, [...params])).rows as Row[];
+    } catch (error) {
+      throw classify(error, "source", doing);
+    }
+  };
+}
+
+/** Types whose own order is that of their text's bytes, so that an index can serve it. */
+const ORDERED_AS_TEXT = new Set(["uuid", "bool"]);
+
+/** `concat` gives a value's canonical text (a cast would strip the blanks of char(n)). */
+function orderTerms(table: SourceTable, orderBy: readonly OrderColumn[]): string {
+  return orderBy
+    .map(({ column, as }) => {
+      const { name, type } = table.columns[column]!;
+      const value = quoteIdentifier(name);
+      if (as === "integer" || ORDERED_AS_TEXT.has(type)) return value;
+      return `CASE WHEN ${value} IS NOT NULL THEN concat(${value}) END COLLATE "C"`;
+    })
+    .join(", ");
+}

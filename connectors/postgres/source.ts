@@ -1,0 +1,245 @@
+import { BanyanError } from "../../src/model/errors.ts";
+import type { TransactionPart } from "../../src/model/change.ts";
+import { isBefore, type Position } from "../../src/model/position.ts";
+import { parseQualifiedName, qualifiedName, type SourceTable } from "../../src/model/table.ts";
+import type {
+  BaselineSnapshot,
+  CapturePlan,
+  ChangeSource,
+  Finding,
+  ParitySnapshot,
+  PlannedTable,
+  SourceIdentity,
+} from "../../src/source/change-source.ts";
+import { openBaseline } from "./baseline.ts";
+import { readCatalogue, readTables, requireAll, type Ask } from "./catalogue.ts";
+import { checkSource } from "./check.ts";
+import { ControlSession } from "./control-session.ts";
+import { FENCE_PREFIX } from "./intent.ts";
+import { checkpointAt, lsnDigits, lsnOf, parseLsn, type Lsn } from "./lsn.ts";
+import { openParity } from "./parity.ts";
+import { requirePublication } from "./publication.ts";
+import { RelationCache } from "./relations.ts";
+import { ReplicationConnection } from "./replication-connection.ts";
+import { identityUri, readServerFacts, type ServerFacts } from "./server-facts.ts";
+import { connect } from "./session.ts";
+import { requireReadable } from "./slot.ts";
+import { XidEpoch } from "./xid.ts";
+
+export interface PostgresSourceOptions {
+  /** `postgres://user:password@host:port/database`; TLS by `sslmode`, `sslrootcert` … as in libpq. */
+  readonly url: string;
+  readonly slot: string;
+  readonly publication: string;
+  /** Tables with a key of their own naming, as the config has them; the others need not be listed. */
+  readonly plan?: CapturePlan;
+  readonly applicationName?: string;
+  /** Decoded and not yet taken, as an estimate of memory; 16 MiB. */
+  readonly bufferBytesMax?: number;
+  /** A larger transaction is delivered in parts of about this size; 4 MiB. */
+  readonly partBytesMax?: number;
+  /** How long the creation of the slot waits for open transactions; 60 s. */
+  readonly slotWaitMsMax?: number;
+}
+
+const BUFFER_BYTES_MAX = 16 * 1024 * 1024;
+const PART_BYTES_MAX = 4 * 1024 * 1024;
+const SLOT_WAIT_MS_MAX = 60_000;
+
+/**
+ * A Postgres database (13 or later) as a source: its log through a logical replication slot with the
+ * `pgoutput` plugin, its rows through COPY under exported snapshots. Connects when first asked.
+ */
+export function openPostgresSource(options: PostgresSourceOptions): ChangeSource {
+  return new PostgresSource(options);
+}
+
+class PostgresSource implements ChangeSource {
+  readonly #options: Required<Omit<PostgresSourceOptions, "plan">>;
+  readonly #control: ControlSession;
+  readonly #ask: Ask;
+  /** Kept across connections, so that an unchanged table stays the same object. */
+  readonly #relations = new RelationCache();
+  readonly #keys = new Map<string, readonly string[]>();
+  readonly #closing = new AbortController();
+  readonly #open = new Set<{ close(): Promise<void> }>();
+  #identity: string | undefined;
+  #stream: ReplicationConnection | undefined;
+  #acknowledged: Position | undefined;
+
+  constructor({ plan, ...options }: PostgresSourceOptions) {
+    this.#options = {
+      applicationName: "banyan",
+      bufferBytesMax: BUFFER_BYTES_MAX,
+      partBytesMax: PART_BYTES_MAX,
+      slotWaitMsMax: SLOT_WAIT_MS_MAX,
+      ...options,
+    };
+    this.#control = new ControlSession(options.url, this.#options.applicationName);
+    this.#ask = (doing, sql, params) => this.#control.query(doing, sql, params);
+    if (plan !== undefined) this.#learnKeys(plan);
+  }
+
+  async identify(): Promise<SourceIdentity> {
+    const facts = await this.#facts();
+    return { uri: identityUri(facts), server: `PostgreSQL ${facts.versionText}` };
+  }
+
+  async discover(tables: readonly PlannedTable[]): Promise<readonly SourceTable[]> {
+    this.#learnKeys({ tables });
+    const names = tables.map(({ name }) => name);
+    const entries = await readTables(this.#ask, names, this.#options.publication, this.#keys);
+    requireAll(names, entries);
+    return entries.map(({ table }) => table);
+  }
+
+  async check(plan: CapturePlan): Promise<readonly Finding[]> {
+    this.#learnKeys(plan);
+    return await checkSource({ ...this.#options, keys: this.#keys }, plan, this.#ask);
+  }
+
+  async openBaseline(plan: CapturePlan, signal: AbortSignal): Promise<BaselineSnapshot> {
+    this.#learnKeys(plan);
+    const facts = await this.#facts();
+    const options = { ...this.#options, keys: this.#keys };
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    return this.#track(await openBaseline(options, plan, this.#ask, facts, either));
+  }
+
+  async *stream(from: Position, signal: AbortSignal): AsyncGenerator<readonly TransactionPart[], void, void> {
+    if (this.#stream !== undefined) {
+      throw new BanyanError("SLOT_IN_USE", "this source is being streamed already", {
+        detail: { slot: this.#options.slot },
+      });
+    }
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    if (either.aborted) return;
+    const connection = await this.#startStream(lsnOf(from));
+    this.#stream = connection;
+    try {
+      for (;;) {
+        const group = await connection.next(either);
+        if (group === undefined) return;
+        yield group;
+      }
+    } finally {
+      this.#stream = undefined;
+      await connection.close();
+    }
+  }
+
+  idlePosition(): Position | undefined {
+    const idle = this.#stream?.idlePosition();
+    if (idle === undefined) return undefined;
+    return this.#acknowledged === undefined || isBefore(this.#acknowledged, idle) ? idle : undefined;
+  }
+
+  acknowledge(position: Position): void {
+    if (this.#acknowledged !== undefined && !isBefore(this.#acknowledged, position)) return;
+    this.#acknowledged = position;
+    this.#stream?.acknowledge(lsnOf(position));
+  }
+
+  /**
+   * The mark is a transactional message, so that its commit is flushed at once and comes through the
+   * stream. The position is that of the message itself: what committed before lies before it, and the
+   * stream passes it with the mark's own commit, on a database that is idle otherwise too.
+   */
+  async fence(): Promise<Position> {
+    const { lsn } = await this.#control.one<{ lsn: string }>(
+      "writing a fence",
+      "SELECT pg_logical_emit_message(true, $1, '')::text AS lsn",
+      [FENCE_PREFIX],
+    );
+    return checkpointAt(lsnDigits(parseLsn(lsn)));
+  }
+
+  async openParity(tables: readonly SourceTable[], signal: AbortSignal): Promise<ParitySnapshot> {
+    const facts = await this.#facts();
+    requirePrimary(facts);
+    const options = { ...this.#options, keys: this.#keys };
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    return this.#track(await openParity(options, tables, () => this.fence(), either));
+  }
+
+  async head(
+    from: Position | undefined,
+  ): Promise<{ readonly position: Position; readonly lagBytes: number }> {
+    const { lsn } = await this.#control.one<{ lsn: string }>(
+      "asking for the end of the log",
+      `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text AS lsn`,
+    );
+    const head = parseLsn(lsn);
+    const behind = from === undefined ? 0n : head - lsnOf(from);
+    return { position: checkpointAt(lsnDigits(head)), lagBytes: behind > 0n ? Number(behind) : 0 };
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all([...this.#open].map((snapshot) => snapshot.close()));
+    await this.#stream?.close();
+    await this.#control.close();
+  }
+
+  async #startStream(from: Lsn): Promise<ReplicationConnection> {
+    const { url, slot, publication, applicationName, bufferBytesMax, partBytesMax } = this.#options;
+    const facts = await this.#facts();
+    await requirePublication(this.#ask, publication);
+    await requireReadable(this.#ask, slot, facts.database, from);
+    this.#relations.useCatalogue(await readCatalogue(this.#ask, publication, this.#keys));
+    const client = await connect({ url, applicationName, replication: true });
+    return await ReplicationConnection.start({
+      client,
+      slot,
+      publication,
+      from,
+      acknowledged: this.#acknowledged === undefined ? undefined : lsnOf(this.#acknowledged),
+      serverVersion: facts.version,
+      senderTimeoutMs: facts.senderTimeoutMs,
+      relations: this.#relations,
+      xids: new XidEpoch(facts.xid),
+      bufferBytesMax: Math.max(bufferBytesMax, partBytesMax),
+      partBytesMax,
+    });
+  }
+
+  /** Asked each time, because behind one address there can be another server the next time. */
+  async #facts(): Promise<ServerFacts> {
+    const facts = await readServerFacts(this.#ask);
+    const uri = identityUri(facts);
+    if (this.#identity !== undefined && this.#identity !== uri) {
+      throw new BanyanError("SOURCE_CHANGED", `the source was ${this.#identity} and is now ${uri}`, {
+        hint: "Another server, timeline or database answers at this address: after a fail-over check that the slot came along, else start with a new baseline.",
+        detail: { before: this.#identity, now: uri },
+      });
+    }
+    this.#identity = uri;
+    return facts;
+  }
+
+  #learnKeys({ tables }: CapturePlan): void {
+    for (const { name, key } of tables) {
+      const { schema, relation } = parseQualifiedName(name);
+      if (key !== undefined) this.#keys.set(qualifiedName(schema, relation), key);
+    }
+  }
+
+  #track<Snapshot extends { close(): Promise<void> }>(snapshot: Snapshot): Snapshot {
+    const opened: Snapshot = {
+      ...snapshot,
+      close: async () => {
+        this.#open.delete(opened);
+        await snapshot.close();
+      },
+    };
+    this.#open.add(opened);
+    return opened;
+  }
+}
+
+function requirePrimary({ inRecovery }: ServerFacts): void {
+  if (!inRecovery) return;
+  throw new BanyanError("SOURCE_NOT_READY", "the source is a standby, into whose log no mark can be written", {
+    hint: "Give the address of the primary in the URL.",
+  });
+}

@@ -1,0 +1,92 @@
+import type pg from "pg";
+import { textArray } from "./store-arrays.ts";
+import type { ImageChange } from "../../src/store/event-store.ts";
+
+/** Bounds of one statement; its arrays are in memory at once, here and at the server. */
+const IMAGES_PER_STATEMENT_MAX = 5_000;
+const LENGTH_PER_STATEMENT_MAX = 4 * 1024 * 1024;
+
+type Kept = ImageChange & { readonly image: string };
+
+export async function readImages(
+  client: pg.ClientBase,
+  pipelineId: number,
+  table: string,
+  keys: readonly string[],
+): Promise<readonly (string | undefined)[]> {
+  const { rows } = await client.query<[string | null]>({
+    name: "banyan-read-images",
+    text: `SELECT ${lookUp("image", "$2", "k.key")} FROM unnest($3::text[]) WITH ORDINALITY AS k(key, n) ORDER BY k.n`,
+    values: [pipelineId, table, textArray(keys)],
+    rowMode: "array",
+  });
+  return rows.map(([image]) => image ?? undefined);
+}
+
+/**
+ * Keeps and removes images; the last entry of a key wins. On a session that pipelines, the statements
+ * are sent together.
+ */
+export async function writeImages(
+  client: pg.ClientBase,
+  pipelineId: number,
+  images: readonly ImageChange[],
+): Promise<void> {
+  const last = new Map<string, ImageChange>();
+  for (const image of images) last.set(`${image.table}\0${image.key}`, image);
+  const gone: ImageChange[] = [];
+  const kept: Kept[] = [];
+  for (const image of last.values()) {
+    if (image.image === undefined) gone.push(image);
+    else kept.push(image as Kept);
+  }
+  const sent: Promise<unknown>[] = [];
+  for (const part of parts(gone)) {
+    sent.push(
+      client.query({
+        name: "banyan-remove-images",
+        text: `DELETE FROM banyan.row_images WHERE ctid = ANY (ARRAY(
+                 SELECT ${lookUp("ctid", "g.tab", "g.key")} FROM unnest($2::text[], $3::text[]) AS g(tab, key)))`,
+        values: [pipelineId, ...keyArrays(part)],
+      }),
+    );
+  }
+  for (const part of parts(kept)) {
+    sent.push(
+      client.query({
+        name: "banyan-keep-images",
+        text: `INSERT INTO banyan.row_images (pipeline_id, table_name, row_key, image)
+               SELECT $1, k.* FROM unnest($2::text[], $3::text[], $4::text[]) AS k
+               ON CONFLICT (pipeline_id, table_name, row_key) DO UPDATE SET image = excluded.image`,
+        values: [pipelineId, ...keyArrays(part), textArray(part.map(({ image }) => image))],
+      }),
+    );
+  }
+  await Promise.all(sent);
+}
+
+/**
+ * One look into the primary key per row. Not a join: planned while the table is small it would read
+ * all of it, and the plan is kept while the table grows.
+ */
+function lookUp(column: string, table: string, key: string): string {
+  return `(SELECT i.${column} FROM banyan.row_images i
+            WHERE i.pipeline_id = $1 AND i.table_name = ${table} COLLATE "C" AND i.row_key = ${key} COLLATE "C")`;
+}
+
+function keyArrays(images: readonly ImageChange[]): [Buffer, Buffer] {
+  return [textArray(images.map(({ table }) => table)), textArray(images.map(({ key }) => key))];
+}
+
+function* parts<T extends ImageChange>(images: readonly T[]): Generator<readonly T[], void, void> {
+  let from = 0;
+  let length = 0;
+  for (let i = 0; i < images.length; i++) {
+    length += images[i]!.image?.length ?? 0;
+    const full = i + 1 - from === IMAGES_PER_STATEMENT_MAX || length >= LENGTH_PER_STATEMENT_MAX;
+    if (!full && i + 1 < images.length) continue;
+    yield images.slice(from, i + 1);
+    from = i + 1;
+    length = 0;
+  }
+}

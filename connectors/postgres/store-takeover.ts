@@ -1,0 +1,106 @@
+import type pg from "pg";
+import { classifyStore } from "./store-errors.ts";
+import { pipelineRecord, type PipelineRow } from "./store-rows.ts";
+import { BanyanError } from "../../src/model/errors.ts";
+import type { PipelineRecord } from "../../src/store/event-store.ts";
+
+export interface TakenPipeline {
+  readonly pipelineId: number;
+  readonly sourceId: number;
+  readonly record: PipelineRecord;
+}
+
+/**
+ * Makes this session the writer of a pipeline: raises the epoch, which ends the commits of whoever
+ * had it, and ends the transaction that the one before may have left open.
+ *
+ * @throws BanyanError `SOURCE_CHANGED` when the pipeline has history of another source; nothing is changed
+ */
+export async function takeOver(
+  client: pg.Client,
+  name: string,
+  source: string,
+): Promise<TakenPipeline> {
+  try {
+    await client.query("BEGIN");
+    const { row, before } = await raiseEpoch(client, name, source);
+    await client.query("COMMIT");
+    if (before !== undefined) await endTransactionOf(client, before);
+    return {
+      pipelineId: row.id,
+      sourceId: row.source_id,
+      record: pipelineRecord(row, source),
+    };
+  } catch (error) {
+    await client.query("ROLLBACK").catch(() => undefined);
+    throw classifyStore(error, `taking over pipeline ${name}`);
+  }
+}
+
+interface WriterSession {
+  readonly pid: number;
+  /** Start of its backend, exact, as text. */
+  readonly since: string;
+}
+
+async function raiseEpoch(
+  client: pg.Client,
+  name: string,
+  source: string,
+): Promise<{ readonly row: PipelineRow; readonly before: WriterSession | undefined }> {
+  // Not ON CONFLICT alone, which would use up a number each time.
+  await client.query(
+    `INSERT INTO banyan.sources (uri) SELECT $1::text
+      WHERE NOT EXISTS (SELECT FROM banyan.sources WHERE uri = $1) ON CONFLICT DO NOTHING`,
+    [source],
+  );
+  await client.query(
+    `INSERT INTO banyan.pipelines (name, source_id) SELECT $1::text, id FROM banyan.sources
+      WHERE uri = $2 AND NOT EXISTS (SELECT FROM banyan.pipelines WHERE name = $1) ON CONFLICT DO NOTHING`,
+    [name, source],
+  );
+  const { rows: found } = await client.query<Standing>(
+    `SELECT s.uri, p.checkpoint, p.writer_pid AS pid, p.writer_since::text AS since
+       FROM banyan.pipelines p JOIN banyan.sources s ON s.id = p.source_id WHERE p.name = $1 FOR UPDATE OF p`,
+    [name],
+  );
+  const { uri, checkpoint, pid, since } = found[0]!;
+  // Without a checkpoint there is no history yet that the new source could contradict.
+  if (uri !== source && checkpoint !== null) {
+    throw new BanyanError("SOURCE_CHANGED", `pipeline ${name} belongs to ${uri}, but the config names ${source}`, {
+      hint: "Give this source a pipeline name of its own, or point the config at the old one.",
+    });
+  }
+  const { rows: raised } = await client.query<PipelineRow>(
+    `UPDATE banyan.pipelines p
+        SET epoch = epoch + 1, source_id = s.id, updated_at = now(), writer_pid = a.pid, writer_since = a.backend_start
+       FROM banyan.sources s, pg_stat_activity a
+      WHERE p.name = $1 AND s.uri = $2 AND a.pid = pg_backend_pid()
+      RETURNING p.*`,
+    [name, source],
+  );
+  return { row: raised[0]!, before: pid === null || since === null ? undefined : { pid, since } };
+}
+
+interface Standing {
+  readonly uri: string;
+  readonly checkpoint: string | null;
+  readonly pid: number | null;
+  readonly since: string | null;
+}
+
+/**
+ * A writer that is stuck in an open transaction, or whose machine is gone without a word, holds the
+ * places in the streams that it had staged; whoever stages them next would wait for it.
+ */
+async function endTransactionOf(client: pg.Client, before: WriterSession): Promise<void> {
+  try {
+    await client.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE pid = $1 AND backend_start = $2::timestamptz AND xact_start IS NOT NULL AND pid <> pg_backend_pid()`,
+      [before.pid, before.since],
+    );
+  } catch {
+    // Another role's session: then its locks are waited for, within lock_timeout.
+  }
+}

@@ -1,0 +1,67 @@
+import type { OrderColumn } from "./change-source.ts";
+
+/**
+ * How a column of this type is ordered when tables are merged by key: whole numbers as numbers,
+ * everything else by the bytes of its canonical text, which every server can do alike.
+ *
+ * @param type as in `SourceColumn.type`
+ */
+export function orderOf(type: string): OrderColumn["as"] {
+  switch (type) {
+    case "int2":
+    case "int4":
+    case "int8":
+      return "integer";
+    default:
+      return "bytes";
+  }
+}
+
+/**
+ * Compares two keys as {@link RowSnapshot.readRows} orders them: nulls last, the first column that
+ * differs decides.
+ *
+ * @returns below, above or exactly 0; 0 only for equal texts
+ */
+export function compareKeyTexts(
+  a: readonly (string | null)[],
+  b: readonly (string | null)[],
+  order: readonly OrderColumn["as"][],
+): number {
+  for (let i = 0; i < order.length; i++) {
+    const x = a[i] ?? null;
+    const y = b[i] ?? null;
+    if (x === y) continue;
+    if (x === null) return 1;
+    if (y === null) return -1;
+    const result = order[i] === "integer" ? compareIntegers(x, y) : compareBytes(x, y);
+    if (result !== 0) return result;
+  }
+  return 0;
+}
+
+/** Canonical whole numbers: no leading zeros, so the longer one is the larger; up to 15 digits are exact. */
+function compareIntegers(a: string, b: string): number {
+  if (a.length <= 15 && b.length <= 15) return Number(a) - Number(b);
+  const x = BigInt(a);
+  const y = BigInt(b);
+  return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/**
+ * The order of UTF-8 bytes is that of code points. UTF-16 units agree with it except between
+ * surrogates (0xD800 to 0xDFFF, standing for what lies above) and the units above them.
+ */
+function compareBytes(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x !== y) return rank(x) - rank(y);
+  }
+  return a.length - b.length;
+}
+
+function rank(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
+}
