@@ -37,6 +37,11 @@ export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
+/** 65432 ms → ` 65.4 s`, right-aligned for a column of them. */
+export function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1).padStart(5)} s`;
+}
+
 /** Bytes in the unit that suits them. */
 export function bytes(value: number): string {
   if (value < 1024) return `${value} B`;

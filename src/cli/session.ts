@@ -47,6 +47,5 @@ async function openSourceIn(config: LoadedConfig, scope: Scope): Promise<ChangeS
 async function openStoreIn(config: LoadedConfig, scope: Scope): Promise<EventStore> {
   const opened = await openStore(config);
   scope.defer(() => opened.close());
-  await opened.store.migrate();
   return opened.store;
 }

@@ -22,7 +22,19 @@ export interface OpenedStore {
   close(): Promise<void>;
 }
 
+/** Opens the store and brings its schema up to date. */
 export async function openStore(config: LoadedConfig): Promise<OpenedStore> {
+  const opened = await openConfiguredStore(config);
+  try {
+    await opened.store.migrate();
+    return opened;
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
   const { openPostgresEventStore } = await import("../../connectors/postgres/event-store.ts");
   switch (config.store.kind) {
     case "postgres": {

@@ -40,6 +40,7 @@ export const ERROR_CODES = {
   PIPELINE_FENCED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },
+  DEMO_FAILED: { recovery: "operator", exitCode: EXIT.environment },
   DEADLINE_EXCEEDED: { recovery: "operator", exitCode: EXIT.environment },
 
   VALUE_UNMAPPABLE: { recovery: "operator", exitCode: EXIT.environment },

@@ -1,0 +1,79 @@
+import {
+  becomes,
+  changed,
+  changes,
+  child,
+  defineMigration,
+  deleted,
+  env,
+  inserted,
+  stream,
+  updated,
+} from "banyan";
+import { customers, orderLines, orders, payments, products, shipments, stockLevels } from "./tables.ts";
+
+export default defineMigration({
+  name: "shop",
+  source: { kind: "postgres", url: env("SHOP_URL") },
+  // Without EVENTS_URL the events go to a Postgres of Banyan's own, in .banyan/store beside this file.
+  store:
+    process.env["EVENTS_URL"] === undefined
+      ? { kind: "embedded" }
+      : { kind: "postgres", url: env("EVENTS_URL") },
+  streams: {
+    customer: stream(customers, {
+      validTime: "updated_at",
+      events: {
+        CustomerRegistered: inserted(customers),
+        CustomerMoved: updated(customers, { address: changes() }),
+        LoyaltyPointsChanged: updated(customers, { loyalty_points: changes() }),
+        CustomerErased: deleted(customers),
+      },
+      otherwise: "CustomerAmended",
+    }),
+
+    product: stream(products, {
+      children: { stock: child(stockLevels, { sku: "sku" }) },
+      validTime: "updated_at",
+      events: {
+        ProductListed: inserted(products, { with: [stockLevels] }),
+        ProductPriceChanged: updated(products, { price: changes() }),
+        ProductDiscontinued: updated(products, { active: becomes(false) }),
+        StockMoved: updated(stockLevels, { quantity: changes() }),
+        ProductRemoved: deleted(products),
+      },
+      otherwise: "ProductAmended",
+    }),
+
+    order: stream(orders, {
+      children: {
+        lines: child(orderLines, { order_id: "id" }),
+        payments: child(payments, { order_id: "id" }, { validTime: "captured_at" }),
+        shipments: child(shipments, { order_id: "id" }),
+      },
+      validTime: "updated_at",
+      events: {
+        OrderPlaced: inserted(orders, { with: [orderLines] }),
+        OrderPaid: updated(orders, { status: becomes("paid") }, { data: ["paid_at", "updated_at"] }),
+        OrderShipped: updated(orders, { status: becomes("shipped") }, { data: ["updated_at"] }),
+        OrderDelivered: updated(orders, { status: becomes("delivered") }, { data: ["updated_at"] }),
+        OrderCancelled: updated(
+          orders,
+          { status: becomes("cancelled") },
+          { data: ["cancel_reason", "updated_at"] },
+        ),
+        OrderRefunded: updated(orders, { status: becomes("refunded") }, { data: ["updated_at"] }),
+        OrderTotalChanged: updated(orders, { total: changes() }, { data: ["updated_at"] }),
+        OrderDeleted: deleted(orders),
+        LineAdded: inserted(orderLines),
+        LineChanged: updated(orderLines, changed("quantity", "unit_price", "discount")),
+        LineRemoved: deleted(orderLines),
+        PaymentCaptured: inserted(payments),
+        PaymentRefunded: updated(payments, { refunded: changes() }),
+        ParcelsShipped: inserted(shipments),
+        ParcelsDelivered: updated(shipments, { delivered_at: changes() }),
+      },
+      otherwise: "OrderAmended",
+    }),
+  },
+});

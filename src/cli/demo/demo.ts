@@ -1,0 +1,202 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startShopServer } from "../../../examples/shop-postgres/app.ts";
+import { runStatements, seedShop, shopFolder } from "../../../examples/shop-postgres/seed.ts";
+import { runTraffic } from "../../../examples/shop-postgres/traffic.ts";
+import { startEmbeddedPostgres } from "../../../connectors/embedded/embedded-postgres.ts";
+import { count, seconds } from "../output.ts";
+import type { Progress } from "../progress.ts";
+import { Capture } from "./capture.ts";
+import { startCli, type CliResult } from "./cli-process.ts";
+import { loadConfig } from "../../config/load-config.ts";
+import { BanyanError } from "../../model/errors.ts";
+import type { Scope } from "../../runtime/shutdown.ts";
+import type { ParityReport } from "../../verify/parity-report.ts";
+
+/** What `banyan demo --json` prints. */
+export interface DemoDocument {
+  /** In the shop before the traffic. */
+  readonly rows: number;
+  readonly baselined: number;
+  readonly changes: number;
+  readonly events: number;
+  readonly killedAndResumed: boolean;
+  readonly lagSeconds: number;
+  readonly parity: Pick<ParityReport, "state" | "compared" | "missing" | "extra" | "different">;
+  readonly rates: {
+    readonly baselineRowsPerSecond: number;
+    readonly changesPerSecond: number;
+    readonly catchUpChangesPerSecond: number;
+  };
+}
+
+export interface DemoOptions {
+  readonly scope: Scope;
+  readonly seed: number;
+  readonly progress: Progress;
+  /** Prints a line of the tale. */
+  readonly tell: (text: string) => void;
+  /** Everything still runs while this is under way. */
+  readonly onDone: (document: DemoDocument, howToLook: string) => Promise<void>;
+}
+
+const ORDERS = 12_000;
+const REQUESTS_PER_SECOND = 120;
+const FOLLOW_MS = 12_000;
+const DEAD_MS = 5_000;
+const AFTER_RESUME_MS = 6_000;
+const CATCH_UP_MS_MAX = 60_000;
+
+/**
+ * The whole way in a minute, each step by the command that a user would type.
+ *
+ * @returns undefined when a signal ended it before its end
+ */
+export async function runDemo({ scope, seed, progress, tell, onDone }: DemoOptions): Promise<DemoDocument | undefined> {
+  const { signal, defer } = scope;
+  const startedMs = Date.now();
+  const step = (text: string): void => tell(`\n${seconds(Date.now() - startedMs)}  ${text}`);
+  const rest = (ms: number): Promise<void> => sleep(ms, undefined, { signal }).catch(() => undefined);
+  defer(() => progress.stop());
+
+  step("A legacy shop: seven tables in a real Postgres, an application over HTTP, customers at work");
+  progress.update("starting Postgres");
+  const { shopUrl: databaseUrl, eventsUrl } = await startDatabases(scope);
+  process.env["SHOP_URL"] = databaseUrl;
+  process.env["EVENTS_URL"] = eventsUrl;
+  progress.update("filling the shop");
+  const rows = await seedShop({ url: databaseUrl, orders: ORDERS, seed });
+  progress.stop();
+  if (signal.aborted) return undefined;
+  tell(`      ${count(rows)} rows`);
+  const shop = await startShopServer({ databaseUrl });
+  defer(() => shop.close());
+  let storyOrder: string | undefined;
+  const traffic = startTraffic(scope, shop.url, seed, (orderId) => (storyOrder ??= orderId));
+
+  const configPath = join(shopFolder(), "banyan.config.ts");
+  const cli = (...args: string[]): Promise<CliResult> => runCli(scope, [...args, "--config", configPath]);
+
+  step("$ banyan check");
+  const check = JSON.parse((await cli("check", "--json")).stdout) as { ready: boolean; mend: string[] };
+  for (const sql of check.mend) tell(`      ✗ missing; mended with: ${sql}`);
+  await runStatements(databaseUrl, check.mend);
+  const checked = await cli("check");
+  tell(indent(checked.stdout));
+  if (signal.aborted) return undefined;
+
+  step("$ banyan run          the baseline at one exact position of the log, then every change after it");
+  const config = await loadConfig(configPath);
+  await using capture = await Capture.open({ config, configPath, scope, tell: (line) => tell(`      ${line}`) });
+  capture.start();
+  await capture.untilBaselined();
+  const baselineRowsPerSecond = capture.baselineRowsPerSecond;
+  const watching = capture.watch(progress);
+  await rest(FOLLOW_MS);
+  const { changesPerSecond } = (await capture.status()).rates;
+
+  step(`$ kill -9 ${capture.processId}         in the middle of it; the shop knows nothing and goes on`);
+  const before = await capture.kill();
+  await rest(DEAD_MS);
+  if (signal.aborted) return undefined;
+  const dead = await capture.status();
+  tell(`      ${count(dead.lag.bytes)} bytes of the log wait; the checkpoint stands at ${dead.positions.checkpoint}`);
+
+  step("$ banyan run          resumes where the store stands");
+  const resumed = await capture.resume(CATCH_UP_MS_MAX);
+  if (signal.aborted) return undefined;
+  tell(`      ${count(resumed.changes)} changes caught up in ${(resumed.ms / 1000).toFixed(1)} s`);
+  await rest(AFTER_RESUME_MS);
+  watching.abort();
+
+  step("$ banyan verify       every row against the fold of its events, under live traffic");
+  const verified = await cli("verify", "--json");
+  if (signal.aborted) return undefined;
+  const parity = parityOf(verified);
+  tell(indent((await cli("verify")).stdout));
+
+  if (storyOrder !== undefined) {
+    step(`$ banyan history order-${storyOrder}`);
+    tell(indent((await cli("history", `order-${storyOrder}`)).stdout));
+  }
+  if (signal.aborted) return undefined;
+
+  const { ledger, lag, positions } = await capture.status();
+  const { state, compared, missing, extra, different } = parity;
+  const document: DemoDocument = {
+    rows,
+    baselined: ledger.baselined,
+    changes: ledger.changesIn,
+    events: ledger.events,
+    killedAndResumed: (positions.checkpoint ?? "") > before && ledger.changesIn > 0,
+    lagSeconds: lag.seconds,
+    parity: { state, compared, missing, extra, different },
+    rates: {
+      baselineRowsPerSecond,
+      changesPerSecond: Math.round(changesPerSecond),
+      catchUpChangesPerSecond: Math.round((resumed.changes * 1000) / Math.max(1, resumed.ms)),
+    },
+  };
+  await onDone(document, howToLook(databaseUrl, eventsUrl, configPath, shop.url));
+  await capture.stop();
+  await traffic.stop();
+  return document;
+}
+
+async function startDatabases({ defer }: Scope): Promise<{ shopUrl: string; eventsUrl: string }> {
+  const dir = mkdtempSync(join(tmpdir(), "banyan-demo-"));
+  defer(() => rmSync(dir, { recursive: true, force: true }));
+  const server = await startEmbeddedPostgres({ dir, flags: ["-c", "wal_level=logical"] });
+  defer(() => server.stop("fast"));
+  await server.createDatabase("shop");
+  await server.createDatabase("events");
+  return { shopUrl: server.url("shop"), eventsUrl: server.url("events") };
+}
+
+function startTraffic(scope: Scope, shopUrl: string, seed: number, onDelivered: (orderId: string) => void): { stop(): Promise<void> } {
+  const end = new AbortController();
+  const signal = AbortSignal.any([end.signal, scope.signal]);
+  const done = runTraffic({ shopUrl, seed, requestsPerSecond: REQUESTS_PER_SECOND, signal, onDelivered });
+  const stop = async (): Promise<void> => {
+    end.abort();
+    await done;
+  };
+  scope.defer(stop);
+  return { stop };
+}
+
+async function runCli(scope: Scope, args: readonly string[]): Promise<CliResult> {
+  const { child, ended } = startCli(args);
+  const interrupt = (): void => void child.kill("SIGINT");
+  scope.signal.addEventListener("abort", interrupt, { once: true });
+  try {
+    return await ended;
+  } finally {
+    scope.signal.removeEventListener("abort", interrupt);
+  }
+}
+
+function parityOf({ stdout, exitCode }: CliResult): ParityReport {
+  try {
+    return JSON.parse(stdout) as ParityReport;
+  } catch (cause) {
+    throw new BanyanError("INVARIANT_BROKEN", `banyan verify ended with ${exitCode} and without a report`, { cause });
+  }
+}
+
+function indent(text: string): string {
+  return text.trimEnd().replaceAll(/^(?=.)/gm, "      ");
+}
+
+function howToLook(shopUrl: string, eventsUrl: string, configPath: string, shopHttp: string): string {
+  return [
+    "",
+    "All of it runs on until Ctrl-C. In another terminal:",
+    `  export SHOP_URL='${shopUrl}' EVENTS_URL='${eventsUrl}'`,
+    `  npx banyan status --config ${configPath}`,
+    `  npx banyan verify --config ${configPath}`,
+    `  curl ${shopHttp}/catalogue`,
+  ].join("\n");
+}
