@@ -109,7 +109,7 @@ export class Shop {
       await lockOrder(client, id, ["paid"]);
       await client.query(
         `INSERT INTO shipments (order_id, carrier, parcels_g, label)
-         VALUES ($1, $2, $3, decode(md5($1::text || $2), 'hex'))`,
+         VALUES ($1, $2, $3, decode(md5($1::bigint::text || $2), 'hex'))`,
         [id, carrier, parcelsG],
       );
       await setStatus(client, id, "shipped");

@@ -1,0 +1,34 @@
+/**
+ * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
+ * the ratios mean something, the absolute figures only describe the machine.
+ *
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency]
+ */
+import { parseArgs } from "node:util";
+import { benchLatency } from "./latency.ts";
+import { describeMachine, say } from "./support.ts";
+import { benchThroughput } from "./throughput.ts";
+
+const { values } = parseArgs({
+  options: {
+    changes: { type: "string", default: "1000000" },
+    rows: { type: "string", default: "1000000" },
+    rounds: { type: "string", default: "1" },
+    identity: { type: "string", default: "full,default" },
+    only: { type: "string", default: "throughput,latency" },
+  },
+});
+
+say(describeMachine());
+if (values.only.includes("throughput")) {
+  for (const identity of ["full", "default"] as const) {
+    if (!values.identity.split(",").includes(identity)) continue;
+    await benchThroughput({
+      rows: Number(values.rows),
+      changes: Number(values.changes),
+      rounds: Number(values.rounds),
+      identity,
+    });
+  }
+}
+if (values.only.includes("latency")) await benchLatency({ changesPerSecond: 1_000, seconds: 20 });
