@@ -45,10 +45,17 @@ export async function readEncoded(
 }
 
 /** The limit: the very same rows by binary COPY into the same table, a transaction per batch. */
-export async function loadEncoded(client: pg.Client, batches: readonly EncodedBatch[]): Promise<void> {
+export async function loadEncoded(
+  client: pg.Client,
+  batches: readonly EncodedBatch[],
+): Promise<void> {
   for (const batch of batches) {
     await client.query("BEGIN");
-    await copyIn(client, `COPY banyan.events (${EVENT_COPY_COLUMNS}) FROM STDIN (FORMAT binary)`, batch);
+    await copyIn(
+      client,
+      `COPY banyan.events (${EVENT_COPY_COLUMNS}) FROM STDIN (FORMAT binary)`,
+      batch,
+    );
     await client.query("COMMIT");
   }
 }

@@ -27,10 +27,16 @@ export async function benchLatency({ changesPerSecond, seconds }: LatencyOptions
   latencies.sort((a, b) => a - b);
   const at = (share: number): string =>
     `${share === 1 ? "max" : `p${share * 100}`} ${latencies[Math.ceil(share * latencies.length) - 1]!.toFixed(1)} ms`;
-  say(`commit to readable ${PERCENTILES.map(at).join(", ")} of ${whole(latencies.length)} (bar: p99 100 ms)`);
+  say(
+    `commit to readable ${PERCENTILES.map(at).join(", ")} of ${whole(latencies.length)} (bar: p99 100 ms)`,
+  );
 }
 
-async function measure(server: EmbeddedPostgres, changesPerSecond: number, seconds: number): Promise<number[]> {
+async function measure(
+  server: EmbeddedPostgres,
+  changesPerSecond: number,
+  seconds: number,
+): Promise<number[]> {
   await server.createDatabase("source");
   await server.createDatabase("events");
   const sourceUrl = server.url("source");
@@ -61,11 +67,17 @@ async function measure(server: EmbeddedPostgres, changesPerSecond: number, secon
   while (latencies.length < total && performance.now() < deadline) await sleep(50);
   stop.abort();
   await Promise.all([capturing, following]);
-  if (latencies.length !== total) throw new Error(`${latencies.length} of ${total} changes were seen`);
+  if (latencies.length !== total)
+    throw new Error(`${latencies.length} of ${total} changes were seen`);
   return latencies.slice(changesPerSecond * WARM_SECONDS);
 }
 
-async function write(url: string, perSecond: number, total: number, committedMs: Map<string, number>): Promise<void> {
+async function write(
+  url: string,
+  perSecond: number,
+  total: number,
+  committedMs: Map<string, number>,
+): Promise<void> {
   const start = performance.now();
   let next = 0;
   const writer = async (): Promise<void> => {
@@ -87,7 +99,12 @@ async function write(url: string, perSecond: number, total: number, committedMs:
   await Promise.all(Array.from({ length: WRITERS }, writer));
 }
 
-async function follow(url: string, committedMs: ReadonlyMap<string, number>, latencies: number[], signal: AbortSignal): Promise<void> {
+async function follow(
+  url: string,
+  committedMs: ReadonlyMap<string, number>,
+  latencies: number[],
+  signal: AbortSignal,
+): Promise<void> {
   const store = await openPostgresEventStore({ url });
   let cursor: FeedCursor | undefined;
   while (!signal.aborted) {

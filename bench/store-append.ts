@@ -16,7 +16,11 @@ import { openPostgresEventStore } from "../connectors/postgres/event-store.ts";
 import { disconnect } from "../connectors/postgres/session.ts";
 import { copyIn } from "../connectors/postgres/store-copy.ts";
 import { insertEvents } from "../connectors/postgres/store-insert.ts";
-import { openPipeliningSession, openSession, resolveStoreUrl } from "../connectors/postgres/store-session.ts";
+import {
+  openPipeliningSession,
+  openSession,
+  resolveStoreUrl,
+} from "../connectors/postgres/store-session.ts";
 import { EventBuffer } from "../src/mapping/event-buffer.ts";
 import { writeCaptureId } from "../src/mapping/event-id.ts";
 import type { EventBatch, EventContext } from "../src/model/event.ts";
@@ -31,11 +35,18 @@ const STREAMS = 50_000;
 const COPY = `COPY banyan.events (${EVENT_COPY_COLUMNS}) FROM STDIN (FORMAT binary)`;
 
 const directory = mkdtempSync(join(tmpdir(), "banyan-bench-"));
-const server = await startEmbeddedPostgres({ dir: directory, flags: ["-c", "max_wal_size=8GB", "-c", "shared_buffers=512MB"] });
+const server = await startEmbeddedPostgres({
+  dir: directory,
+  flags: ["-c", "max_wal_size=8GB", "-c", "shared_buffers=512MB"],
+});
 try {
   const batches = makeBatches(EVENTS);
-  say(`${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, embedded Postgres, fsync on`);
-  say(`${EVENTS} events over ${STREAMS} streams, ${bytesPerEvent(batches)} bytes each on the wire, ${ROUNDS} rounds\n`);
+  say(
+    `${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, embedded Postgres, fsync on`,
+  );
+  say(
+    `${EVENTS} events over ${STREAMS} streams, ${bytesPerEvent(batches)} bytes each on the wire, ${ROUNDS} rounds\n`,
+  );
   await compareRates(batches);
   await compareSmall();
 } finally {
@@ -45,7 +56,12 @@ try {
 
 /** Batches by turns: the one way, the other way, so that what else the machine does meets both. */
 async function compareRates(batches: readonly EventBatch[]): Promise<void> {
-  const rates = { copy: [] as number[], stage: [] as number[], ratio: [] as number[], read: [] as number[] };
+  const rates = {
+    copy: [] as number[],
+    stage: [] as number[],
+    ratio: [] as number[],
+    read: [] as number[],
+  };
   for (let round = 0; round < ROUNDS; round++) {
     await withStore(`rates_${round}`, async (store, url) => {
       const client = await openSession(url);
@@ -96,7 +112,8 @@ async function stageAndCommit(writer: CaptureWriter, events: EventBatch, i: numb
 async function readType(store: EventStore): Promise<number> {
   let read = 0;
   const start = performance.now();
-  for await (const group of store.readStreamType("order", new AbortController().signal)) read += group.length;
+  for await (const group of store.readStreamType("order", new AbortController().signal))
+    read += group.length;
   const rate = (read / (performance.now() - start)) * 1_000;
   if (read !== EVENTS) throw new Error(`read ${read} of ${EVENTS} events`);
   return rate;
@@ -125,7 +142,9 @@ async function compareSmall(): Promise<void> {
           times[way].push(performance.now() - start);
         }
       }
-      say(`${String(size).padStart(6)}  ${median(times.insert).toFixed(2).padStart(9)}  ${median(times.copy).toFixed(2).padStart(7)}`);
+      say(
+        `${String(size).padStart(6)}  ${median(times.insert).toFixed(2).padStart(9)}  ${median(times.copy).toFixed(2).padStart(7)}`,
+      );
     }
     await disconnect(client);
 
@@ -136,16 +155,26 @@ async function compareSmall(): Promise<void> {
       stream += 10;
       const start = performance.now();
       await writer.stage({ events });
-      await writer.commit({ phase: "tail", checkpoint: undefined, ledger: { events: 10 }, status: {} });
+      await writer.commit({
+        phase: "tail",
+        checkpoint: undefined,
+        ledger: { events: 10 },
+        status: {},
+      });
       times.push(performance.now() - start);
     }
     await writer.close();
     times.sort((a, b) => a - b);
-    say(`\nten events, stage and commit: p50 ${times[1_000]!.toFixed(2)} ms, p99 ${times[1_980]!.toFixed(2)} ms`);
+    say(
+      `\nten events, stage and commit: p50 ${times[1_000]!.toFixed(2)} ms, p99 ${times[1_980]!.toFixed(2)} ms`,
+    );
   });
 }
 
-async function withStore<T>(name: string, use: (store: EventStore, url: string) => Promise<T>): Promise<T> {
+async function withStore<T>(
+  name: string,
+  use: (store: EventStore, url: string) => Promise<T>,
+): Promise<T> {
   await server.createDatabase(name);
   const store = await openPostgresEventStore({ url: server.url(name) });
   try {
@@ -191,16 +220,33 @@ function makeBatch(length: number, from: number, versions?: Map<string, number>)
     const stream = versions === undefined ? `small-${n}` : `order-${(n * 7_919) % STREAMS}`;
     const version = (versions?.get(stream) ?? 0) + 1;
     versions?.set(stream, version);
-    const commit = (0x1_5000_0000 + transaction * 0x2000).toString(16).toUpperCase().padStart(16, "0");
+    const commit = (0x1_5000_0000 + transaction * 0x2000)
+      .toString(16)
+      .toUpperCase()
+      .padStart(16, "0");
     const ordinal = (n % EVENTS_PER_TRANSACTION) + 1;
     const total = ((n % 1_000) + 0.5).toFixed(2);
     const data =
       version === 1
         ? `{"id":"${n}","customerId":"${n % 5_000}","status":"placed","total":"${total}","note":"note for order ${n}","updatedAt":"2026-01-31T10:00:00.123456Z"}`
         : `{"id":"${n}","status":"paid","total":"${total}","updatedAt":"2026-01-31T10:00:01.5Z","$was":{"status":"placed","total":"${n % 100}.50","updatedAt":"2026-01-31T10:00:00.123456Z"}}`;
-    const at = batch.push(stream, version === 1 ? "OrderPlaced" : "OrderPaid", 1_700_000_000_000_000 + n, changePosition(commit, ordinal), data, context);
+    const at = batch.push(
+      stream,
+      version === 1 ? "OrderPlaced" : "OrderPaid",
+      1_700_000_000_000_000 + n,
+      changePosition(commit, ordinal),
+      data,
+      context,
+    );
     batch.versions[at] = version;
-    writeCaptureId(batch.ids, at * 16, { high: 1, low: 0x5000_0000 + transaction * 0x2000 }, 3, ordinal, n);
+    writeCaptureId(
+      batch.ids,
+      at * 16,
+      { high: 1, low: 0x5000_0000 + transaction * 0x2000 },
+      3,
+      ordinal,
+      n,
+    );
   }
   return batch;
 }

@@ -1,7 +1,10 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { startEmbeddedPostgres, type EmbeddedPostgres } from "../connectors/embedded/embedded-postgres.ts";
+import {
+  startEmbeddedPostgres,
+  type EmbeddedPostgres,
+} from "../connectors/embedded/embedded-postgres.ts";
 
 /** Ticks per second of /proc/<pid>/stat. */
 const TICKS = 100;
@@ -11,7 +14,16 @@ export async function withServer<T>(use: (server: EmbeddedPostgres) => Promise<T
   const directory = mkdtempSync(join(tmpdir(), "banyan-bench-"));
   const server = await startEmbeddedPostgres({
     dir: directory,
-    flags: ["-c", "wal_level=logical", "-c", "max_wal_size=16GB", "-c", "shared_buffers=512MB", "-c", "autovacuum=off"],
+    flags: [
+      "-c",
+      "wal_level=logical",
+      "-c",
+      "max_wal_size=16GB",
+      "-c",
+      "shared_buffers=512MB",
+      "-c",
+      "autovacuum=off",
+    ],
   });
   try {
     return await use(server);
@@ -67,7 +79,9 @@ export function rssMaxMb(): number {
   return Math.round(process.resourceUsage().maxRSS / 1024);
 }
 
-export async function timed<T>(work: () => Promise<T>): Promise<{ readonly seconds: number; readonly result: T }> {
+export async function timed<T>(
+  work: () => Promise<T>,
+): Promise<{ readonly seconds: number; readonly result: T }> {
   const start = performance.now();
   const result = await work();
   return { seconds: (performance.now() - start) / 1000, result };
@@ -78,7 +92,10 @@ export function median(values: readonly number[]): number {
 }
 
 /** Median, and the lowest and highest where there are several. */
-export function spread(values: readonly number[], format: (value: number) => string = whole): string {
+export function spread(
+  values: readonly number[],
+  format: (value: number) => string = whole,
+): string {
   if (values.length === 1) return format(values[0]!);
   return `${format(median(values))} (${format(Math.min(...values))} to ${format(Math.max(...values))})`;
 }

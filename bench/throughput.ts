@@ -4,7 +4,17 @@ import { connect, destroy, disconnect } from "../connectors/postgres/session.ts"
 import { openSession, resolveStoreUrl } from "../connectors/postgres/store-session.ts";
 import { readServerError, Wire } from "../connectors/postgres/wire.ts";
 import { loadEncoded, readEncoded } from "./copied-events.ts";
-import { cpuNow, ratio, rssMaxMb, say, spread, timed, whole, withServer, type CpuSeconds } from "./support.ts";
+import {
+  cpuNow,
+  ratio,
+  rssMaxMb,
+  say,
+  spread,
+  timed,
+  whole,
+  withServer,
+  type CpuSeconds,
+} from "./support.ts";
 import { capture, LIMITS, onServer, prepare, PUBLICATION } from "./workload.ts";
 
 const SLOT = "bench";
@@ -34,23 +44,40 @@ interface Round {
  */
 export async function benchThroughput(options: ThroughputOptions): Promise<void> {
   const { rows, changes, rounds, identity } = options;
-  say(`\n== ${whole(rows)} rows baselined, then ${whole(changes)} changes in transactions of 100, replica identity ${identity}`);
+  say(
+    `\n== ${whole(rows)} rows baselined, then ${whole(changes)} changes in transactions of 100, replica identity ${identity}`,
+  );
   const measured: Round[] = [];
-  for (let round = 0; round < rounds; round++) measured.push(await withServer((server) => measure(server, options)));
+  for (let round = 0; round < rounds; round++)
+    measured.push(await withServer((server) => measure(server, options)));
   const of = (name: keyof Round): number[] => measured.map((one) => one[name]);
   const ratios = (name: keyof Round, limit: keyof Round): string =>
-    spread(measured.map((one) => one[name] / one[limit]), ratio);
+    spread(
+      measured.map((one) => one[name] / one[limit]),
+      ratio,
+    );
   say(`baseline           ${spread(of("baselineRate"))} rows/s`);
   say(`  limit COPY       ${spread(of("baselineLimit"))} events/s`);
   say(`  ratio            ${ratios("baselineRate", "baselineLimit")} (bar 0.5)`);
   say(`changes            ${spread(of("rate"))} changes/s`);
-  say(`  limit decode     ${spread(of("decodeLimit"))} changes/s, ratio ${ratios("rate", "decodeLimit")}`);
-  say(`  limit COPY       ${spread(of("copyLimit"))} events/s, ratio ${ratios("rate", "copyLimit")} (bar 0.5)`);
-  say(`  CPU per million  node ${spread(of("nodeCpu"), seconds)}, server: reading the log ${spread(of("readerCpu"), seconds)}, writing events ${spread(of("writerCpu"), seconds)}`);
-  say(`  memory           ${whole(rssMaxMb())} MB at most (this process, with the limits' own buffers)`);
+  say(
+    `  limit decode     ${spread(of("decodeLimit"))} changes/s, ratio ${ratios("rate", "decodeLimit")}`,
+  );
+  say(
+    `  limit COPY       ${spread(of("copyLimit"))} events/s, ratio ${ratios("rate", "copyLimit")} (bar 0.5)`,
+  );
+  say(
+    `  CPU per million  node ${spread(of("nodeCpu"), seconds)}, server: reading the log ${spread(of("readerCpu"), seconds)}, writing events ${spread(of("writerCpu"), seconds)}`,
+  );
+  say(
+    `  memory           ${whole(rssMaxMb())} MB at most (this process, with the limits' own buffers)`,
+  );
 }
 
-async function measure(server: EmbeddedPostgres, { rows, changes, identity }: ThroughputOptions): Promise<Round> {
+async function measure(
+  server: EmbeddedPostgres,
+  { rows, changes, identity }: ThroughputOptions,
+): Promise<Round> {
   for (const name of ["source", "events", "limit"]) await server.createDatabase(name);
   const sourceUrl = server.url("source");
   const storeUrl = server.url("events");
@@ -80,11 +107,14 @@ async function measure(server: EmbeddedPostgres, { rows, changes, identity }: Th
     }),
   );
   const { changesIn, changesParked } = captured.result.ledger;
-  if (changesIn !== changes || changesParked > 0) throw new Error(`${changesIn} of ${changes} changes, ${changesParked} parked`);
+  if (changesIn !== changes || changesParked > 0)
+    throw new Error(`${changesIn} of ${changes} changes, ${changesParked} parked`);
 
   const limits = await copyLimits(server, storeUrl);
   const perMillion = 1_000_000 / changes;
-  const spent = [...after.server].map(([pid, cpu]) => cpu - (before.server.get(pid) ?? 0)).sort((a, b) => b - a);
+  const spent = [...after.server]
+    .map(([pid, cpu]) => cpu - (before.server.get(pid) ?? 0))
+    .sort((a, b) => b - a);
   return {
     baselineRate: rows / baseline.seconds,
     baselineLimit: limits.baseline,
@@ -98,7 +128,10 @@ async function measure(server: EmbeddedPostgres, { rows, changes, identity }: Th
 }
 
 /** Loads what the capture wrote into an empty store, in the capture's order and batches. @returns events per second */
-async function copyLimits(server: EmbeddedPostgres, storeUrl: string): Promise<{ baseline: number; capture: number }> {
+async function copyLimits(
+  server: EmbeddedPostgres,
+  storeUrl: string,
+): Promise<{ baseline: number; capture: number }> {
   const url = await resolveStoreUrl(server.url("limit"));
   const store = await openPostgresEventStore({ url });
   await store.migrate();
@@ -109,7 +142,9 @@ async function copyLimits(server: EmbeddedPostgres, storeUrl: string): Promise<{
     const encoded = await readEncoded(from, origin, batch);
     await client.query("CHECKPOINT");
     const { seconds: took } = await timed(() => loadEncoded(client, encoded));
-    const { rows } = await client.query<{ count: string }>(`SELECT count(*) FROM banyan.events WHERE origin = '${origin}'`);
+    const { rows } = await client.query<{ count: string }>(
+      `SELECT count(*) FROM banyan.events WHERE origin = '${origin}'`,
+    );
     return Number(rows[0]!.count) / took;
   };
   // The baseline is one transaction.
@@ -137,7 +172,9 @@ async function decodeToNowhere(url: string, changes: number): Promise<void> {
       },
       fail,
     );
-    wire.query(`START_REPLICATION SLOT ${DECODE_SLOT} LOGICAL 0/0 (proto_version '1', publication_names '${PUBLICATION}')`);
+    wire.query(
+      `START_REPLICATION SLOT ${DECODE_SLOT} LOGICAL 0/0 (proto_version '1', publication_names '${PUBLICATION}')`,
+    );
   });
   destroy(client);
 }

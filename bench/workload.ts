@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { connect, disconnect } from "../connectors/postgres/session.ts";
 import { openPostgresEventStore } from "../connectors/postgres/event-store.ts";
 import { openPostgresSource } from "../connectors/postgres/source.ts";
-import { becomes, changed, deleted, inserted, stream, table, updated } from "../src/mapping/rules.ts";
+import {
+  becomes,
+  changed,
+  deleted,
+  inserted,
+  stream,
+  table,
+  updated,
+} from "../src/mapping/rules.ts";
 import { runPipeline } from "../src/pipeline/pipeline.ts";
 import type { PipelineStatus } from "../src/pipeline/status.ts";
 import type { TailLimits } from "../src/pipeline/tail.ts";
@@ -43,7 +51,13 @@ const SQL = `
     END LOOP;
   END $$;`;
 
-const items = table<{ id: string; customer: string; status: string; amount: string; updated_at: string }>("items");
+const items = table<{
+  id: string;
+  customer: string;
+  status: string;
+  amount: string;
+  updated_at: string;
+}>("items");
 
 /** A mapping as a team would write it: conditions, a condition's data, columns that change together. */
 const STREAMS = {
@@ -52,7 +66,11 @@ const STREAMS = {
     events: {
       ItemPlaced: inserted(items),
       ItemPaid: updated(items, { status: becomes("paid") }, { data: ["amount", "updated_at"] }),
-      ItemShipped: updated(items, { status: becomes("shipped") }, { data: ["amount", "updated_at"] }),
+      ItemShipped: updated(
+        items,
+        { status: becomes("shipped") },
+        { data: ["amount", "updated_at"] },
+      ),
       ItemRepriced: updated(items, changed("amount"), { data: ["status", "updated_at"] }),
       ItemRemoved: deleted(items),
     },
@@ -72,7 +90,11 @@ export const LIMITS: TailLimits = {
 export const PUBLICATION = "bench";
 
 /** Makes table, publication and traffic procedure, and fills the table. */
-export async function prepare(url: string, rows: number, identity: "full" | "default"): Promise<void> {
+export async function prepare(
+  url: string,
+  rows: number,
+  identity: "full" | "default",
+): Promise<void> {
   await onServer(url, [
     SQL,
     ...(identity === "full" ? ["ALTER TABLE public.items REPLICA IDENTITY FULL"] : []),
@@ -98,7 +120,13 @@ export interface CaptureOptions {
 }
 
 /** The product itself, from the slot to the store, until it is done. @returns the last status */
-export async function capture({ sourceUrl, storeUrl, slot, isDone, signal }: CaptureOptions): Promise<PipelineStatus> {
+export async function capture({
+  sourceUrl,
+  storeUrl,
+  slot,
+  isDone,
+  signal,
+}: CaptureOptions): Promise<PipelineStatus> {
   const done = new AbortController();
   const spillDirectory = mkdtempSync(join(tmpdir(), "banyan-bench-spill-"));
   const source = openPostgresSource({ url: sourceUrl, slot, publication: PUBLICATION });

@@ -1,8 +1,16 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
-  chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync,
-  rmSync, writeFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { embeddedFailure, orFail } from "./embedded-failure.ts";
@@ -59,15 +67,22 @@ function homeOf(dir: string, user: ServerUser | undefined): string {
   mkdirSync(dir, { recursive: true });
   const other = readdirSync(dir).find((name) => !OUR_FILES.test(name));
   if (other !== undefined) {
-    throw embeddedFailure(`${dir} holds other files (${other})`, "Name a folder that is empty or new");
+    throw embeddedFailure(
+      `${dir} holds other files (${other})`,
+      "Name a folder that is empty or new",
+    );
   }
   const pointer = join(dir, POINTER);
   const pointed = existsSync(pointer) ? readFileSync(pointer, "utf8").trim() : undefined;
   if (user === undefined) {
     if (pointed === undefined) return dir;
-    throw embeddedFailure(`the data of ${dir} lies in ${pointed} and belongs to a server started by root`, "Run it as root again");
+    throw embeddedFailure(
+      `the data of ${dir} lies in ${pointed} and belongs to a server started by root`,
+      "Run it as root again",
+    );
   }
-  if (pointed !== undefined && dirname(pointed) === ELSEWHERE && existsSync(pointed)) return pointed;
+  if (pointed !== undefined && dirname(pointed) === ELSEWHERE && existsSync(pointed))
+    return pointed;
   let home = dir;
   if (!existsSync(join(dir, "data")) && !isReachable(dirname(dir), user)) {
     mkdirSync(ELSEWHERE, { recursive: true, mode: 0o755 });
@@ -124,6 +139,10 @@ function runInitdb(
   } catch (cause) {
     const said = String((cause as { stderr?: Buffer }).stderr ?? "").trim();
     const message = said === "" ? (cause as Error).message : said;
-    throw embeddedFailure(`initdb failed: ${message}`, `Check the free space and rights of ${dirname(dataDir)}`, cause);
+    throw embeddedFailure(
+      `initdb failed: ${message}`,
+      `Check the free space and rights of ${dirname(dataDir)}`,
+      cause,
+    );
   }
 }

@@ -10,6 +10,10 @@ export function orFail<T>(work: () => T, what: string, hint: string): T {
     return work();
   } catch (cause) {
     if (cause instanceof BanyanError) throw cause;
-    throw embeddedFailure(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, hint, cause);
+    throw embeddedFailure(
+      `${what}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      hint,
+      cause,
+    );
   }
 }

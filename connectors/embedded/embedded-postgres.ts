@@ -1,5 +1,13 @@
 import { spawn } from "node:child_process";
-import { chownSync, closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -67,13 +75,20 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   for (;;) {
     const running = findPostmaster(cluster.dataDir);
     if (running !== undefined) {
-      const membership = await awaitServer(cluster, running.port, () => findPostmaster(cluster.dataDir) !== undefined);
+      const membership = await awaitServer(
+        cluster,
+        running.port,
+        () => findPostmaster(cluster.dataDir) !== undefined,
+      );
       if (membership !== undefined) {
         log(`attached to the embedded Postgres in ${options.dir}, port ${running.port}`);
         return handle(cluster, membership, true);
       }
       if (findPostmaster(cluster.dataDir)?.pid === running.pid) {
-        throw failure(cluster, `process ${running.pid} runs on this folder but does not answer on port ${running.port}`);
+        throw failure(
+          cluster,
+          `process ${running.pid} runs on this folder but does not answer on port ${running.port}`,
+        );
       }
       continue; // It was stopping.
     }
@@ -82,7 +97,9 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
       log(`started the embedded Postgres in ${options.dir}, port ${launched.membership.port}`);
       return handle(cluster, launched.membership, false);
     }
-    const passing = PASSING.test(launched.said) && !(options.port !== undefined && /could not bind/.test(launched.said));
+    const passing =
+      PASSING.test(launched.said) &&
+      !(options.port !== undefined && /could not bind/.test(launched.said));
     if (!passing || Date.now() > deadline) throw failure(cluster, launched.reason, launched.said);
     await sleep(200);
   }
@@ -101,7 +118,8 @@ async function launch(
 ): Promise<Launched> {
   const port = options.port ?? (await freePort());
   const { logFile, dataDir, home } = cluster;
-  if (existsSync(logFile) && statSync(logFile).size > LOG_BYTES_MAX) renameSync(logFile, `${logFile}.1`);
+  if (existsSync(logFile) && statSync(logFile).size > LOG_BYTES_MAX)
+    renameSync(logFile, `${logFile}.1`);
   const log = openSync(logFile, "a", 0o600);
   const logged = statSync(logFile).size;
   if (user !== undefined) chownSync(logFile, user.uid, user.gid);
@@ -181,7 +199,11 @@ async function createDatabase(admin: string, name: string): Promise<void> {
     // Another process was quicker: 42P04 says so, 23505 when it happened at the same moment.
     const code = (error as { code?: unknown }).code;
     if (code === "42P04" || code === "23505") return;
-    throw embeddedFailure(`the database ${name} could not be made: ${(error as Error).message}`, "Look at server.log in the folder of the store", error);
+    throw embeddedFailure(
+      `the database ${name} could not be made: ${(error as Error).message}`,
+      "Look at server.log in the folder of the store",
+      error,
+    );
   } finally {
     await client.end().catch(() => undefined);
   }

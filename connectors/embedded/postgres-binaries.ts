@@ -1,7 +1,17 @@
 import { createHash } from "node:crypto";
 import {
-  chmodSync, cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync,
-  renameSync, rmSync, statSync, symlinkSync,
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
 } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -31,7 +41,8 @@ export function findBinaries(
   user: ServerUser | undefined,
   packaged: string = packagedDirectory(),
 ): PostgresBinaries {
-  const usable = (user === undefined || isReachable(join(packaged, "bin"), user)) && complete(packaged);
+  const usable =
+    (user === undefined || isReachable(join(packaged, "bin"), user)) && complete(packaged);
   const directory = usable ? packaged : copyOf(packaged);
   return {
     initdb: join(directory, "bin", "initdb"),
@@ -74,7 +85,10 @@ function complete(directory: string): boolean {
     const links = existsSync(list) ? (JSON.parse(readFileSync(list, "utf8")) as Link[]) : [];
     for (const { source, target } of links) {
       // Both are written relative to the package; a link and its file lie in one folder.
-      const link = join(directory, "..", target).replace(join(directory, "..", "native"), directory);
+      const link = join(directory, "..", target).replace(
+        join(directory, "..", "native"),
+        directory,
+      );
       if (!existsSync(link)) makeLink(basename(source), link);
     }
     for (const name of readdirSync(join(directory, "bin"))) {
@@ -111,7 +125,10 @@ function copyOf(packaged: string): string {
       if (!existsSync(copy)) makeCopy(packaged, copy);
       const { uid, mode } = lstatSync(copy);
       if (!lstatSync(copy).isDirectory() || uid !== owner || (mode & 0o022) !== 0) {
-        throw embeddedFailure(`${copy} belongs to somebody else, so no program is run from it`, hint);
+        throw embeddedFailure(
+          `${copy} belongs to somebody else, so no program is run from it`,
+          hint,
+        );
       }
       if (lacksFiles(packaged, copy)) fill(packaged, copy);
       if (!complete(copy)) throw embeddedFailure(`${copy} cannot be completed`, hint);

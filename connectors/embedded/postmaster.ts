@@ -10,9 +10,18 @@ export interface Postmaster {
 
 const POLL_MS = 50;
 /** How long a signal may take before the next, harder one. */
-const STEPS: Readonly<Record<"fast" | "immediate", readonly (readonly [NodeJS.Signals, number])[]>> = {
-  fast: [["SIGINT", 20_000], ["SIGQUIT", 5_000], ["SIGKILL", 5_000]],
-  immediate: [["SIGQUIT", 5_000], ["SIGKILL", 5_000]],
+const STEPS: Readonly<
+  Record<"fast" | "immediate", readonly (readonly [NodeJS.Signals, number])[]>
+> = {
+  fast: [
+    ["SIGINT", 20_000],
+    ["SIGQUIT", 5_000],
+    ["SIGKILL", 5_000],
+  ],
+  immediate: [
+    ["SIGQUIT", 5_000],
+    ["SIGKILL", 5_000],
+  ],
 };
 
 /**

@@ -91,5 +91,6 @@ function open(cluster: Cluster, port: number): pg.Client {
 }
 
 function socketOf(client: pg.Client): Socket {
-  return (client as unknown as { readonly connection: { readonly stream: Socket } }).connection.stream;
+  return (client as unknown as { readonly connection: { readonly stream: Socket } }).connection
+    .stream;
 }

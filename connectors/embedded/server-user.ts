@@ -59,7 +59,9 @@ export function isReachable(path: string, user: ServerUser): boolean {
 
 function lookUp(): ServerUser | undefined {
   const id = (flag: string): number =>
-    Number(execFileSync("id", [flag, NAME], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+    Number(
+      execFileSync("id", [flag, NAME], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
+    );
   try {
     return { uid: id("-u"), gid: id("-g") };
   } catch {

@@ -1,5 +1,12 @@
 import { settleParked } from "./quarantine.ts";
-import { addEvents, assertFits, imageKey, pipelineOf, recordedEvents, type MemoryState } from "./state.ts";
+import {
+  addEvents,
+  assertFits,
+  imageKey,
+  pipelineOf,
+  recordedEvents,
+  type MemoryState,
+} from "./state.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
@@ -55,7 +62,8 @@ export class MemoryCaptureWriter implements CaptureWriter {
       const staged = this.#staged;
       staged.events.push(...recordedEvents(events, this.record.source, Date.now() * 1000));
       assertFits(this.#state, staged.events);
-      for (const { table, key, image } of images ?? []) staged.images.set(imageKey(table, key), image);
+      for (const { table, key, image } of images ?? [])
+        staged.images.set(imageKey(table, key), image);
       staged.parked.push(...structuredClone(parked ?? []));
       staged.released.push(...(released ?? []));
     });
@@ -70,7 +78,9 @@ export class MemoryCaptureWriter implements CaptureWriter {
         throw new BanyanError("PIPELINE_FENCED", "another writer has taken over this pipeline");
       }
       invariant(
-        checkpoint === undefined || record.checkpoint === undefined || checkpoint >= record.checkpoint,
+        checkpoint === undefined ||
+          record.checkpoint === undefined ||
+          checkpoint >= record.checkpoint,
         `the checkpoint would go back from ${record.checkpoint} to ${checkpoint}`,
       );
       const staged = this.#staged;

@@ -4,7 +4,12 @@ import { addEvents, emptyState, isoMicros, type MemoryPipeline } from "./state.t
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
-import { assertAppendable, expectedRange, firstResult, versionConflict } from "../../src/store/append-rules.ts";
+import {
+  assertAppendable,
+  expectedRange,
+  firstResult,
+  versionConflict,
+} from "../../src/store/append-rules.ts";
 import type {
   AppendResult,
   CaptureWriter,
@@ -96,7 +101,11 @@ export class MemoryEventStore implements EventStore {
 
   async openCapture(name: string, source: string): Promise<CaptureWriter> {
     const known = this.#state.pipelines.get(name);
-    if (known !== undefined && known.record.source !== source && known.record.checkpoint !== undefined) {
+    if (
+      known !== undefined &&
+      known.record.source !== source &&
+      known.record.checkpoint !== undefined
+    ) {
       throw new BanyanError("SOURCE_CHANGED", `pipeline ${name} belongs to ${known.record.source}`);
     }
     const pipeline = known ?? newPipeline(name, source);

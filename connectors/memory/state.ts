@@ -13,7 +13,10 @@ export interface MemoryState {
   readonly ids: Map<string, RecordedEvent>;
   readonly pipelines: Map<string, MemoryPipeline>;
   /** By fingerprint. */
-  readonly mappings: Map<string, { readonly version: number; readonly definition: MappingDefinition }>;
+  readonly mappings: Map<
+    string,
+    { readonly version: number; readonly definition: MappingDefinition }
+  >;
   readonly parked: ParkedEntry[];
 }
 

@@ -1,7 +1,11 @@
 import type pg from "pg";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { Position } from "../../src/model/position.ts";
-import type { BaselineSnapshot, CapturePlan, PlannedTable } from "../../src/source/change-source.ts";
+import type {
+  BaselineSnapshot,
+  CapturePlan,
+  PlannedTable,
+} from "../../src/source/change-source.ts";
 import {
   hasUsableIdentity,
   readTables,
@@ -55,7 +59,9 @@ export async function openBaseline(
   try {
     const { consistentPoint, snapshot } = await creating(options, exporter, ask, signal);
     const position = checkpointAt(lsnDigits(consistentPoint));
-    const partitioned = new Set(before.filter(({ kind }) => kind === "p").map(({ table }) => table.name));
+    const partitioned = new Set(
+      before.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
+    );
     const rows = new SnapshotRows({ ...options, snapshot, partitioned });
     return await withTables(options, names, rows, exporter, { position, restarted });
   } catch (error) {
@@ -92,7 +98,11 @@ async function withTables(
 }
 
 /** The session that creates the slot must stay open and idle afterwards: the snapshot lives in it. */
-async function openExporter({ url, applicationName, slotWaitMsMax }: BaselineOptions): Promise<pg.Client> {
+async function openExporter({
+  url,
+  applicationName,
+  slotWaitMsMax,
+}: BaselineOptions): Promise<pg.Client> {
   const lockTimeoutMs = Math.max(1, Math.min(ATTEMPT_MS, slotWaitMsMax));
   return await connect({ url, applicationName, replication: true, lockTimeoutMs });
 }
@@ -116,11 +126,20 @@ async function creating(
 }
 
 /** Without a usable identity the application's own UPDATE and DELETE fail once the table is published. */
-function requireIdentities(entries: readonly CatalogueEntry[], tables: readonly PlannedTable[]): void {
-  const unusable = entries.filter((entry) => !hasUsableIdentity(entry)).map(({ table }) => table.name);
+function requireIdentities(
+  entries: readonly CatalogueEntry[],
+  tables: readonly PlannedTable[],
+): void {
+  const unusable = entries
+    .filter((entry) => !hasUsableIdentity(entry))
+    .map(({ table }) => table.name);
   if (unusable.length === 0) return;
-  throw new BanyanError("REPLICA_IDENTITY_UNUSABLE", `no primary key and no replica identity: ${unusable.join(", ")}`, {
-    hint: "ALTER TABLE … REPLICA IDENTITY FULL; `banyan check` prints the statements.",
-    detail: { tables: unusable.join(", "), planned: tables.length },
-  });
+  throw new BanyanError(
+    "REPLICA_IDENTITY_UNUSABLE",
+    `no primary key and no replica identity: ${unusable.join(", ")}`,
+    {
+      hint: "ALTER TABLE … REPLICA IDENTITY FULL; `banyan check` prints the statements.",
+      detail: { tables: unusable.join(", "), planned: tables.length },
+    },
+  );
 }

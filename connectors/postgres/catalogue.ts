@@ -24,7 +24,11 @@ export interface CatalogueEntry {
   readonly leaves: readonly Leaf[];
   /** Generated columns that the log does not carry, and so nothing reads. */
   readonly generatedLeftOut: readonly string[];
-  readonly types: readonly { readonly oid: number; readonly modifier: number; readonly text: string }[];
+  readonly types: readonly {
+    readonly oid: number;
+    readonly modifier: number;
+    readonly text: string;
+  }[];
 }
 
 export interface Leaf {
@@ -44,13 +48,15 @@ interface Row {
   readonly row_security: boolean;
   readonly columns: readonly ColumnRow[] | null;
   readonly key: readonly string[] | null;
-  readonly leaves: readonly {
-    readonly schema: string;
-    readonly relation: string;
-    readonly identity: string;
-    readonly identity_columns: readonly string[] | null;
-    readonly persistence: string;
-  }[] | null;
+  readonly leaves:
+    | readonly {
+        readonly schema: string;
+        readonly relation: string;
+        readonly identity: string;
+        readonly identity_columns: readonly string[] | null;
+        readonly persistence: string;
+      }[]
+    | null;
 }
 
 interface ColumnRow {
@@ -138,7 +144,11 @@ export async function readTables(
   keys: PlannedKeys,
 ): Promise<CatalogueEntry[]> {
   const parsed = names.map(parseQualifiedName);
-  const [generated] = await ask<{ generated: string | null }>("reading the catalogue", PUBLISHES_GENERATED, [publication]);
+  const [generated] = await ask<{ generated: string | null }>(
+    "reading the catalogue",
+    PUBLISHES_GENERATED,
+    [publication],
+  );
   const rows = await ask<Row>("reading the catalogue", TABLES, [
     parsed.map(({ schema, relation }) => qualifiedName(schema, relation)),
     parsed.map(({ schema }) => schema),
@@ -157,7 +167,10 @@ export function requireAll(names: readonly string[], found: readonly CatalogueEn
   });
 }
 
-export function missingOf(names: readonly string[], found: readonly CatalogueEntry[]): readonly string[] {
+export function missingOf(
+  names: readonly string[],
+  found: readonly CatalogueEntry[],
+): readonly string[] {
   const known = new Set(found.map(({ table }) => table.name));
   return names.filter((name) => {
     const { schema, relation } = parseQualifiedName(name);
@@ -171,8 +184,16 @@ export function hasUsableIdentity({ leaves }: CatalogueEntry): boolean {
 }
 
 /** What the decoder needs beside the log: the publication's tables and all types. */
-export async function readCatalogue(ask: Ask, publication: string, keys: PlannedKeys): Promise<Catalogue> {
-  const published = await ask<{ schema: string; relation: string }>("reading the publication", PUBLISHED, [publication]);
+export async function readCatalogue(
+  ask: Ask,
+  publication: string,
+  keys: PlannedKeys,
+): Promise<Catalogue> {
+  const published = await ask<{ schema: string; relation: string }>(
+    "reading the publication",
+    PUBLISHED,
+    [publication],
+  );
   const names = published.map(({ schema, relation }) => qualifiedName(schema, relation));
   const entries = await readTables(ask, names, publication, keys);
   const types = await ask<{ oid: string; name: string }>("reading the types", ALL_TYPES, []);
@@ -191,7 +212,9 @@ function factsOf({ oid, table, kind }: CatalogueEntry): CatalogueTable {
   return {
     oid,
     key: table.key.map((index) => table.columns[index]!.name),
-    notNull: new Set(table.columns.filter((column) => !column.nullable).map((column) => column.name)),
+    notNull: new Set(
+      table.columns.filter((column) => !column.nullable).map((column) => column.name),
+    ),
     identity: table.replicaIdentity,
     partitioned: kind === "p",
   };
@@ -200,7 +223,9 @@ function factsOf({ oid, table, kind }: CatalogueEntry): CatalogueTable {
 function entryOf(row: Row, withGenerated: boolean, keys: PlannedKeys): CatalogueEntry {
   const { schema, relation } = parseQualifiedName(row.asked);
   const all = row.columns ?? [];
-  const carried = all.filter(({ generated }) => generated === "" || (generated === "s" && withGenerated));
+  const carried = all.filter(
+    ({ generated }) => generated === "" || (generated === "s" && withGenerated),
+  );
   const leaves = (row.leaves ?? []).map((leaf) => ({
     schema: leaf.schema,
     relation: leaf.relation,
@@ -217,7 +242,9 @@ function entryOf(row: Row, withGenerated: boolean, keys: PlannedKeys): Catalogue
       columns: carried.map(({ name, type, oid, not_null }) =>
         Object.freeze({ name, type, codec: codecOf(oid), nullable: !not_null }),
       ),
-      key: key.map((name) => carried.findIndex((column) => column.name === name)).filter((i) => i >= 0),
+      key: key
+        .map((name) => carried.findIndex((column) => column.name === name))
+        .filter((i) => i >= 0),
       replicaIdentity: weakest(leaves.map(({ identity }) => identity)),
     }),
     oid: Number(row.oid),

@@ -24,7 +24,13 @@ function utf8(b: Buffer, start: number, end: number): string {
 }
 
 /** True when both ranges hold the same bytes; they may lie in different buffers. */
-export function sameBytes(a: Buffer, aStart: number, b: Buffer, bStart: number, length: number): boolean {
+export function sameBytes(
+  a: Buffer,
+  aStart: number,
+  b: Buffer,
+  bStart: number,
+  length: number,
+): boolean {
   if (length > 64) return a.compare(b, bStart, bStart + length, aStart, aStart + length) === 0;
   for (let i = 0; i < length; i++) if (a[aStart + i] !== b[bStart + i]) return false;
   return true;

@@ -18,8 +18,16 @@ export function* checkPublication(
   if (publication === undefined) {
     const tables = capturable.map(({ table }) => quoteTable(table)).join(", ");
     const options = partitioned ? " WITH (publish_via_partition_root = true)" : "";
-    const mend = capturable.length === 0 ? {} : { mend: `CREATE PUBLICATION ${quoted} FOR TABLE ${tables}${options};` };
-    yield { severity: "error", code: "publication-missing", message: `publication ${name} does not exist`, ...mend };
+    const mend =
+      capturable.length === 0
+        ? {}
+        : { mend: `CREATE PUBLICATION ${quoted} FOR TABLE ${tables}${options};` };
+    yield {
+      severity: "error",
+      code: "publication-missing",
+      message: `publication ${name} does not exist`,
+      ...mend,
+    };
     return;
   }
   if (publication.allTables) {
@@ -49,7 +57,11 @@ export function* checkPublication(
   for (const entry of capturable) yield* checkMember(name, publication, entry);
 }
 
-function* checkMember(name: string, publication: Publication, entry: CatalogueEntry): Generator<Finding> {
+function* checkMember(
+  name: string,
+  publication: Publication,
+  entry: CatalogueEntry,
+): Generator<Finding> {
   const { table } = entry;
   const alter = `ALTER PUBLICATION ${quoteIdentifier(name)}`;
   // Without publish_via_partition_root the server lists the leaves in place of the table.

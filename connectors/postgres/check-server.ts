@@ -34,39 +34,61 @@ const SETTINGS = `
 const SENDER_TIMEOUT_MS_MIN = 5_000;
 
 /** Settings of the server and the role's right to replicate. */
-export async function checkServer(ask: Ask, slot: Slot | undefined, role: string): Promise<readonly Finding[]> {
+export async function checkServer(
+  ask: Ask,
+  slot: Slot | undefined,
+  role: string,
+): Promise<readonly Finding[]> {
   const [settings] = await ask<Settings>("checking the server", SETTINGS, []);
   return [...checkSettings(settings!, slot), ...checkRole(settings!, role)];
 }
 
 function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<Finding> {
   if (settings.recovery) {
-    yield error("server-standby", "the server is a standby, into whose log no mark can be written: give the primary's address");
+    yield error(
+      "server-standby",
+      "the server is a standby, into whose log no mark can be written: give the primary's address",
+    );
   }
   if (settings.encoding === "SQL_ASCII") {
-    yield error("encoding-unknown", "the database's encoding is SQL_ASCII: its text has no known meaning; convert it to UTF8 first");
+    yield error(
+      "encoding-unknown",
+      "the database's encoding is SQL_ASCII: its text has no known meaning; convert it to UTF8 first",
+    );
   }
   if (settings.wal_level !== "logical") {
     yield {
-      ...error("wal-level", `wal_level is ${settings.wal_level} and must be logical; the server must be restarted after the change`),
+      ...error(
+        "wal-level",
+        `wal_level is ${settings.wal_level} and must be logical; the server must be restarted after the change`,
+      ),
       mend: "ALTER SYSTEM SET wal_level = 'logical';",
     };
   }
   if (slot === undefined && settings.slots >= settings.slots_max) {
     yield {
-      ...error("slots-exhausted", `all ${settings.slots_max} replication slots are taken; the server must be restarted after the change`),
+      ...error(
+        "slots-exhausted",
+        `all ${settings.slots_max} replication slots are taken; the server must be restarted after the change`,
+      ),
       mend: `ALTER SYSTEM SET max_replication_slots = ${settings.slots + 4};`,
     };
   }
   if (slot?.activePid === undefined && settings.senders >= settings.senders_max) {
     yield {
-      ...error("senders-exhausted", `all ${settings.senders_max} log senders are busy; the server must be restarted after the change`),
+      ...error(
+        "senders-exhausted",
+        `all ${settings.senders_max} log senders are busy; the server must be restarted after the change`,
+      ),
       mend: `ALTER SYSTEM SET max_wal_senders = ${settings.senders + 4};`,
     };
   }
   const timeoutMs = settings.sender_timeout_ms;
   if (timeoutMs === 0) {
-    yield info("sender-timeout-off", "wal_sender_timeout is off: after a broken connection the slot can stay taken until TCP gives up");
+    yield info(
+      "sender-timeout-off",
+      "wal_sender_timeout is off: after a broken connection the slot can stay taken until TCP gives up",
+    );
   } else if (timeoutMs < SENDER_TIMEOUT_MS_MIN) {
     yield {
       severity: "warning",
@@ -76,7 +98,10 @@ function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<F
     };
   }
   if (settings.keep_size_mb === -1) {
-    yield info("slot-log-unlimited", "max_slot_wal_keep_size is unlimited: while the capture is stopped the log grows until the disk is full");
+    yield info(
+      "slot-log-unlimited",
+      "max_slot_wal_keep_size is unlimited: while the capture is stopped the log grows until the disk is full",
+    );
   }
 }
 

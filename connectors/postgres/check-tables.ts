@@ -16,7 +16,12 @@ export function* checkTable(
   role: string,
 ): Generator<Finding> {
   const { table, kind } = entry;
-  const of = (severity: Finding["severity"], code: string, message: string, mend?: string): Finding => ({
+  const of = (
+    severity: Finding["severity"],
+    code: string,
+    message: string,
+    mend?: string,
+  ): Finding => ({
     severity,
     code,
     table: table.name,
@@ -25,31 +30,63 @@ export function* checkTable(
   });
 
   if (kind !== "r" && kind !== "p") {
-    yield of("error", "not-a-table", `${table.name} is ${KINDS[kind] ?? "no table"}: the log has no changes of it`);
+    yield of(
+      "error",
+      "not-a-table",
+      `${table.name} is ${KINDS[kind] ?? "no table"}: the log has no changes of it`,
+    );
     return;
   }
   const temporary = entry.leaves.some(({ persistence }) => persistence === "t");
   const unlogged = entry.leaves.filter(({ persistence }) => persistence === "u");
-  if (temporary) yield of("error", "table-temporary", `${table.name} is temporary: the log has no changes of it`);
+  if (temporary)
+    yield of(
+      "error",
+      "table-temporary",
+      `${table.name} is temporary: the log has no changes of it`,
+    );
   if (unlogged.length > 0) {
     const mend = unlogged.map((leaf) => `ALTER TABLE ${quoteTable(leaf)} SET LOGGED;`).join(" ");
-    yield of("error", "table-unlogged", `${table.name} is unlogged: the log has no changes of it`, mend);
+    yield of(
+      "error",
+      "table-unlogged",
+      `${table.name} is unlogged: the log has no changes of it`,
+      mend,
+    );
   }
   if (!rights.schemaUsage || !rights.select) {
     const grants = [
-      ...(rights.schemaUsage ? [] : [`GRANT USAGE ON SCHEMA ${quoteIdentifier(table.schema)} TO ${quoteIdentifier(role)};`]),
-      ...(rights.select ? [] : [`GRANT SELECT ON ${quoteTable(table)} TO ${quoteIdentifier(role)};`]),
+      ...(rights.schemaUsage
+        ? []
+        : [`GRANT USAGE ON SCHEMA ${quoteIdentifier(table.schema)} TO ${quoteIdentifier(role)};`]),
+      ...(rights.select
+        ? []
+        : [`GRANT SELECT ON ${quoteTable(table)} TO ${quoteIdentifier(role)};`]),
     ];
-    yield of("error", "select-missing", `role ${role} may not read ${table.name}`, grants.join(" "));
+    yield of(
+      "error",
+      "select-missing",
+      `role ${role} may not read ${table.name}`,
+      grants.join(" "),
+    );
   }
   if (rights.rowsHidden) {
     const mend = `ALTER ROLE ${quoteIdentifier(role)} BYPASSRLS;`;
-    yield of("error", "row-security", `row-level security would hide rows of ${table.name} from role ${role}`, mend);
+    yield of(
+      "error",
+      "row-security",
+      `row-level security would hide rows of ${table.name} from role ${role}`,
+      mend,
+    );
   }
   yield* checkIdentity(entry, plannedKey, of);
   if (entry.generatedLeftOut.length > 0) {
     const list = entry.generatedLeftOut.join(", ");
-    yield of("info", "generated-left-out", `generated columns of ${table.name} are not in the log and are left out: ${list}`);
+    yield of(
+      "info",
+      "generated-left-out",
+      `generated columns of ${table.name} are not in the log and are left out: ${list}`,
+    );
   }
 }
 
@@ -59,7 +96,12 @@ const KINDS: Readonly<Record<string, string>> = {
   f: "a foreign table",
 };
 
-type Report = (severity: Finding["severity"], code: string, message: string, mend?: string) => Finding;
+type Report = (
+  severity: Finding["severity"],
+  code: string,
+  message: string,
+  mend?: string,
+) => Finding;
 
 function* checkIdentity(
   entry: CatalogueEntry,
@@ -71,9 +113,17 @@ function* checkIdentity(
   const key = table.key.map((index) => table.columns[index]!.name);
   const unknown = plannedKey?.filter((name) => !columns.has(name)) ?? [];
   if (unknown.length > 0) {
-    yield of("error", "key-column-missing", `${table.name} has no column ${unknown.join(", ")}, which the config names as key`);
+    yield of(
+      "error",
+      "key-column-missing",
+      `${table.name} has no column ${unknown.join(", ")}, which the config names as key`,
+    );
   } else if (key.length === 0) {
-    yield of("error", "key-missing", `${table.name} has no primary key: name the columns that identify a row as \`key\` in the config`);
+    yield of(
+      "error",
+      "key-missing",
+      `${table.name} has no primary key: name the columns that identify a row as \`key\` in the config`,
+    );
   }
   if (!hasUsableIdentity(entry)) {
     const lacking = entry.leaves.filter(({ identityColumns }) => identityColumns.length === 0);
@@ -85,7 +135,9 @@ function* checkIdentity(
     );
     return;
   }
-  const blind = entry.leaves.filter(({ identityColumns }) => key.some((name) => !identityColumns.includes(name)));
+  const blind = entry.leaves.filter(({ identityColumns }) =>
+    key.some((name) => !identityColumns.includes(name)),
+  );
   if (blind.length > 0) {
     yield of(
       "error",
@@ -96,7 +148,11 @@ function* checkIdentity(
     return;
   }
   yield table.replicaIdentity === "full"
-    ? of("info", "before-image", `${table.name}: the value before a change comes from the log (replica identity full)`)
+    ? of(
+        "info",
+        "before-image",
+        `${table.name}: the value before a change comes from the log (replica identity full)`,
+      )
     : of(
         "info",
         "before-image",

@@ -1,5 +1,11 @@
 import type { CapturePlan, Finding } from "../../src/source/change-source.ts";
-import { missingOf, readTables, type Ask, type CatalogueEntry, type PlannedKeys } from "./catalogue.ts";
+import {
+  missingOf,
+  readTables,
+  type Ask,
+  type CatalogueEntry,
+  type PlannedKeys,
+} from "./catalogue.ts";
 import { checkPublication } from "./check-publication.ts";
 import { checkServer } from "./check-server.ts";
 import { checkTable } from "./check-tables.ts";
@@ -38,7 +44,9 @@ export async function checkSource(
   );
   const { version, text, role, database } = server!;
   if (version < VERSION_MIN) {
-    return [error("server-too-old", `the server is PostgreSQL ${text}; version 13 or later is needed`)];
+    return [
+      error("server-too-old", `the server is PostgreSQL ${text}; version 13 or later is needed`),
+    ];
   }
   const names = plan.tables.map(({ name }) => name);
   const entries = await readTables(ask, names, options.publication, options.keys);
@@ -46,12 +54,22 @@ export async function checkSource(
   const slot = await readSlot(ask, options.slot);
   const findings: Finding[] = [...(await checkServer(ask, slot, role))];
   for (const name of missingOf(names, entries)) {
-    findings.push({ ...error("table-missing", `table ${name} does not exist in database ${database}`), table: name });
+    findings.push({
+      ...error("table-missing", `table ${name} does not exist in database ${database}`),
+      table: name,
+    });
   }
   const rights = await readRights(ask, entries);
   for (const entry of entries) {
     const planned = plan.tables[names.indexOf(entry.table.name)];
-    findings.push(...checkTable(entry, options.keys.get(entry.table.name) ?? planned?.key, rights.get(entry.oid)!, role));
+    findings.push(
+      ...checkTable(
+        entry,
+        options.keys.get(entry.table.name) ?? planned?.key,
+        rights.get(entry.oid)!,
+        role,
+      ),
+    );
   }
   findings.push(...checkPublication(options.publication, publication, entries));
   findings.push(...checkSlot(options.slot, slot, database));
@@ -66,7 +84,10 @@ export interface TableRights {
   readonly rowsHidden: boolean;
 }
 
-async function readRights(ask: Ask, entries: readonly CatalogueEntry[]): Promise<ReadonlyMap<number, TableRights>> {
+async function readRights(
+  ask: Ask,
+  entries: readonly CatalogueEntry[],
+): Promise<ReadonlyMap<number, TableRights>> {
   const rows = await ask<TableRights & { oid: string }>(
     "checking the role's rights",
     `SELECT c.oid::int8 AS oid, has_table_privilege(c.oid, 'SELECT') AS select,
@@ -80,13 +101,24 @@ async function readRights(ask: Ask, entries: readonly CatalogueEntry[]): Promise
 function checkSlot(name: string, slot: Slot | undefined, database: string): readonly Finding[] {
   if (slot === undefined) return [];
   if (slot.plugin !== "pgoutput" || slot.database !== database) {
-    const what = slot.plugin === null ? "a physical slot" : `of plugin ${slot.plugin} in database ${slot.database}`;
-    return [error("slot-foreign", `replication slot ${name} exists and is ${what}: choose another name in the config`)];
+    const what =
+      slot.plugin === null
+        ? "a physical slot"
+        : `of plugin ${slot.plugin} in database ${slot.database}`;
+    return [
+      error(
+        "slot-foreign",
+        `replication slot ${name} exists and is ${what}: choose another name in the config`,
+      ),
+    ];
   }
   if (isLost(slot)) {
     return [
       {
-        ...error("slot-lost", `replication slot ${name} is lost (${slot.invalidationReason ?? "its log was removed"}): a new baseline is needed`),
+        ...error(
+          "slot-lost",
+          `replication slot ${name} is lost (${slot.invalidationReason ?? "its log was removed"}): a new baseline is needed`,
+        ),
         mend: `SELECT pg_drop_replication_slot(${quoteLiteral(name)});`,
       },
     ];

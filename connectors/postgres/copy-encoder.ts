@@ -22,10 +22,7 @@ const SIGNATURE = Buffer.concat([Buffer.from("PGCOPY\n\xff\r\n\0", "latin1"), Bu
  *
  * @see https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-BINARY-FORMAT
  */
-export function* encodeEvents(
-  events: EventBatch,
-  sourceId: number,
-): Generator<Buffer, void, void> {
+export function* encodeEvents(events: EventBatch, sourceId: number): Generator<Buffer, void, void> {
   let out = beginFrame();
   out.bytes(SIGNATURE, 0, SIGNATURE.length);
   const shared = new SharedColumns(sourceId);
@@ -42,8 +39,16 @@ export function* encodeEvents(
     const causation = events.causationIds.get(i) ?? context.causationId;
     const common = shared.of(context);
     out.reserve(
-      2 + 20 + 12 + 8 + common.length + fieldRoom(stream) + fieldRoom(type) + fieldRoom(position) +
-        fieldRoom(causation) + fieldRoom(data),
+      2 +
+        20 +
+        12 +
+        8 +
+        common.length +
+        fieldRoom(stream) +
+        fieldRoom(type) +
+        fieldRoom(position) +
+        fieldRoom(causation) +
+        fieldRoom(data),
     );
     out.int2(COLUMNS);
     out.uuidField(events.ids, i * 16);

@@ -101,7 +101,8 @@ class CopyOut {
       case 0x64: // d: one row
         this.#rows.push(parseCopyRow(body, start, end, this.#columns));
         this.#rowsBytes += end - start;
-        if (this.#rows.length >= GROUP_ROWS_MAX || this.#rowsBytes >= GROUP_BYTES_MAX) this.#closeGroup();
+        if (this.#rows.length >= GROUP_ROWS_MAX || this.#rowsBytes >= GROUP_BYTES_MAX)
+          this.#closeGroup();
         return;
       case 0x45: // E
         this.fail(classify(readServerError(body, start, end), "source", this.#doing));
@@ -118,7 +119,10 @@ class CopyOut {
       case 0x53: // S: a setting changed
         return;
       default:
-        throw new BanyanError("PROTOCOL_VIOLATION", `unexpected message 0x${tag.toString(16)} during COPY`);
+        throw new BanyanError(
+          "PROTOCOL_VIOLATION",
+          `unexpected message 0x${tag.toString(16)} during COPY`,
+        );
     }
   }
 

@@ -100,7 +100,9 @@ class PostgresEventStore implements EventStore {
     try {
       yield* copyStreamType(client, streamType, signal);
     } catch (error) {
-      throw signal.aborted ? signal.reason : classifyStore(error, `reading the streams of ${streamType}`);
+      throw signal.aborted
+        ? signal.reason
+        : classifyStore(error, `reading the streams of ${streamType}`);
     } finally {
       await disconnect(client);
     }
@@ -128,7 +130,11 @@ class PostgresEventStore implements EventStore {
   async openCapture(pipeline: string, source: string): Promise<CaptureWriter> {
     const client = await openPipeliningSession(this.#url);
     try {
-      return new PostgresCaptureWriter(client, this.#pool, await takeOver(client, pipeline, source));
+      return new PostgresCaptureWriter(
+        client,
+        this.#pool,
+        await takeOver(client, pipeline, source),
+      );
     } catch (error) {
       await disconnect(client);
       throw error;

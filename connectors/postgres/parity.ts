@@ -42,7 +42,9 @@ export async function openParity(
     const entries = await readTables(ask, names, publication, keys);
     requireAll(names, entries);
     signal.throwIfAborted();
-    const partitioned = new Set(entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name));
+    const partitioned = new Set(
+      entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
+    );
     const rows = new SnapshotRows({ ...options, snapshot: taken!.snapshot, partitioned });
     return {
       fence: position,

@@ -240,7 +240,8 @@ export class PgoutputDecoder {
 
   #describedRelation(oid: number): KnownRelation {
     const relation = this.#described.get(oid);
-    if (relation === undefined) throw violation(`a change of relation ${oid}, not described before`);
+    if (relation === undefined)
+      throw violation(`a change of relation ${oid}, not described before`);
     return relation;
   }
 

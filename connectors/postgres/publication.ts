@@ -44,7 +44,11 @@ export async function readPublication(ask: Ask, name: string): Promise<Publicati
 
 /** @throws BanyanError `PUBLICATION_MISSING` */
 export async function requirePublication(ask: Ask, name: string): Promise<void> {
-  const found = await ask("reading the publication", "SELECT FROM pg_publication WHERE pubname = $1", [name]);
+  const found = await ask(
+    "reading the publication",
+    "SELECT FROM pg_publication WHERE pubname = $1",
+    [name],
+  );
   if (found.length > 0) return;
   throw new BanyanError("PUBLICATION_MISSING", `publication ${name} does not exist in the source`, {
     hint: "Run `banyan check`: it prints the CREATE PUBLICATION.",

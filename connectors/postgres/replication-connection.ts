@@ -176,7 +176,10 @@ export class ReplicationConnection {
     );
     const timer = setTimeout(() => {
       this.#fail(
-        new BanyanError("SOURCE_UNREACHABLE", `the server did not start to send within ${START_MS_MAX / 1000} s`),
+        new BanyanError(
+          "SOURCE_UNREACHABLE",
+          `the server did not start to send within ${START_MS_MAX / 1000} s`,
+        ),
       );
     }, START_MS_MAX);
     await started;
@@ -200,14 +203,22 @@ export class ReplicationConnection {
         return;
       case 0x63: // c, C: a server that shuts down ends the stream in good order
       case 0x43:
-        this.#fail(new BanyanError("SOURCE_UNREACHABLE", "the server ended the log stream; it may be shutting down"));
+        this.#fail(
+          new BanyanError(
+            "SOURCE_UNREACHABLE",
+            "the server ended the log stream; it may be shutting down",
+          ),
+        );
         return;
       case 0x4e: // N: a notice
       case 0x53: // S: a setting changed
       case 0x5a: // Z: ready, after an error
         return;
       default:
-        throw new BanyanError("PROTOCOL_VIOLATION", `unexpected message 0x${tag.toString(16)} in the log stream`);
+        throw new BanyanError(
+          "PROTOCOL_VIOLATION",
+          `unexpected message 0x${tag.toString(16)} in the log stream`,
+        );
     }
   }
 
@@ -217,7 +228,8 @@ export class ReplicationConnection {
       this.#decoder.decode(body, start + 25, end);
       this.#receivedUpTo(body.readUInt32BE(start + 9), body.readUInt32BE(start + 13));
       if (this.#wake !== undefined && !this.#assembler.isEmpty) this.#wake();
-      if (this.#assembler.bytes > this.#options.bufferBytesMax && !this.#assembler.isEmpty) this.#wire.pause();
+      if (this.#assembler.bytes > this.#options.bufferBytesMax && !this.#assembler.isEmpty)
+        this.#wire.pause();
     } else if (kind === 0x6b && end - start === 18) {
       const high = body.readUInt32BE(start + 1);
       const low = body.readUInt32BE(start + 5);
@@ -225,12 +237,16 @@ export class ReplicationConnection {
       this.#assembler.readTo(high, low);
       if (body[start + 17] === 1) this.#sendFeedback(false);
     } else {
-      throw new BanyanError("PROTOCOL_VIOLATION", "a message of the log stream is neither data nor keepalive");
+      throw new BanyanError(
+        "PROTOCOL_VIOLATION",
+        "a message of the log stream is neither data nor keepalive",
+      );
     }
   }
 
   #receivedUpTo(high: number, low: number): void {
-    if (high < this.#receivedHigh || (high === this.#receivedHigh && low <= this.#receivedLow)) return;
+    if (high < this.#receivedHigh || (high === this.#receivedHigh && low <= this.#receivedLow))
+      return;
     this.#receivedHigh = high;
     this.#receivedLow = low;
   }
@@ -255,9 +271,13 @@ export class ReplicationConnection {
     this.#heard = false;
     if (this.#silentMs > this.#watchdogMs) {
       this.#fail(
-        new BanyanError("SOURCE_UNREACHABLE", `the source has been silent for ${Math.round(this.#silentMs / 1000)} s`, {
-          hint: "The network or the server is stuck; it is tried again.",
-        }),
+        new BanyanError(
+          "SOURCE_UNREACHABLE",
+          `the source has been silent for ${Math.round(this.#silentMs / 1000)} s`,
+          {
+            hint: "The network or the server is stuck; it is tried again.",
+          },
+        ),
       );
       return;
     }

@@ -59,7 +59,11 @@ export async function connect(options: SessionOptions): Promise<pg.Client> {
   } catch (error) {
     // libpq's `prefer` falls back to plain text where the server offers no TLS.
     const plain = withoutTls(options.url);
-    if (plain !== undefined && error instanceof Error && /does not support SSL/.test(error.message)) {
+    if (
+      plain !== undefined &&
+      error instanceof Error &&
+      /does not support SSL/.test(error.message)
+    ) {
       return await open(options, plain).catch((again: unknown) => {
         throw classify(again, side, "connecting");
       });
@@ -121,7 +125,8 @@ function withSettings(url: string, lockTimeoutMs: number): string {
   const ours = Object.entries({ ...SETTINGS, lock_timeout: String(lockTimeoutMs) })
     .map(([name, value]) => `-c ${name}=${value}`)
     .join(" ");
-  const options = theirs === undefined ? ours : `${decodeURIComponent(theirs.replaceAll("+", " "))} ${ours}`;
+  const options =
+    theirs === undefined ? ours : `${decodeURIComponent(theirs.replaceAll("+", " "))} ${ours}`;
   const compatible =
     /[?&]sslmode=/.test(url) && !/[?&]uselibpqcompat=/.test(url) ? "&uselibpqcompat=true" : "";
   const preferred = url.replace(/([?&]sslmode=)allow\b/, "$1prefer");

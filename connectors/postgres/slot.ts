@@ -1,10 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { Ask } from "./catalogue.ts";
 import { quoteIdentifier, quoteLiteral } from "./identifiers.ts";
 import { formatLsn, parseLsn, type Lsn } from "./lsn.ts";
-import { connect, disconnect } from "./session.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 
 export interface Slot {
@@ -54,7 +52,12 @@ export function isLost(slot: Slot): boolean {
  *
  * @throws BanyanError `SLOT_LOST`, `SLOT_IN_USE`, `SLOT_AHEAD`, `SOURCE_NOT_READY`
  */
-export async function requireReadable(ask: Ask, name: string, database: string, from: Lsn): Promise<void> {
+export async function requireReadable(
+  ask: Ask,
+  name: string,
+  database: string,
+  from: Lsn,
+): Promise<void> {
   const slot = await readSlot(ask, name);
   if (slot === undefined) {
     throw new BanyanError("SLOT_LOST", `replication slot ${name} does not exist`, {
@@ -94,7 +97,9 @@ export async function removeLeftover(ask: Ask, name: string, database: string): 
   if (slot === undefined) return false;
   requireOurs(slot, name, database);
   requireInactive(slot, name);
-  await ask("removing the slot of an interrupted baseline", "SELECT pg_drop_replication_slot($1)", [name]);
+  await ask("removing the slot of an interrupted baseline", "SELECT pg_drop_replication_slot($1)", [
+    name,
+  ]);
   return true;
 }
 
@@ -128,39 +133,22 @@ export async function createSlot(
         `CREATE_REPLICATION_SLOT ${quoteIdentifier(name)} LOGICAL pgoutput EXPORT_SNAPSHOT`,
       );
       const created = rows[0]!;
-      return { consistentPoint: parseLsn(created.consistent_point), snapshot: created.snapshot_name };
+      return {
+        consistentPoint: parseLsn(created.consistent_point),
+        snapshot: created.snapshot_name,
+      };
     } catch (error) {
-      if (sqlstateOf(error) !== "55P03") throw classify(error, "source", "creating the replication slot");
+      if (sqlstateOf(error) !== "55P03")
+        throw classify(error, "source", "creating the replication slot");
       if (performance.now() >= deadline) throw await blocked(ask, name, waitMsMax, error);
     }
   }
 }
 
-/** Drops a slot, waiting a little for a reader that is just leaving. Nothing happens when there is none. */
-export async function dropSlot(url: string, name: string): Promise<void> {
-  const client = await connect({ url, applicationName: "banyan" });
-  try {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await client.query(
-          "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1",
-          [name],
-        );
-        return;
-      } catch (error) {
-        const classified = classify(error, "source", `dropping slot ${name}`);
-        if (classified.code !== "SLOT_IN_USE" || attempt === 50) throw classified;
-        await sleep(100);
-      }
-    }
-  } finally {
-    await disconnect(client);
-  }
-}
-
 function requireOurs({ plugin, database: owner }: Slot, name: string, database: string): void {
   if (plugin === "pgoutput" && owner === database) return;
-  const found = plugin === null ? "a physical slot" : `a slot of plugin ${plugin} in database ${owner}`;
+  const found =
+    plugin === null ? "a physical slot" : `a slot of plugin ${plugin} in database ${owner}`;
   throw new BanyanError("SOURCE_NOT_READY", `replication slot ${name} is ${found}, and not ours`, {
     hint: "Choose another slot name in the config.",
     detail: { slot: name },
@@ -169,10 +157,14 @@ function requireOurs({ plugin, database: owner }: Slot, name: string, database: 
 
 function requireInactive({ activePid }: Slot, name: string): void {
   if (activePid === undefined) return;
-  throw new BanyanError("SLOT_IN_USE", `replication slot ${name} is being read by process ${activePid} of the server`, {
-    hint: `Stop the other reader, or end it: SELECT pg_terminate_backend(${activePid});`,
-    detail: { slot: name, pid: activePid },
-  });
+  throw new BanyanError(
+    "SLOT_IN_USE",
+    `replication slot ${name} is being read by process ${activePid} of the server`,
+    {
+      hint: `Stop the other reader, or end it: SELECT pg_terminate_backend(${activePid});`,
+      detail: { slot: name, pid: activePid },
+    },
+  );
 }
 
 /** Transactions that have written hold a lock on their own id; who holds one is visible to every role. */
@@ -192,7 +184,12 @@ interface Blocker {
   readonly prepared: string | null;
 }
 
-async function blocked(ask: Ask, name: string, waitMs: number, cause: unknown): Promise<BanyanError> {
+async function blocked(
+  ask: Ask,
+  name: string,
+  waitMs: number,
+  cause: unknown,
+): Promise<BanyanError> {
   const blockers = await ask<Blocker>("looking for open transactions", BLOCKERS, []);
   const pids = blockers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
   const list = blockers.map(describeBlocker).join("; ") || "one that has ended in this moment";

@@ -119,10 +119,14 @@ export class SnapshotRows {
     } catch (error) {
       await disconnect(client);
       if (["22023", "42704", "55000"].includes(sqlstateOf(error))) {
-        throw new BanyanError("SOURCE_UNREACHABLE", "the snapshot is gone, because the session that held it ended", {
-          cause: error,
-          hint: "Run the command again: it begins with a new snapshot.",
-        });
+        throw new BanyanError(
+          "SOURCE_UNREACHABLE",
+          "the snapshot is gone, because the session that held it ended",
+          {
+            cause: error,
+            hint: "Run the command again: it begins with a new snapshot.",
+          },
+        );
       }
       throw classify(error, "source", "joining the snapshot");
     }

@@ -106,7 +106,10 @@ class PostgresSource implements ChangeSource {
     return this.#track(await openBaseline(options, plan, this.#ask, facts, either));
   }
 
-  async *stream(from: Position, signal: AbortSignal): AsyncGenerator<readonly TransactionPart[], void, void> {
+  async *stream(
+    from: Position,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly TransactionPart[], void, void> {
     if (this.#stream !== undefined) {
       throw new BanyanError("SLOT_IN_USE", "this source is being streamed already", {
         detail: { slot: this.#options.slot },
@@ -131,7 +134,9 @@ class PostgresSource implements ChangeSource {
   idlePosition(): Position | undefined {
     const idle = this.#stream?.idlePosition();
     if (idle === undefined) return undefined;
-    return this.#acknowledged === undefined || isBefore(this.#acknowledged, idle) ? idle : undefined;
+    return this.#acknowledged === undefined || isBefore(this.#acknowledged, idle)
+      ? idle
+      : undefined;
   }
 
   acknowledge(position: Position): void {
@@ -208,10 +213,14 @@ class PostgresSource implements ChangeSource {
     const facts = await readServerFacts(this.#ask);
     const uri = identityUri(facts);
     if (this.#identity !== undefined && this.#identity !== uri) {
-      throw new BanyanError("SOURCE_CHANGED", `the source was ${this.#identity} and is now ${uri}`, {
-        hint: "Another server, timeline or database answers at this address: after a fail-over check that the slot came along, else start with a new baseline.",
-        detail: { before: this.#identity, now: uri },
-      });
+      throw new BanyanError(
+        "SOURCE_CHANGED",
+        `the source was ${this.#identity} and is now ${uri}`,
+        {
+          hint: "Another server, timeline or database answers at this address: after a fail-over check that the slot came along, else start with a new baseline.",
+          detail: { before: this.#identity, now: uri },
+        },
+      );
     }
     this.#identity = uri;
     return facts;
@@ -239,7 +248,11 @@ class PostgresSource implements ChangeSource {
 
 function requirePrimary({ inRecovery }: ServerFacts): void {
   if (!inRecovery) return;
-  throw new BanyanError("SOURCE_NOT_READY", "the source is a standby, into whose log no mark can be written", {
-    hint: "Give the address of the primary in the URL.",
-  });
+  throw new BanyanError(
+    "SOURCE_NOT_READY",
+    "the source is a standby, into whose log no mark can be written",
+    {
+      hint: "Give the address of the primary in the URL.",
+    },
+  );
 }

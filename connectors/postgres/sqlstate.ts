@@ -34,36 +34,56 @@ const BY_SQLSTATE: Readonly<Record<string, Verdict>> = {
   "57P02": unreachable(LATER),
   "57P03": unreachable(LATER),
   "57P05": unreachable("idle_session_timeout ended the session; it is opened again."),
-  "25P03": unreachable("idle_in_transaction_session_timeout ended the transaction; raise it for this role."),
+  "25P03": unreachable(
+    "idle_in_transaction_session_timeout ended the transaction; raise it for this role.",
+  ),
   // Somebody else's work stood in the way for a moment.
   "40001": unreachable(undefined),
   "40P01": unreachable(undefined),
-  "55P03": unreachable("A lock was not granted in time; look for long transactions in pg_stat_activity."),
-  "57014": unreachable("A timeout or another session cancelled the statement; see statement_timeout."),
+  "55P03": unreachable(
+    "A lock was not granted in time; look for long transactions in pg_stat_activity.",
+  ),
+  "57014": unreachable(
+    "A timeout or another session cancelled the statement; see statement_timeout.",
+  ),
   "53300": unreachable("Raise max_connections (or max_wal_senders) or close other sessions."),
   // Full disks and memory limits do not mend themselves: say so instead of hammering on.
   "53100": refused("Make room on the disk of the database server."),
   "53200": refused("The database server ran out of memory."),
-  "53400": refused("A configured limit of the server is reached: max_replication_slots or max_wal_senders."),
+  "53400": refused(
+    "A configured limit of the server is reached: max_replication_slots or max_wal_senders.",
+  ),
   "28P01": refused("Check the password in the URL."),
-  "28000": refused("Check the user in the URL and pg_hba.conf (replication connections match the database, not `replication`)."),
+  "28000": refused(
+    "Check the user in the URL and pg_hba.conf (replication connections match the database, not `replication`).",
+  ),
   "3D000": refused("Check the database name in the URL."),
-  "42501": refused("Grant the missing right to the role in the URL; `banyan check` prints the SQL."),
+  "42501": refused(
+    "Grant the missing right to the role in the URL; `banyan check` prints the SQL.",
+  ),
 };
 
 /** Only a source has slots, publications and tables of its own that can be missing. */
 const BY_SQLSTATE_SOURCE: Readonly<Record<string, Verdict>> = {
-  "55006": { kind: "SLOT_IN_USE", hint: "Another reader holds the slot; stop it, or wait until it ends." },
+  "55006": {
+    kind: "SLOT_IN_USE",
+    hint: "Another reader holds the slot; stop it, or wait until it ends.",
+  },
   "42P01": { kind: "TABLE_MISSING", hint: "Check the table names in the config." },
   "42703": {
     kind: "SOURCE_CHANGED",
     hint: "A column was dropped or renamed while it was being read; run the command again.",
   },
-  "0A000": { kind: "SOURCE_NOT_READY", hint: "Run `banyan check` to see what the server does not support." },
+  "0A000": {
+    kind: "SOURCE_NOT_READY",
+    hint: "Run `banyan check` to see what the server does not support.",
+  },
 };
 
 const BY_SYSTEM_ERROR: Readonly<Record<string, Verdict>> = {
-  ECONNREFUSED: unreachable("Nothing listens at this address; check host and port, or start the server."),
+  ECONNREFUSED: unreachable(
+    "Nothing listens at this address; check host and port, or start the server.",
+  ),
   ECONNRESET: unreachable(LATER),
   EPIPE: unreachable(LATER),
   ETIMEDOUT: unreachable(LATER),
@@ -77,9 +97,18 @@ const BY_SYSTEM_ERROR: Readonly<Record<string, Verdict>> = {
 
 /** Failures that the driver reports in words alone. */
 const BY_DRIVER_MESSAGE: readonly (readonly [RegExp, Verdict])[] = [
-  [/^Connection terminated|^timeout expired|^timeout exceeded when trying to connect/, unreachable(LATER)],
-  [/^Client (has encountered a connection error|was closed)|Cannot use a pool after/, unreachable(LATER)],
-  [/does not support SSL/, refused("The server offers no TLS: set sslmode=disable in the URL, or turn TLS on.")],
+  [
+    /^Connection terminated|^timeout expired|^timeout exceeded when trying to connect/,
+    unreachable(LATER),
+  ],
+  [
+    /^Client (has encountered a connection error|was closed)|Cannot use a pool after/,
+    unreachable(LATER),
+  ],
+  [
+    /does not support SSL/,
+    refused("The server offers no TLS: set sslmode=disable in the URL, or turn TLS on."),
+  ],
   [/^SASL|password must be a string/i, refused("Check the password in the URL.")],
   [/^Invalid (URL|port)/, refused("Check the URL: postgres://user:password@host:port/database.")],
 ];
@@ -116,7 +145,9 @@ function judge(error: DriverError, side: Side): Verdict {
   const known = BY_SQLSTATE[error.code] ?? BY_SYSTEM_ERROR[error.code];
   if (known !== undefined) return known;
   if (isTlsCode(error.code)) {
-    return refused("The server's certificate is not trusted: see sslmode and sslrootcert in the URL.");
+    return refused(
+      "The server's certificate is not trusted: see sslmode and sslrootcert in the URL.",
+    );
   }
   for (const [pattern, verdict] of BY_DRIVER_MESSAGE) {
     if (pattern.test(error.message)) return verdict;
@@ -132,21 +163,36 @@ function judgeReplication(error: DriverError): Verdict | undefined {
   const text = error.message;
   if (error.code === "42704") {
     if (/publication/i.test(error.routine) || /publication/.test(text)) {
-      return { kind: "PUBLICATION_MISSING", hint: "Run `banyan check`: it prints the CREATE PUBLICATION." };
+      return {
+        kind: "PUBLICATION_MISSING",
+        hint: "Run `banyan check`: it prints the CREATE PUBLICATION.",
+      };
     }
     if (/slot/i.test(error.routine) || /replication slot/.test(text)) {
-      return { kind: "SLOT_LOST", hint: "The slot does not exist any more; start with a new baseline." };
+      return {
+        kind: "SLOT_LOST",
+        hint: "The slot does not exist any more; start with a new baseline.",
+      };
     }
   }
   if (error.code === "55000") {
     if (/can(not| no longer) (access|get changes|be (advanced|copied))|invalidated/.test(text)) {
-      return { kind: "SLOT_LOST", hint: "The server gave up the slot's log; start with a new baseline." };
+      return {
+        kind: "SLOT_LOST",
+        hint: "The server gave up the slot's log; start with a new baseline.",
+      };
     }
-    return { kind: "SOURCE_NOT_READY", hint: "Run `banyan check`: it names the setting to change." };
+    return {
+      kind: "SOURCE_NOT_READY",
+      hint: "Run `banyan check`: it names the setting to change.",
+    };
   }
   // "requested WAL segment … has already been removed"
   if (error.code === "58P01" && /WAL segment|wal/i.test(text)) {
-    return { kind: "SLOT_LOST", hint: "The log that the slot needs was removed; start with a new baseline." };
+    return {
+      kind: "SLOT_LOST",
+      hint: "The log that the slot needs was removed; start with a new baseline.",
+    };
   }
   return undefined;
 }

@@ -118,5 +118,8 @@ function writeUtf8(buffer: Buffer, text: string, at: number): number {
     }
     if (i === length) return length;
   }
-  return (buffer as Buffer & { utf8Write(text: string, offset: number): number }).utf8Write(text, at);
+  return (buffer as Buffer & { utf8Write(text: string, offset: number): number }).utf8Write(
+    text,
+    at,
+  );
 }

@@ -133,7 +133,9 @@ export class PostgresCaptureWriter implements CaptureWriter {
     const { checkpoint, ledger } = progress;
     return this.#run("committing", async () => {
       invariant(
-        checkpoint === undefined || this.#checkpoint === undefined || checkpoint >= this.#checkpoint,
+        checkpoint === undefined ||
+          this.#checkpoint === undefined ||
+          checkpoint >= this.#checkpoint,
         `the checkpoint would go back from ${this.#checkpoint} to ${checkpoint}`,
       );
       const [, advanced] = await Promise.all([
@@ -175,7 +177,9 @@ export class PostgresCaptureWriter implements CaptureWriter {
   #begin(): Promise<string> {
     if (this.#transaction !== undefined) return this.#transaction;
     const begun = this.#client.query("BEGIN");
-    const identified = this.#client.query<{ id: string }>("SELECT pg_current_xact_id()::text AS id");
+    const identified = this.#client.query<{ id: string }>(
+      "SELECT pg_current_xact_id()::text AS id",
+    );
     this.#transaction = Promise.all([begun, identified]).then(([, { rows }]) => rows[0]!.id);
     // Whoever staged or committed reports the failure.
     this.#transaction.catch(() => undefined);

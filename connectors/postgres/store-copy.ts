@@ -104,7 +104,9 @@ export interface CopyOutOptions<T> {
  *
  * @throws what the server or the socket said, unclassified; the signal's reason when it aborts
  */
-export async function* copyOut<T>(options: CopyOutOptions<T>): AsyncGenerator<readonly T[], void, void> {
+export async function* copyOut<T>(
+  options: CopyOutOptions<T>,
+): AsyncGenerator<readonly T[], void, void> {
   const { client, signal } = options;
   signal.throwIfAborted();
   const pages: T[][] = [];

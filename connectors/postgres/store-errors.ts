@@ -16,19 +16,30 @@ export function classifyStore(error: unknown, doing: string): BanyanError {
   if (error instanceof BanyanError) return error;
   const { code, message } = driverError(error);
   if (code === FENCED) return fenced(error);
-  if (code === CHECKPOINT_BACK) return new BanyanError("INVARIANT_BROKEN", `${doing}: ${message}`, { cause: error });
+  if (code === CHECKPOINT_BACK)
+    return new BanyanError("INVARIANT_BROKEN", `${doing}: ${message}`, { cause: error });
   if (isTaken(error, "stream_id")) {
-    return new BanyanError("STREAM_VERSION_CONFLICT", `${doing}: a stream has moved on since it was read`, {
-      cause: error,
-    });
+    return new BanyanError(
+      "STREAM_VERSION_CONFLICT",
+      `${doing}: a stream has moved on since it was read`,
+      {
+        cause: error,
+      },
+    );
   }
   if (isTaken(error, "event_id")) {
-    return new BanyanError("INVARIANT_BROKEN", `${doing}: an event id is in the store already, at another place`, {
-      cause: error,
-    });
+    return new BanyanError(
+      "INVARIANT_BROKEN",
+      `${doing}: an event id is in the store already, at another place`,
+      {
+        cause: error,
+      },
+    );
   }
   if (message === "Query read timeout") {
-    return new BanyanError("STORE_UNREACHABLE", `${doing}: the server did not answer in time`, { cause: error });
+    return new BanyanError("STORE_UNREACHABLE", `${doing}: the server did not answer in time`, {
+      cause: error,
+    });
   }
   if (code === "25006") {
     return new BanyanError("STORE_REFUSED", `${doing}: ${message}`, {
@@ -50,7 +61,9 @@ export function isTaken(error: unknown, key: "stream_id" | "event_id"): boolean 
   const { code, message } = driverError(error);
   if (code !== UNIQUE_VIOLATION) return false;
   // The message names the constraint whatever language it is in.
-  return message.includes(key === "stream_id" ? "events_stream_id_version_key" : "events_event_id_key");
+  return message.includes(
+    key === "stream_id" ? "events_stream_id_version_key" : "events_event_id_key",
+  );
 }
 
 export function fenced(cause: unknown): BanyanError {
@@ -63,5 +76,6 @@ export function fenced(cause: unknown): BanyanError {
 
 function driverError(error: unknown): { readonly code: string; readonly message: string } {
   const { code, message } = (error ?? {}) as Record<string, unknown>;
-  return { code: String(code ?? ""), message: String(message ?? "") };
+  const text = (value: unknown): string => (typeof value === "string" ? value : "");
+  return { code: text(code), message: text(message) };
 }

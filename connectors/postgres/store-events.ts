@@ -58,7 +58,8 @@ export async function readFeed(
     [...cursorParts(after), limit],
   );
   const last = rows.at(-1);
-  const next = last === undefined ? after : (`${last.transaction_id}/${last.position}` as FeedCursor);
+  const next =
+    last === undefined ? after : (`${last.transaction_id}/${last.position}` as FeedCursor);
   return { events: rows.map(recordedEvent), next };
 }
 

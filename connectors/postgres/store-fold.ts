@@ -25,7 +25,10 @@ export function copyStreamType(
   signal: AbortSignal,
 ): AsyncGenerator<readonly FoldEvent[], void, void> {
   // The prefix as a range of the index: "." follows "-" in byte order.
-  const [from, to] = [client.escapeLiteral(`${streamType}-`), client.escapeLiteral(`${streamType}.`)];
+  const [from, to] = [
+    client.escapeLiteral(`${streamType}-`),
+    client.escapeLiteral(`${streamType}.`),
+  ];
   return copyOut({
     client,
     sql: `COPY (
@@ -59,7 +62,8 @@ function foldEvent(b: Buffer, at: number): FoldEvent {
     type: cellText(b, typeAt + 4, typeEnd),
     origin: ORIGIN_BY_LETTER.get(b[typeEnd + 4]!)!,
     mappingVersion: hasMapping ? b.readInt32BE(originEnd + 4) : undefined,
-    sourceTransaction: transactionLength < 0 ? undefined : cellText(b, transactionAt + 4, transactionEnd),
+    sourceTransaction:
+      transactionLength < 0 ? undefined : cellText(b, transactionAt + 4, transactionEnd),
     time: isoTimestamp(b.readInt32BE(timeAt), b.readUInt32BE(timeAt + 4)),
     // Behind the version byte of jsonb.
     data: JSON.parse(b.toString("utf8", dataAt + 5, dataEnd)) as Record<string, unknown>,

@@ -61,9 +61,13 @@ async function missing(
   const unknown = rows.filter(({ name }) => !migrations.some((known) => known.name === name));
   if (unknown.length > 0) {
     const names = unknown.map(({ name }) => name).join(", ");
-    throw new BanyanError("STORE_SCHEMA_NEWER", `the store was made by a newer Banyan: it has ${names}`, {
-      hint: "Update the package banyan on this machine.",
-    });
+    throw new BanyanError(
+      "STORE_SCHEMA_NEWER",
+      `the store was made by a newer Banyan: it has ${names}`,
+      {
+        hint: "Update the package banyan on this machine.",
+      },
+    );
   }
   const applied = new Map(rows.map(({ name, checksum }) => [name, checksum]));
   return migrations.filter(({ name, checksum }) => {

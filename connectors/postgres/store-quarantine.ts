@@ -1,7 +1,12 @@
 import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
 import type { Position } from "../../src/model/position.ts";
-import type { ParkedChange, ParkedRecord, Quarantine, QuarantinedStream } from "../../src/store/event-store.ts";
+import type {
+  ParkedChange,
+  ParkedRecord,
+  Quarantine,
+  QuarantinedStream,
+} from "../../src/store/event-store.ts";
 
 const LISTED_DEFAULT = 1_000;
 
@@ -88,7 +93,11 @@ export class PostgresQuarantine implements Quarantine {
   }
 
   async streams(pipeline: string): Promise<readonly QuarantinedStream[]> {
-    const rows = await this.#query<{ stream: string; parked: string; decision: ParkedRecord["decision"] }>(
+    const rows = await this.#query<{
+      stream: string;
+      parked: string;
+      decision: ParkedRecord["decision"];
+    }>(
       `SELECT q.stream_id AS stream, count(*) AS parked, (array_agg(q.decision ORDER BY q.id))[1] AS decision
          FROM banyan.quarantine q JOIN banyan.pipelines p ON p.id = q.pipeline_id
         WHERE p.name = $1 AND q.state = 'pending' GROUP BY q.stream_id ORDER BY min(q.id)`,

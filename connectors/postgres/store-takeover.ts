@@ -67,9 +67,13 @@ async function raiseEpoch(
   const { uri, checkpoint, pid, since } = found[0]!;
   // Without a checkpoint there is no history yet that the new source could contradict.
   if (uri !== source && checkpoint !== null) {
-    throw new BanyanError("SOURCE_CHANGED", `pipeline ${name} belongs to ${uri}, but the config names ${source}`, {
-      hint: "Give this source a pipeline name of its own, or point the config at the old one.",
-    });
+    throw new BanyanError(
+      "SOURCE_CHANGED",
+      `pipeline ${name} belongs to ${uri}, but the config names ${source}`,
+      {
+        hint: "Give this source a pipeline name of its own, or point the config at the old one.",
+      },
+    );
   }
   const { rows: raised } = await client.query<PipelineRow>(
     `UPDATE banyan.pipelines p

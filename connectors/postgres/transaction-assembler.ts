@@ -10,7 +10,7 @@ import type { Cells, SourceTable } from "../../src/model/table.ts";
 import { INTENT_PREFIX, mergeIntent } from "./intent.ts";
 import { checkpointAt, lsnDigits, wordDigits, type Lsn } from "./lsn.ts";
 import type { PgoutputSink } from "./pgoutput.ts";
-import { XidEpoch } from "./xid.ts";
+import type { XidEpoch } from "./xid.ts";
 
 /** Memory of one change beside the text of its cells: three objects, and per cell a slot and a string's header. */
 const CHANGE_BYTES = 120;
@@ -111,7 +111,8 @@ export class TransactionAssembler implements PgoutputSink {
 
   message(transactional: boolean, prefix: string, content: string): void {
     // Without a transaction there is nobody whose intent it could be.
-    if (transactional && prefix === INTENT_PREFIX) this.#intent = mergeIntent(this.#intent, content);
+    if (transactional && prefix === INTENT_PREFIX)
+      this.#intent = mergeIntent(this.#intent, content);
   }
 
   commit(endHigh: number, endLow: number): void {

@@ -115,7 +115,7 @@ export interface ServerError {
 /** @throws BanyanError `PROTOCOL_VIOLATION` when the fields do not end within the message */
 export function readServerError(body: Buffer, start: number, end: number): ServerError {
   const fields = new Map<number, string>();
-  for (let at = start; at < end && body[at] !== 0; ) {
+  for (let at = start; at < end && body[at] !== 0;) {
     const stop = body.indexOf(0, at + 1);
     if (stop === -1 || stop >= end) {
       throw new BanyanError("PROTOCOL_VIOLATION", "an error message of the server ends early");

@@ -10,7 +10,15 @@ import {
   stream,
   updated,
 } from "banyan";
-import { customers, orderLines, orders, payments, products, shipments, stockLevels } from "./tables.ts";
+import {
+  customers,
+  orderLines,
+  orders,
+  payments,
+  products,
+  shipments,
+  stockLevels,
+} from "./tables.ts";
 
 export default defineMigration({
   name: "shop",
@@ -54,7 +62,11 @@ export default defineMigration({
       validTime: "updated_at",
       events: {
         OrderPlaced: inserted(orders, { with: [orderLines] }),
-        OrderPaid: updated(orders, { status: becomes("paid") }, { data: ["paid_at", "updated_at"] }),
+        OrderPaid: updated(
+          orders,
+          { status: becomes("paid") },
+          { data: ["paid_at", "updated_at"] },
+        ),
         OrderShipped: updated(orders, { status: becomes("shipped") }, { data: ["updated_at"] }),
         OrderDelivered: updated(orders, { status: becomes("delivered") }, { data: ["updated_at"] }),
         OrderCancelled: updated(

@@ -30,9 +30,16 @@ const server = await startShopServer({ databaseUrl, port: Number(values.port) })
 process.stderr.write(`the shop is open at ${server.url}\n`);
 if (values.traffic !== undefined) {
   const requestsPerSecond = Number(values.traffic);
-  const report = await runTraffic({ shopUrl: server.url, seed: 1, requestsPerSecond, signal: stop.signal });
+  const report = await runTraffic({
+    shopUrl: server.url,
+    seed: 1,
+    requestsPerSecond,
+    signal: stop.signal,
+  });
   process.stdout.write(`${JSON.stringify(report)}\n`);
 } else {
-  await new Promise<void>((done) => stop.signal.addEventListener("abort", () => done(), { once: true }));
+  await new Promise<void>((done) =>
+    stop.signal.addEventListener("abort", () => done(), { once: true }),
+  );
 }
 await server.close();

@@ -21,7 +21,8 @@ export async function seedShop({ url, orders, seed, audit = false }: SeedOptions
     await client.query("SELECT setseed($1)", [((seed * 7919) % 1_000_003) / 1_000_003]);
     const customers = Math.max(10, Math.round(orders / 4));
     const products = Math.max(10, Math.min(2_000, Math.round(orders / 40)));
-    for (const [sql, ...values] of statements(customers, products, orders)) await client.query(sql, values);
+    for (const [sql, ...values] of statements(customers, products, orders))
+      await client.query(sql, values);
     await client.query("ANALYZE");
     if (audit) await client.query(shopSql("audit.sql"));
     const { rows } = await client.query<{ rows: number }>(
@@ -62,7 +63,9 @@ export function shopSql(name: "schema.sql" | "audit.sql"): string {
 /** The folder with the SQL files and banyan.config.ts. */
 export function shopFolder(): string {
   const beside = import.meta.dirname;
-  return existsSync(join(beside, "schema.sql")) ? beside : join(beside, "../../../examples/shop-postgres");
+  return existsSync(join(beside, "schema.sql"))
+    ? beside
+    : join(beside, "../../../examples/shop-postgres");
 }
 
 type Statement = readonly [sql: string, ...values: readonly unknown[]];

@@ -43,7 +43,10 @@ export class Shop {
     await this.#pool.end();
   }
 
-  registerCustomer(customer: { email: string; fullName: string; city: string }, doer: Doer): Promise<string> {
+  registerCustomer(
+    customer: { email: string; fullName: string; city: string },
+    doer: Doer,
+  ): Promise<string> {
     return this.#transaction(doer, async (client) => {
       const { rows } = await client.query<{ id: string }>(
         `INSERT INTO customers (email, full_name, address) VALUES ($1, $2, jsonb_build_object('city', $3::text))
@@ -91,12 +94,20 @@ export class Shop {
       const order = await lockOrder(client, id, ["placed"]);
       await client.query("SAVEPOINT attempt");
       const paid = `INSERT INTO payments (order_id, method, amount, response) VALUES ($1, $2, $3, $4)`;
-      await client.query(paid, [id, "card", order.total, { approved: cardWorks, code: cardWorks ? "00" : "51" }]);
+      await client.query(paid, [
+        id,
+        "card",
+        order.total,
+        { approved: cardWorks, code: cardWorks ? "00" : "51" },
+      ]);
       if (!cardWorks) {
         await client.query("ROLLBACK TO SAVEPOINT attempt");
         await client.query(paid, [id, "invoice", order.total, null]);
       }
-      await client.query("UPDATE orders SET status = 'paid', paid_at = now(), updated_at = now() WHERE id = $1", [id]);
+      await client.query(
+        "UPDATE orders SET status = 'paid', paid_at = now(), updated_at = now() WHERE id = $1",
+        [id],
+      );
       await client.query(
         `UPDATE customers SET loyalty_points = loyalty_points + floor($2::numeric / 10)::int WHERE id = $1`,
         [order.customer_id, order.total],
@@ -128,7 +139,12 @@ export class Shop {
   }
 
   /** The form sends the whole order back: every line is deleted and inserted anew. */
-  amendOrder(id: string, lines: readonly NewLine[], note: string | undefined, doer: Doer): Promise<void> {
+  amendOrder(
+    id: string,
+    lines: readonly NewLine[],
+    note: string | undefined,
+    doer: Doer,
+  ): Promise<void> {
     return this.#transaction(doer, async (client) => {
       await lockOrder(client, id, ["placed"]);
       await client.query("DELETE FROM order_lines WHERE order_id = $1", [id]);
@@ -138,7 +154,10 @@ export class Shop {
            FROM unnest($2::text[], $3::int[]) WITH ORDINALITY l (sku, quantity, no) JOIN products p USING (sku)`,
         [id, lines.map(({ sku }) => sku), lines.map(({ quantity }) => quantity)],
       );
-      await client.query("UPDATE orders SET note = coalesce($2, note) WHERE id = $1", [id, note ?? null]);
+      await client.query("UPDATE orders SET note = coalesce($2, note) WHERE id = $1", [
+        id,
+        note ?? null,
+      ]);
       await sumUp(client, id);
     });
   }
@@ -182,10 +201,12 @@ export class Shop {
 
   /** The lines of one open order move to another: their key changes, and with it the order they belong to. */
   mergeOrders(from: string, into: string, doer: Doer): Promise<void> {
-    if (from === into) return Promise.reject(new Refusal(422, "an order cannot be merged with itself"));
+    if (from === into)
+      return Promise.reject(new Refusal(422, "an order cannot be merged with itself"));
     return this.#transaction(doer, async (client) => {
       // Always in the same order, so that two merges do not wait for each other.
-      for (const id of [from, into].sort((a, b) => Number(BigInt(a) - BigInt(b)))) await lockOrder(client, id, ["placed"]);
+      for (const id of [from, into].sort((a, b) => Number(BigInt(a) - BigInt(b))))
+        await lockOrder(client, id, ["placed"]);
       await client.query(
         `UPDATE order_lines SET order_id = $2,
                 line_no = line_no + (SELECT coalesce(max(line_no), 0) FROM order_lines WHERE order_id = $2)
@@ -212,7 +233,10 @@ export class Shop {
   /** A new key for a product; the cascade rewrites the key of its stock and its order lines. */
   renameProduct(sku: string, to: string, doer: Doer): Promise<void> {
     return this.#transaction(doer, async (client) => {
-      const { rowCount } = await client.query("UPDATE products SET sku = $2, updated_at = now() WHERE sku = $1", [sku, to]);
+      const { rowCount } = await client.query(
+        "UPDATE products SET sku = $2, updated_at = now() WHERE sku = $1",
+        [sku, to],
+      );
       requireOne(rowCount, "product", sku);
     });
   }
@@ -243,8 +267,18 @@ export class Shop {
   }
 
   /** Ids of orders and products to do something with, newest first. */
-  async catalogue(): Promise<{ customers: number; orders: string[]; skus: string[]; tags: string[] }> {
-    const { rows } = await this.#pool.query<{ customers: number; orders: string[]; skus: string[]; tags: string[] }>(
+  async catalogue(): Promise<{
+    customers: number;
+    orders: string[];
+    skus: string[];
+    tags: string[];
+  }> {
+    const { rows } = await this.#pool.query<{
+      customers: number;
+      orders: string[];
+      skus: string[];
+      tags: string[];
+    }>(
       `SELECT (SELECT max(id)::int FROM customers) AS customers,
               ARRAY(SELECT id::text FROM orders ORDER BY id DESC LIMIT 500) AS orders,
               ARRAY(SELECT sku FROM products ORDER BY sku) AS skus,
@@ -258,7 +292,9 @@ export class Shop {
     try {
       await client.query("BEGIN");
       // The one line that turns "a row changed" into "who and why".
-      await client.query("SELECT pg_logical_emit_message(true, 'banyan', $1)", [JSON.stringify(doer)]);
+      await client.query("SELECT pg_logical_emit_message(true, 'banyan', $1)", [
+        JSON.stringify(doer),
+      ]);
       const result = await body(client);
       await client.query("COMMIT");
       client.release();
@@ -296,7 +332,10 @@ async function sumUp(client: Client, orderId: string): Promise<void> {
 }
 
 async function setStatus(client: Client, id: string, status: string): Promise<void> {
-  await client.query("UPDATE orders SET status = $2, updated_at = now() WHERE id = $1", [id, status]);
+  await client.query("UPDATE orders SET status = $2, updated_at = now() WHERE id = $1", [
+    id,
+    status,
+  ]);
 }
 
 async function lockOrder(
@@ -326,6 +365,7 @@ function requireOne(rowCount: number | null, what: string, id: string): void {
 const REFUSED = new Set(["22003", "22P02", "23503", "23505", "23514", "40001", "40P01"]);
 
 function asRefusal(error: unknown): unknown {
-  if (error instanceof pg.DatabaseError && REFUSED.has(error.code ?? "")) return new Refusal(409, error.message);
+  if (error instanceof pg.DatabaseError && REFUSED.has(error.code ?? ""))
+    return new Refusal(409, error.message);
   return error;
 }

@@ -66,7 +66,12 @@ export async function runTraffic(options: TrafficOptions): Promise<TrafficReport
 class Shopper {
   readonly #shopUrl: string;
   readonly #random: () => number;
-  readonly #known: Record<"placed" | "paid" | "shipped" | "any", string[]> = { placed: [], paid: [], shipped: [], any: [] };
+  readonly #known: Record<"placed" | "paid" | "shipped" | "any", string[]> = {
+    placed: [],
+    paid: [],
+    shipped: [],
+    any: [],
+  };
   #skus: string[] = [];
   #tags: string[] = [];
   #customers = 1;
@@ -114,48 +119,96 @@ class Shopper {
     const known = this.#known;
     switch (act) {
       case "place": {
-        const asked = { customerId: String(this.#below(this.#customers) + 1), lines: this.#lines() };
+        const asked = {
+          customerId: String(this.#below(this.#customers) + 1),
+          lines: this.#lines(),
+        };
         const { status, body } = await this.#ask("POST", "/orders", asked, "web");
         if (status < 300) remember(known.placed, (body as { id: string }).id);
         return status;
       }
       case "pay":
-        return await this.#advance("pay", known.placed, known.paid, { cardWorks: this.#random() < 0.85 }, "web");
+        return await this.#advance(
+          "pay",
+          known.placed,
+          known.paid,
+          { cardWorks: this.#random() < 0.85 },
+          "web",
+        );
       case "ship": {
         const parcelsG = Array.from({ length: 1 + this.#below(3) }, () => 100 + this.#below(9_000));
-        return await this.#advance("ship", known.paid, known.shipped, { carrier: this.#one(["post", "bike", "drone"]), parcelsG }, "warehouse");
+        return await this.#advance(
+          "ship",
+          known.paid,
+          known.shipped,
+          { carrier: this.#one(["post", "bike", "drone"]), parcelsG },
+          "warehouse",
+        );
       }
       case "deliver": {
         const id = known.shipped[0];
-        const status = await this.#advance("deliver", known.shipped, known.any, undefined, "carrier");
+        const status = await this.#advance(
+          "deliver",
+          known.shipped,
+          known.any,
+          undefined,
+          "carrier",
+        );
         if (status < 300 && id !== undefined) this.#onDelivered(id);
         return status;
       }
       case "amend":
-        return await this.#toOrder("PUT", "", known.placed, { lines: this.#lines(), note: `gift no. ${this.#below(1000)} “für Åse”` }, "web");
+        return await this.#toOrder(
+          "PUT",
+          "",
+          known.placed,
+          { lines: this.#lines(), note: `gift no. ${this.#below(1000)} “für Åse”` },
+          "web",
+        );
       case "cancel":
-        return await this.#advance("cancel", known.placed, known.any, undefined, "support", this.#one(["changed my mind", "too slow"]));
+        return await this.#advance(
+          "cancel",
+          known.placed,
+          known.any,
+          undefined,
+          "support",
+          this.#one(["changed my mind", "too slow"]),
+        );
       case "refund":
-        return await this.#toOrder("POST", "/refund", known.shipped, undefined, "support", "damaged");
+        return await this.#toOrder(
+          "POST",
+          "/refund",
+          known.shipped,
+          undefined,
+          "support",
+          "damaged",
+        );
       case "delete":
         return await this.#toOrder("DELETE", "", known.any, undefined, "cleanup job");
       case "merge": {
         const from = known.placed.shift();
         const into = known.placed[0];
         if (from === undefined || into === undefined) return 404;
-        return (await this.#ask("POST", `/orders/${from}/merge`, { into }, "support", "same parcel")).status;
+        return (
+          await this.#ask("POST", `/orders/${from}/merge`, { into }, "support", "same parcel")
+        ).status;
       }
       case "save":
         return await this.#toOrder("POST", "/save", known.any, undefined, "back office");
       case "register": {
         const n = ++this.#registered;
-        const asked = { email: `new${n}@example.org`, fullName: `Zoë ${n}`, city: this.#one(CITIES) };
+        const asked = {
+          email: `new${n}@example.org`,
+          fullName: `Zoë ${n}`,
+          city: this.#one(CITIES),
+        };
         const { status } = await this.#ask("POST", "/customers", asked, "web");
         return status;
       }
       case "move": {
         const id = 1 + this.#below(this.#customers);
-        return (await this.#ask("PUT", `/customers/${id}/city`, { city: this.#one(CITIES) }, "web")).status;
+        return (await this.#ask("PUT", `/customers/${id}/city`, { city: this.#one(CITIES) }, "web"))
+          .status;
       }
       case "reprice": {
         const asked = { tag: this.#one(this.#tags), factor: 0.9 + this.#random() * 0.2 };
@@ -163,13 +216,19 @@ class Shopper {
       }
       case "recount": {
         const asked = { sku: this.#one(this.#skus), quantity: 200 + this.#below(2000) };
-        return (await this.#ask("POST", "/stock/recount", asked, "warehouse", "yearly count")).status;
+        return (await this.#ask("POST", "/stock/recount", asked, "warehouse", "yearly count"))
+          .status;
       }
       case "rename": {
         const place = this.#below(this.#skus.length);
         const sku = this.#skus[place]!;
         const to = `${sku.replace(/\/.*$/, "")}/${++this.#renamed}`;
-        const { status } = await this.#ask("POST", "/products/rename", { sku, to }, "catalogue import");
+        const { status } = await this.#ask(
+          "POST",
+          "/products/rename",
+          { sku, to },
+          "catalogue import",
+        );
         if (status < 300) this.#skus[place] = to;
         return status;
       }
@@ -177,7 +236,14 @@ class Shopper {
   }
 
   /** Takes the oldest order of one state a step further. */
-  async #advance(verb: string, from: string[], to: string[], asked: object | undefined, user: string, reason?: string): Promise<number> {
+  async #advance(
+    verb: string,
+    from: string[],
+    to: string[],
+    asked: object | undefined,
+    user: string,
+    reason?: string,
+  ): Promise<number> {
     const id = from.shift();
     if (id === undefined) return 404;
     const { status } = await this.#ask("POST", `/orders/${id}/${verb}`, asked, user, reason);
@@ -185,13 +251,26 @@ class Shopper {
     return status;
   }
 
-  async #toOrder(method: string, path: string, among: readonly string[], asked: object | undefined, user: string, reason?: string): Promise<number> {
+  async #toOrder(
+    method: string,
+    path: string,
+    among: readonly string[],
+    asked: object | undefined,
+    user: string,
+    reason?: string,
+  ): Promise<number> {
     const id = among[this.#below(among.length)];
     if (id === undefined) return 404;
     return (await this.#ask(method, `/orders/${id}${path}`, asked, user, reason)).status;
   }
 
-  async #ask(method: string, path: string, asked: object | undefined, user: string, reason?: string): Promise<{ status: number; body: unknown }> {
+  async #ask(
+    method: string,
+    path: string,
+    asked: object | undefined,
+    user: string,
+    reason?: string,
+  ): Promise<{ status: number; body: unknown }> {
     try {
       const response = await fetch(`${this.#shopUrl}${path}`, {
         method,
@@ -209,7 +288,10 @@ class Shopper {
   }
 
   #lines(): { sku: string; quantity: number }[] {
-    return Array.from({ length: 1 + this.#below(4) }, () => ({ sku: this.#one(this.#skus), quantity: 1 + this.#below(6) }));
+    return Array.from({ length: 1 + this.#below(4) }, () => ({
+      sku: this.#one(this.#skus),
+      quantity: 1 + this.#below(6),
+    }));
   }
 
   #pick(): Act {

@@ -16,7 +16,9 @@ export async function main(argv: readonly string[]): Promise<void> {
   try {
     await yargs(argv)
       .scriptName("banyan")
-      .usage("$0 <command>\n\nMoves a living CRUD database to event sourcing, with proof at every step.")
+      .usage(
+        "$0 <command>\n\nMoves a living CRUD database to event sourcing, with proof at every step.",
+      )
       .option("config", {
         type: "string",
         describe: "Config file (default: banyan.config.ts in this folder)",
@@ -58,7 +60,9 @@ function reportFailure(error: unknown): void {
     process.exitCode = error.exitCode;
     return;
   }
-  process.stderr.write(`banyan: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.stderr.write(
+    `banyan: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
   process.exitCode = EXIT.bug;
 }
 

@@ -16,12 +16,26 @@ export function renderTable(head: readonly string[], rows: readonly (readonly st
     head: [...head],
     style: { head: [], border: [], compact: true },
     chars: {
-      top: "", "top-mid": "", "top-left": "", "top-right": "",
-      bottom: "", "bottom-mid": "", "bottom-left": "", "bottom-right": "",
-      left: "", "left-mid": "", mid: "", "mid-mid": "", right: "", "right-mid": "", middle: "  ",
+      top: "",
+      "top-mid": "",
+      "top-left": "",
+      "top-right": "",
+      bottom: "",
+      "bottom-mid": "",
+      "bottom-left": "",
+      "bottom-right": "",
+      left: "",
+      "left-mid": "",
+      mid: "",
+      "mid-mid": "",
+      right: "",
+      "right-mid": "",
+      middle: "  ",
     },
     colAligns: head.map((_, column) =>
-      rows.length > 0 && rows.every((row) => /^[\d, .%+-]*$/.test(row[column] ?? "")) ? "right" : "left",
+      rows.length > 0 && rows.every((row) => /^[\d, .%+-]*$/.test(row[column] ?? ""))
+        ? "right"
+        : "left",
     ),
   });
   table.push(...rows.map((row) => [...row]));

@@ -10,7 +10,10 @@ export function tellEvent(event: RecordedEvent): string {
   const who = said.length === 0 ? "" : `  (${said.join(", ")})`;
   const origin = event.origin === "capture" ? "" : `  [${event.origin}]`;
   const lines = details(event).map((line) => `        ${line}`);
-  return [`${String(event.version).padStart(4)}  ${when}  ${event.type}${origin}${who}`, ...lines].join("\n");
+  return [
+    `${String(event.version).padStart(4)}  ${when}  ${event.type}${origin}${who}`,
+    ...lines,
+  ].join("\n");
 }
 
 const DETAILS_MAX = 12;
@@ -21,7 +24,12 @@ function details(event: RecordedEvent): string[] {
   const was = ($was ?? {}) as Record<string, unknown>;
   const lines: string[] = [];
   if (typeof $row === "string" && typeof $op === "string") lines.push(`${past($op)} ${$row}`);
-  if ($op === "delete" || ($was !== undefined && Object.keys(fields).every((name) => name in was) && isRemoval(fields, was))) {
+  if (
+    $op === "delete" ||
+    ($was !== undefined &&
+      Object.keys(fields).every((name) => name in was) &&
+      isRemoval(fields, was))
+  ) {
     lines.push(`was ${brief(was)}`);
     return lines;
   }
@@ -38,7 +46,10 @@ function details(event: RecordedEvent): string[] {
 
 /** A removal holds only the key beside the old row. */
 function isRemoval(fields: Record<string, unknown>, was: Record<string, unknown>): boolean {
-  return Object.keys(was).length > Object.keys(fields).length && Object.entries(fields).every(([name, value]) => was[name] === value);
+  return (
+    Object.keys(was).length > Object.keys(fields).length &&
+    Object.entries(fields).every(([name, value]) => was[name] === value)
+  );
 }
 
 function past(operation: string): string {
@@ -55,5 +66,7 @@ function brief(row: Record<string, unknown>): string {
 function show(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   if (value === null) return "nothing";
-  return text.length <= VALUE_LENGTH_MAX ? text : `${text.slice(0, VALUE_LENGTH_MAX)}… (${text.length})`;
+  return text.length <= VALUE_LENGTH_MAX
+    ? text
+    : `${text.slice(0, VALUE_LENGTH_MAX)}… (${text.length})`;
 }

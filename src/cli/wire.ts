@@ -43,7 +43,8 @@ async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
       return { store, place: `postgres://${host}${pathname}`, close: () => store.close() };
     }
     case "embedded": {
-      const { startEmbeddedPostgres } = await import("../../connectors/embedded/embedded-postgres.ts");
+      const { startEmbeddedPostgres } =
+        await import("../../connectors/embedded/embedded-postgres.ts");
       const { directory } = config.store;
       const server = await startEmbeddedPostgres({ dir: directory });
       await server.createDatabase("banyan");
@@ -55,4 +56,21 @@ async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
       return { store, place: `embedded Postgres in ${directory}`, close };
     }
   }
+}
+
+export interface DemoServer {
+  createDatabase(name: string): Promise<unknown>;
+  url(database: string): string;
+  stop(): Promise<void>;
+}
+
+/** A Postgres of the demo's own, whose log can be captured. @param dir an empty folder, the caller's to remove */
+export async function startDemoServer(dir: string): Promise<DemoServer> {
+  const { startEmbeddedPostgres } = await import("../../connectors/embedded/embedded-postgres.ts");
+  const server = await startEmbeddedPostgres({ dir, flags: ["-c", "wal_level=logical"] });
+  return {
+    createDatabase: (name) => server.createDatabase(name),
+    url: (database) => server.url(database),
+    stop: () => server.stop("fast"),
+  };
 }

@@ -92,7 +92,9 @@ function findConfig(path: string | undefined): string {
   if (found !== undefined) return found;
   throw new BanyanError(
     "CONFIG_NOT_FOUND",
-    path === undefined ? `there is no ${CONFIG_NAMES[0]} in ${process.cwd()}` : `there is no ${resolve(path)}`,
+    path === undefined
+      ? `there is no ${CONFIG_NAMES[0]} in ${process.cwd()}`
+      : `there is no ${resolve(path)}`,
     { hint: "Name the config with --config FILE, or write one: see docs/configuration.md" },
   );
 }
@@ -105,7 +107,10 @@ function configSchema(environment: Readonly<Record<string, string | undefined>>)
     ])
     .transform((value, context) => resolveSecret(value, environment, context.issues));
   const postgresUrl = secret.pipe(
-    z.url({ protocol: /^postgres(ql)?$/, error: "must be a URL like postgres://user@host:5432/database" }),
+    z.url({
+      protocol: /^postgres(ql)?$/,
+      error: "must be a URL like postgres://user@host:5432/database",
+    }),
   );
   const identifier = z
     .string()
@@ -113,7 +118,10 @@ function configSchema(environment: Readonly<Record<string, string | undefined>>)
   return z.strictObject({
     name: z
       .string()
-      .regex(/^[a-zA-Z][a-zA-Z0-9_]{0,39}$/, "must be a letter, then up to 39 letters, digits and underscores"),
+      .regex(
+        /^[a-zA-Z][a-zA-Z0-9_]{0,39}$/,
+        "must be a letter, then up to 39 letters, digits and underscores",
+      ),
     source: z.strictObject({
       kind: z.literal("postgres"),
       url: postgresUrl,
@@ -130,15 +138,26 @@ function configSchema(environment: Readonly<Record<string, string | undefined>>)
       ])
       .prefault({ kind: "embedded" }),
     streams: z
-      .record(z.string(), z.looseObject({ root: z.looseObject({ name: z.string() }), otherwise: z.string().min(1) }))
+      .record(
+        z.string(),
+        z.looseObject({ root: z.looseObject({ name: z.string() }), otherwise: z.string().min(1) }),
+      )
       .refine((streams) => Object.keys(streams).length > 0, "must name at least one stream"),
     limits: z
       .strictObject({
         batchChangesMax: z.int().min(1).max(100_000).default(20_000),
-        batchBytesMax: z.int().min(65_536).max(1_073_741_824).default(16 * 1024 * 1024),
+        batchBytesMax: z
+          .int()
+          .min(65_536)
+          .max(1_073_741_824)
+          .default(16 * 1024 * 1024),
         lingerMs: z.int().min(0).max(10_000).default(5),
         transactionChangesMax: z.int().min(1).max(1_000_000).default(50_000),
-        transactionBytesMax: z.int().min(65_536).max(1_073_741_824).default(32 * 1024 * 1024),
+        transactionBytesMax: z
+          .int()
+          .min(65_536)
+          .max(1_073_741_824)
+          .default(32 * 1024 * 1024),
         idleMs: z.int().min(50).max(60_000).default(1_000),
       })
       .prefault({}),

@@ -210,8 +210,12 @@ function captureContext(
 }
 
 export function truncateRefused(table: string): BanyanError {
-  return new BanyanError("TRUNCATE_REFUSED", `${table} was truncated, and its mapping refuses that`, {
-    hint: 'Set truncate: "events" on the stream to record the rows as removed, then start banyan run again',
-    detail: { table },
-  });
+  return new BanyanError(
+    "TRUNCATE_REFUSED",
+    `${table} was truncated, and its mapping refuses that`,
+    {
+      hint: 'Set truncate: "events" on the stream to record the rows as removed, then start banyan run again',
+      detail: { table },
+    },
+  );
 }

@@ -63,7 +63,8 @@ export class Mapping {
       stream.rules.some(({ rule }) => rule.on === "insert" && rule.with.length > 0),
     );
     for (const plan of streams.flatMap((stream) => stream.roles)) {
-      if (!this.#rolesByTable.has(plan.tableRef.name)) this.#rolesByTable.set(plan.tableRef.name, plan);
+      if (!this.#rolesByTable.has(plan.tableRef.name))
+        this.#rolesByTable.set(plan.tableRef.name, plan);
     }
   }
 
@@ -119,7 +120,10 @@ export class Mapping {
       drift === undefined || older ? undefined : brokenBy(plan, drift.dropped, drift.retyped);
     this.#shapes.set(table.name, table);
     this.#adopted.add(table.name);
-    this.#mappers.set(table, compileTable(plan, table, this.#rootKey(plan), broken, () => undefined));
+    this.#mappers.set(
+      table,
+      compileTable(plan, table, this.#rootKey(plan), broken, () => undefined),
+    );
     return drift === undefined ? undefined : { ...drift, broken };
   }
 
@@ -207,7 +211,9 @@ function planStreams(
     for (const { tableRef } of plan.roles) {
       const owner = owners.get(tableRef.name);
       if (owner !== undefined) {
-        problem(`table ${tableRef.name} belongs to both ${owner} and ${type}; a table has one owner`);
+        problem(
+          `table ${tableRef.name} belongs to both ${owner} and ${type}; a table has one owner`,
+        );
       }
       owners.set(tableRef.name, type);
     }
@@ -226,7 +232,9 @@ function planStream(
   problem: (message: string) => void,
 ): StreamPlan {
   if (!/^[a-zA-Z][a-zA-Z0-9_]*$/.test(type)) {
-    problem(`stream "${type}": a stream's name is a letter followed by letters, digits and underscores`);
+    problem(
+      `stream "${type}": a stream's name is a letter followed by letters, digits and underscores`,
+    );
   }
   const rootRole = type;
   const baselineType = ref.baseline ?? `${type[0]?.toUpperCase() ?? ""}${type.slice(1)}Baselined`;
@@ -242,15 +250,24 @@ function planStream(
     truncateSlot: slot(),
   };
   const roles = plan.roles as RolePlan[];
-  roles.push({ streamType: type, role: rootRole, tableRef: ref.root, child: undefined, stream: plan });
+  roles.push({
+    streamType: type,
+    role: rootRole,
+    tableRef: ref.root,
+    child: undefined,
+    stream: plan,
+  });
   for (const [role, child] of Object.entries(ref.children)) {
-    if (role === rootRole) problem(`stream ${type}: the child "${role}" has the name of its stream`);
+    if (role === rootRole)
+      problem(`stream ${type}: the child "${role}" has the name of its stream`);
     roles.push({ streamType: type, role, tableRef: child.table, child, stream: plan });
   }
   const names = [ref.otherwise, baselineType];
-  if (ref.otherwise === baselineType) problem(`stream ${type}: fallback and baseline are both ${ref.otherwise}`);
+  if (ref.otherwise === baselineType)
+    problem(`stream ${type}: fallback and baseline are both ${ref.otherwise}`);
   for (const { type: name, rule } of plan.rules) {
-    if (names.includes(name)) problem(`stream ${type}: rule ${name} has the name of the fallback or baseline event`);
+    if (names.includes(name))
+      problem(`stream ${type}: rule ${name} has the name of the fallback or baseline event`);
     const tables = roles.map((role) => role.tableRef.name);
     if (!tables.includes(rule.table.name)) {
       problem(`rule ${name} is about ${rule.table.name}, which is not a table of stream ${type}`);
@@ -258,7 +275,9 @@ function planStream(
     if (rule.on !== "insert") continue;
     for (const taken of rule.with) {
       if (rule.table.name !== ref.root.name || !tables.slice(1).includes(taken.name)) {
-        problem(`rule ${name}: "with" names ${taken.name}; only children of the root's own insert can be taken with it`);
+        problem(
+          `rule ${name}: "with" names ${taken.name}; only children of the root's own insert can be taken with it`,
+        );
       }
     }
   }
@@ -295,7 +314,9 @@ function compileTable(
   const validTime = plan.child === undefined ? plan.stream.ref.validTime : plan.child.validTime;
   const validTimeColumn = validTime === undefined ? -1 : indexOf(validTime);
   if (validTime !== undefined && validTimeColumn < 0) {
-    problem(`stream ${plan.streamType}: validTime names column "${validTime}", which ${table.name} does not have`);
+    problem(
+      `stream ${plan.streamType}: validTime names column "${validTime}", which ${table.name} does not have`,
+    );
   }
   const rootColumns = plan.child === undefined ? [] : Object.entries(plan.child.parent);
   return new TableMapper({
@@ -334,14 +355,20 @@ function checkKeys(
   problem: (message: string) => void,
 ): void {
   if (table.key.length === 0) {
-    problem(`table ${table.name} has no primary key; name columns that identify a row: table("${table.name}", { key: [...] })`);
+    problem(
+      `table ${table.name} has no primary key; name columns that identify a row: table("${table.name}", { key: [...] })`,
+    );
   }
   for (const column of table.columns) {
     if (column.name.startsWith("$")) {
-      problem(`column "${column.name}" of ${table.name} begins with $, which is kept for Banyan's own words in event data`);
+      problem(
+        `column "${column.name}" of ${table.name} begins with $, which is kept for Banyan's own words in event data`,
+      );
     }
     if (plan.child === undefined && column.name in plan.stream.ref.children) {
-      problem(`stream ${plan.streamType}: the child "${column.name}" has the name of a column of ${table.name}; give it another`);
+      problem(
+        `stream ${plan.streamType}: the child "${column.name}" has the name of a column of ${table.name}; give it another`,
+      );
     }
   }
   if (plan.child === undefined) return;
@@ -350,11 +377,15 @@ function checkKeys(
   const rootKey = root.key.map((index) => root.columns[index]!.name);
   const referred = Object.values(plan.child.parent);
   if ([...referred].sort().join("\0") !== [...rootKey].sort().join("\0")) {
-    problem(`child ${plan.role} of stream ${plan.streamType} refers to (${referred.join(", ")}), but the key of ${root.name} is (${rootKey.join(", ")})`);
+    problem(
+      `child ${plan.role} of stream ${plan.streamType} refers to (${referred.join(", ")}), but the key of ${root.name} is (${rootKey.join(", ")})`,
+    );
   }
   for (const own of Object.keys(plan.child.parent)) {
     if (!table.columns.some((column) => column.name === own)) {
-      problem(`child ${plan.role} of stream ${plan.streamType} uses column "${own}", which ${table.name} does not have`);
+      problem(
+        `child ${plan.role} of stream ${plan.streamType} uses column "${own}", which ${table.name} does not have`,
+      );
     }
   }
 }
@@ -384,7 +415,9 @@ function brokenBy(
     if (rule.table.name !== plan.tableRef.name) continue;
     const used = [
       ...Object.keys(rule.conditions),
-      ...(rule.on === "update" ? [...rule.anyOf, ...rule.data, ...(rule.transform?.columns ?? [])] : []),
+      ...(rule.on === "update"
+        ? [...rule.anyOf, ...rule.data, ...(rule.transform?.columns ?? [])]
+        : []),
     ];
     const name = used.find((column) => gone.has(column));
     if (name !== undefined) return driftError(plan, name, dropped, `rule ${type}`);

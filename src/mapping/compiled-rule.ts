@@ -49,7 +49,12 @@ export function compileRule(
   const data = rule.on === "update" ? rule.data.map(indexOf) : [];
   const transform = rule.on === "update" ? rule.transform : undefined;
   const transformColumns = transform === undefined ? [] : transform.columns.map(indexOf);
-  const claims = unique([...conditions.map((c) => c.column), ...anyOf, ...data, ...transformColumns]);
+  const claims = unique([
+    ...conditions.map((c) => c.column),
+    ...anyOf,
+    ...data,
+    ...transformColumns,
+  ]);
   if (rule.on === "update" && claims.length === 0) {
     problem(`rule ${type} names no column, so it could never fire`);
   }
@@ -77,11 +82,14 @@ function compileCondition(
   problem: (message: string) => void,
 ): CompiledCondition {
   if (condition === undefined || typeof condition !== "object" || !("kind" in condition)) {
-    problem(`rule ${type}: the condition on "${name}" is not one; use becomes(), is(), was(), changes()`);
+    problem(
+      `rule ${type}: the condition on "${name}" is not one; use becomes(), is(), was(), changes()`,
+    );
     return { column, kind: "changes", values: [] };
   }
   if (condition.kind === "changes") return { column, kind: "changes", values: [] };
-  if (condition.values.length === 0) problem(`rule ${type}: ${condition.kind}() on "${name}" names no value`);
+  if (condition.values.length === 0)
+    problem(`rule ${type}: ${condition.kind}() on "${name}" names no value`);
   return {
     column,
     kind: condition.kind,

@@ -1,7 +1,11 @@
 import { createHash } from "node:crypto";
 import type { StreamPlan } from "./compile.ts";
 import type { Rule } from "./rules.ts";
-import type { EventShape, MappingDefinition, StreamDefinition } from "../model/mapping-definition.ts";
+import type {
+  EventShape,
+  MappingDefinition,
+  StreamDefinition,
+} from "../model/mapping-definition.ts";
 import type { SourceTable } from "../model/table.ts";
 
 /** The derived inverse of a compiled config: what each event type does to which row. */
@@ -9,7 +13,9 @@ export function describeStreams(
   streams: readonly StreamPlan[],
   shapes: ReadonlyMap<string, SourceTable>,
 ): MappingDefinition {
-  return { streams: Object.fromEntries(streams.map((plan) => [plan.type, describe(plan, shapes)])) };
+  return {
+    streams: Object.fromEntries(streams.map((plan) => [plan.type, describe(plan, shapes)])),
+  };
 }
 
 /** Stable over runs: the same config on the same shapes is the same mapping version. */

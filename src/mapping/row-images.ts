@@ -1,5 +1,4 @@
 import type { Mapping } from "./compile.ts";
-import { keyText } from "./stream-id.ts";
 import type { TableMapper } from "./table-mapper.ts";
 import type { Cell } from "../model/cell.ts";
 import type { Change, RowChange } from "../model/change.ts";
@@ -97,8 +96,7 @@ function completeKept(
     const image = images.get(key);
     const known = image === undefined ? undefined : decodeImage(change.table, image);
     const logged = change.before;
-    change.before =
-      known === undefined ? logged : known.map((cell, i) => logged?.[i] ?? cell);
+    change.before = known === undefined ? logged : known.map((cell, i) => logged?.[i] ?? cell);
     if (change.kind === "delete") set(key, undefined);
     else {
       completeFromLog(change);
@@ -135,9 +133,4 @@ export function encodeImage(table: SourceTable, cells: Cells): string {
 function decodeImage(table: SourceTable, image: string): Cell[] {
   const values = JSON.parse(image) as Record<string, string | null>;
   return table.columns.map((column) => values[column.name] ?? null);
-}
-
-/** Key text of a row for a table that has no mapper at hand. */
-export function imageKey(table: SourceTable, cells: Cells): string {
-  return keyText(cells, table.key);
 }

@@ -133,7 +133,10 @@ export class TableMapper {
     absorbed: readonly AbsorbedRow[],
   ): Telling {
     if (this.parts.broken !== undefined) throw this.parts.broken;
-    invariant(change.ordinal <= ORDINAL_MAX, "a transaction has more changes than an event id can tell");
+    invariant(
+      change.ordinal <= ORDINAL_MAX,
+      "a transaction has more changes than an event id can tell",
+    );
     switch (change.kind) {
       case "insert":
         return this.#insert(change, change.after!, scope, out, absorbed, undefined);

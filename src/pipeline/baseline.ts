@@ -105,10 +105,17 @@ async function* readStages(
   let rows = 0;
   for await (const aggregates of mergeChildren(snapshot, mappers, signal)) {
     for (const aggregate of aggregates) {
-      pushBaseline(events, stream, mappers, aggregate, { prefix, context, position, nowUs, ordinal });
+      pushBaseline(events, stream, mappers, aggregate, {
+        prefix,
+        context,
+        position,
+        nowUs,
+        ordinal,
+      });
       ordinal += 1;
       rows += keepImages(images, mappers, aggregate);
-      const full = events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
+      const full =
+        events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
       if (!full) continue;
       yield { events, images, rows };
       events = new EventBuffer();

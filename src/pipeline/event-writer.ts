@@ -156,7 +156,8 @@ export class EventWriter {
     for (const { table } of changes) {
       if (table === last) continue;
       last = table;
-      if (this.#mapping.mapperOf(table) !== undefined || !this.#mapping.mapsTable(table.name)) continue;
+      if (this.#mapping.mapperOf(table) !== undefined || !this.#mapping.mapsTable(table.name))
+        continue;
       const drift = this.#mapping.adopt(table);
       if (drift !== undefined) {
         this.#board.drifted(drift);

@@ -243,7 +243,11 @@ type SpilledCells = readonly (string | null | 0)[] | null;
 
 function encodeChange(change: RowChange, table: number, half: RowChange["half"]): string {
   const cells = (row: Cells | undefined): SpilledCells =>
-    row === undefined ? null : row.includes(undefined) ? row.map((c) => c ?? (c === null ? null : 0)) : (row as readonly (string | null)[]);
+    row === undefined
+      ? null
+      : row.includes(undefined)
+        ? row.map((c) => c ?? (c === null ? null : 0))
+        : (row as readonly (string | null)[]);
   return JSON.stringify([
     change.kind,
     table,

@@ -33,6 +33,6 @@ export async function* merged<T>(
       }
     }
   } finally {
-    await Promise.allSettled([...open.keys()].map((iterator) => iterator.return?.()));
+    await Promise.allSettled([...open.keys()].map(async (iterator) => iterator.return?.()));
   }
 }

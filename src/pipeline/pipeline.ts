@@ -53,7 +53,8 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
       report: () => options.onProgress?.(board.snapshot()),
     };
     const { checkpoint } = capture.record;
-    const started = checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint);
+    const started =
+      checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint);
 
     refuseTooMany(await store.quarantine.count(name));
     await releaseQuarantine(name, store, started.mapping, started.writer);
@@ -62,7 +63,11 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     run.report();
     await rm(options.spillDirectory, { recursive: true, force: true });
     await mkdir(options.spillDirectory, { recursive: true });
-    await tail({ ...run, ...started, pipeline: name, onProgress: run.report }, started.from, signal);
+    await tail(
+      { ...run, ...started, pipeline: name, onProgress: run.report },
+      started.from,
+      signal,
+    );
 
     board.enter("stopped");
     await started.writer.commit({ phase: "stopped", checkpoint: undefined }, run.report);

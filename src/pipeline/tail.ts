@@ -46,7 +46,11 @@ export interface TailOptions {
  *
  * Resolves when the signal aborts, after what was begun is durable.
  */
-export async function tail(options: TailOptions, from: Position, signal: AbortSignal): Promise<void> {
+export async function tail(
+  options: TailOptions,
+  from: Position,
+  signal: AbortSignal,
+): Promise<void> {
   const { source, limits } = options;
   const stop = new AbortController();
   const reading = AbortSignal.any([signal, stop.signal]);

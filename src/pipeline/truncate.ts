@@ -94,7 +94,13 @@ export class TruncateWriter {
       }
       if (this.#writer.mapper.blocked.has(id)) {
         const ordinal = ORDINAL_MAX - count++;
-        const removal: Change = { ...change, kind: "delete", ordinal, before: cells, after: undefined };
+        const removal: Change = {
+          ...change,
+          kind: "delete",
+          ordinal,
+          before: cells,
+          after: undefined,
+        };
         this.#writer.mapper.map(transaction, [removal], intent, out);
         out.counts.changesIn -= 1;
         out.counts.parked -= 1;
@@ -163,7 +169,7 @@ class Overlay {
     if (mapper === undefined) return;
     const name = change.table.name;
     let rows = this.#tables.get(name);
-    if (rows === undefined) this.#tables.set(name, (rows = new Map()));
+    if (rows === undefined) this.#tables.set(name, (rows = new Map<string, Cells | undefined>()));
     if (change.before !== undefined) rows.set(mapper.keyOf(change.before), undefined);
     if (change.after !== undefined) rows.set(mapper.keyOf(change.after), change.after);
   }

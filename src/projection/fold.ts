@@ -10,7 +10,10 @@ export type FoldedRow = Record<string, string | null>;
 export type StreamState = Map<string, Map<string, FoldedRow>>;
 
 /** What a fold reads of an event. */
-export type Foldable = Pick<RecordedEvent, "stream" | "version" | "type" | "data" | "mappingVersion">;
+export type Foldable = Pick<
+  RecordedEvent,
+  "stream" | "version" | "type" | "data" | "mappingVersion"
+>;
 
 /** A user's inverse of transformed data, by `<stream type>/<event type>`. */
 export type Inverses = ReadonlyMap<string, (data: never) => object>;

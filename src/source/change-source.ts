@@ -62,7 +62,9 @@ export interface ChangeSource {
   openParity(tables: readonly SourceTable[], signal: AbortSignal): Promise<ParitySnapshot>;
 
   /** Newest position in the source's log now, and how many bytes `from` is behind it. */
-  head(from: Position | undefined): Promise<{ readonly position: Position; readonly lagBytes: number }>;
+  head(
+    from: Position | undefined,
+  ): Promise<{ readonly position: Position; readonly lagBytes: number }>;
 
   close(): Promise<void>;
 }

@@ -53,14 +53,17 @@ export function assertAppendable(stream: string, events: readonly NewEvent[]): v
     invariant(UUID.test(event.id), `the event id ${event.id} is no UUID`);
     invariant(event.type !== "", `event ${event.id} has no type`);
     invariant(
-      event.time === undefined || (ISO_TIME.test(event.time) && !Number.isNaN(Date.parse(event.time))),
+      event.time === undefined ||
+        (ISO_TIME.test(event.time) && !Number.isNaN(Date.parse(event.time))),
       `the time of event ${event.id} is not ISO 8601 with a zone: ${event.time}`,
     );
     ids.add(event.id.toLowerCase());
     const texts = [stream, event.type, event.correlationId, event.causationId, event.actor];
     const unstorable =
       texts.some((text) => text?.includes("\0")) ||
-      [event.data, event.metadata].some((json) => UNSTORABLE_ESCAPE.test(JSON.stringify(json) ?? ""));
+      [event.data, event.metadata].some((json) =>
+        UNSTORABLE_ESCAPE.test(JSON.stringify(json) ?? ""),
+      );
     if (!unstorable) continue;
     throw new BanyanError(
       "VALUE_UNMAPPABLE",
@@ -101,7 +104,10 @@ export function firstResult(
     throw new BanyanError(
       "INVARIANT_BROKEN",
       `${known.length} of ${events.length} events for ${stream} are stored already, but not by this append`,
-      { detail: { stream, known: known.length }, hint: "Give the events of every new decision new ids." },
+      {
+        detail: { stream, known: known.length },
+        hint: "Give the events of every new decision new ids.",
+      },
     );
   }
   return { firstVersion: first, lastVersion: first + events.length - 1 };

@@ -82,7 +82,14 @@ export interface FeedPage {
 /** The part of an event that a fold reads. */
 export type FoldEvent = Pick<
   RecordedEvent,
-  "stream" | "version" | "type" | "data" | "origin" | "mappingVersion" | "sourceTransaction" | "time"
+  | "stream"
+  | "version"
+  | "type"
+  | "data"
+  | "origin"
+  | "mappingVersion"
+  | "sourceTransaction"
+  | "time"
 >;
 
 export type PipelinePhase = "new" | "baseline" | "tail" | "stopped";

@@ -2,7 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { DigestTable, type RowVerdict } from "./digest-table.ts";
 import type { ParityReport, ParitySample, TableParity } from "./parity-report.ts";
 import { Digest } from "./row-digest.ts";
-import { compileMapping, plannedTables, type Mapping, type StreamPlan } from "../mapping/compile.ts";
+import {
+  compileMapping,
+  plannedTables,
+  type Mapping,
+  type StreamPlan,
+} from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import { BanyanError } from "../model/errors.ts";
@@ -135,7 +140,9 @@ class Comparison {
 
   async compare(stream: StreamPlan, signal: AbortSignal): Promise<void> {
     const mappers = stream.roles.map((role) => {
-      const table = this.#snapshot.tables.find((candidate) => candidate.name === role.tableRef.name);
+      const table = this.#snapshot.tables.find(
+        (candidate) => candidate.name === role.tableRef.name,
+      );
       return this.#mapping.mapperOf(table!)!;
     });
     const sides = new Map<string, DigestTable>();
@@ -180,7 +187,9 @@ class Comparison {
         columns: mapper.table.columns.length,
       });
     }
-    const differs = this.#tables.some((t) => t.streamType === stream.type && t.missing + t.extra + t.different > 0);
+    const differs = this.#tables.some(
+      (t) => t.streamType === stream.type && t.missing + t.extra + t.different > 0,
+    );
     if (differs) await this.#sample(stream, mappers, sides, signal);
   }
 
@@ -272,7 +281,11 @@ class Comparison {
       }
       return visible;
     };
-    for await (const folded of foldStreams(store.readStreamType(stream.type, signal), folder, sees)) {
+    for await (const folded of foldStreams(
+      store.readStreamType(stream.type, signal),
+      folder,
+      sees,
+    )) {
       if (this.#quarantined.has(folded.stream)) continue;
       for (const mapper of mappers) {
         const { columns } = mapper.table;

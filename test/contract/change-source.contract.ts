@@ -49,7 +49,8 @@ export async function follow(
 }
 
 export function transactions(count: number) {
-  return (parts: readonly TransactionPart[]): boolean => parts.filter(({ last }) => last).length >= count;
+  return (parts: readonly TransactionPart[]): boolean =>
+    parts.filter(({ last }) => last).length >= count;
 }
 
 /** All rows of a table, in groups as they come. */
@@ -59,7 +60,8 @@ export async function readAll(
   orderBy: Parameters<ChangeSourceRows>[1] = [],
 ): Promise<Cells[]> {
   const rows: Cells[] = [];
-  for await (const group of snapshot.readRows(table, orderBy, new AbortController().signal)) rows.push(...group);
+  for await (const group of snapshot.readRows(table, orderBy, new AbortController().signal))
+    rows.push(...group);
   return rows;
 }
 
@@ -70,7 +72,9 @@ const never = new AbortController().signal;
 /** The behaviour every source of changes must show. */
 export function changeSourceContract(name: string, fresh: () => Promise<ContractDatabase>): void {
   /** A database with a baseline taken and closed, and a source to read on from it. */
-  async function started(): Promise<{ db: ContractDatabase; source: ChangeSource; position: Position } & AsyncDisposable> {
+  async function started(): Promise<
+    { db: ContractDatabase; source: ChangeSource; position: Position } & AsyncDisposable
+  > {
     const db = await fresh();
     const source = await db.open();
     const snapshot = await source.openBaseline(db.plan, never);
@@ -88,7 +92,9 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
 
   const insert = (id: number): ContractWrite => ({ kind: "insert", id, name: `n${id}` });
   const idsOf = (parts: readonly TransactionPart[]): unknown[] =>
-    parts.flatMap(({ changes }) => changes.map((change) => Number((change as RowChange).after?.[0])));
+    parts.flatMap(({ changes }) =>
+      changes.map((change) => Number((change as RowChange).after?.[0])),
+    );
 
   describe(`change source contract: ${name}`, () => {
     test("says who it is the same way each time, without secrets", async () => {
@@ -104,7 +110,11 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
     test("names every missing table at once", async () => {
       await using db = await fresh();
       const source = await db.open();
-      const asked = source.discover([...db.plan.tables, { name: "nowhere.a" }, { name: "nowhere.b" }]);
+      const asked = source.discover([
+        ...db.plan.tables,
+        { name: "nowhere.a" },
+        { name: "nowhere.b" },
+      ]);
       await expect(asked).rejects.toMatchObject({
         code: "TABLE_MISSING",
         message: expect.stringMatching(/nowhere\.a.*nowhere\.b/) as unknown,
@@ -180,7 +190,10 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
     test("transactions come whole, in the order of their commits, with positions that grow", async () => {
       await using s = await started();
       await s.db.commit([insert(1), insert(2)]);
-      await s.db.commit([{ kind: "update", id: 1, name: "changed" }, { kind: "delete", id: 2 }]);
+      await s.db.commit([
+        { kind: "update", id: 1, name: "changed" },
+        { kind: "delete", id: 2 },
+      ]);
       await s.db.commit([insert(3)]);
       const { parts } = await follow(s.source, s.position, transactions(3));
       expect(parts.map(({ changes, last }) => [changes.map(({ kind }) => kind), last])).toEqual([
@@ -236,10 +249,12 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
 
     test("an abort ends the stream in good order, before it begins and while it waits", async () => {
       await using s = await started();
-      for await (const _ of s.source.stream(s.position, AbortSignal.abort())) throw new Error("not reached");
+      for await (const _ of s.source.stream(s.position, AbortSignal.abort()))
+        throw new Error("not reached");
       const stop = new AbortController();
       setTimeout(() => stop.abort(), 200);
-      for await (const _ of s.source.stream(s.position, stop.signal)) throw new Error("nothing was written");
+      for await (const _ of s.source.stream(s.position, stop.signal))
+        throw new Error("nothing was written");
       await s.db.commit([insert(1)]);
       expect(idsOf((await follow(s.source, s.position, transactions(1))).parts)).toEqual([1]);
     });
@@ -269,7 +284,9 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
       const fence = await s.source.fence();
       await s.db.commit([insert(2)]);
       const { parts } = await follow(s.source, s.position, transactions(2));
-      expect(isBefore(parts[0]!.transaction.end, fence) || parts[0]!.transaction.end === fence).toBe(true);
+      expect(
+        isBefore(parts[0]!.transaction.end, fence) || parts[0]!.transaction.end === fence,
+      ).toBe(true);
       expect(isBefore(fence, changePosition(parts[1]!.transaction.commit, 1))).toBe(true);
     });
 
@@ -351,16 +368,30 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
       const { parts } = await follow(s.source, s.position, transactions(4));
       const seen = parts.filter(({ transaction }) => snapshot.sees(transaction.id));
       expect(idsOf(seen)).toEqual([1, 3]);
-      for (const { transaction } of seen) expect(isBefore(snapshot.fence, transaction.end)).toBe(false);
+      for (const { transaction } of seen)
+        expect(isBefore(snapshot.fence, transaction.end)).toBe(false);
       await snapshot.close();
     });
 
     test("a change of many values and NULLs comes as it is stored", async () => {
       await using s = await started();
-      const names = ["", " ", "tab\there", "line\nbreak", "back\\slash", "quote'\"", "Zürich 😀", "\\N", null, "x".repeat(100_000)];
+      const names = [
+        "",
+        " ",
+        "tab\there",
+        "line\nbreak",
+        "back\\slash",
+        "quote'\"",
+        "Zürich 😀",
+        "\\N",
+        null,
+        "x".repeat(100_000),
+      ];
       await s.db.commit(names.map((value, id) => ({ kind: "insert", id, name: value })));
       const { parts } = await follow(s.source, s.position, transactions(1));
-      const streamed = parts.flatMap(({ changes }) => changes.map((change) => (change as RowChange).after![1]));
+      const streamed = parts.flatMap(({ changes }) =>
+        changes.map((change) => (change as RowChange).after![1]),
+      );
       expect(streamed).toEqual(names);
       const tables = await s.source.discover(s.db.plan.tables);
       const snapshot = await s.source.openParity(tables, never);

@@ -34,7 +34,8 @@ export function batchOf(events: readonly CapturedEvent[]): EventBatch {
   const batch = new EventBuffer();
   events.forEach((event, i) => {
     const { stream, version, type = "OrderAmended", id = randomUUID(), data = {} } = event;
-    const context = event.context === undefined ? PLAIN_CONTEXT : { ...PLAIN_CONTEXT, ...event.context };
+    const context =
+      event.context === undefined ? PLAIN_CONTEXT : { ...PLAIN_CONTEXT, ...event.context };
     const timeUs = event.timeUs ?? 1_700_000_000_000_000 + i;
     batch.push(stream, type, timeUs, position(i + 1), JSON.stringify(data), context);
     batch.versions[i] = version;

@@ -13,14 +13,21 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     const writer = await store.openCapture("shop", SOURCE);
     await writer.stage({ events: batchOf([{ stream: "order-1", version: 1 }]) });
-    await writer.stage({ events: batchOf([{ stream: "order-1", version: 2 }, { stream: "order-2", version: 1 }]) });
+    await writer.stage({
+      events: batchOf([
+        { stream: "order-1", version: 2 },
+        { stream: "order-2", version: 1 },
+      ]),
+    });
     expect(await streamOf(store, "order-1")).toEqual([]);
     expect((await store.readAll(undefined, 10)).events).toEqual([]);
     expect(await writer.versions(["order-1", "order-2"])).toEqual([0, 0]);
     expect((await store.pipeline("shop"))!.checkpoint).toBeUndefined();
     await writer.commit(tailing(1));
     expect((await streamOf(store, "order-1")).map(({ version }) => version)).toEqual([1, 2]);
-    expect(await writer.versions(["order-2", "order-3", "order-1", "order-1"])).toEqual([1, 0, 2, 2]);
+    expect(await writer.versions(["order-2", "order-3", "order-1", "order-1"])).toEqual([
+      1, 0, 2, 2,
+    ]);
     expect(await writer.versions([])).toEqual([]);
     await writer.close();
   });
@@ -37,10 +44,23 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
       metadata: '{"reason":"\\"why\\" \\\\ not"}',
       mappingVersion: 7,
     };
-    const data = { name: 'ä "q" \\ \n \u2028 🌳', big: "9223372036854775807", none: null, list: [1, "x"] };
+    const data = {
+      name: 'ä "q" \\ \n \u2028 🌳',
+      big: "9223372036854775807",
+      none: null,
+      list: [1, "x"],
+    };
     await writer.stage({
       events: batchOf([
-        { stream: "order-ä,1", version: 1, id: "01000000-0000-8000-8000-0000000000ff", type: "Placed", timeUs: 1_234_567_890_123_456, data, context },
+        {
+          stream: "order-ä,1",
+          version: 1,
+          id: "01000000-0000-8000-8000-0000000000ff",
+          type: "Placed",
+          timeUs: 1_234_567_890_123_456,
+          data,
+          context,
+        },
         { stream: "order-ä,1", version: 2, causationId: "its own", context },
       ]),
     });
@@ -69,9 +89,21 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     const writer = await store.openCapture("shop", SOURCE);
     // Any text but what text cannot keep: U+0000 and half a surrogate pair.
-    const text = fc.string({ unit: "binary", maxLength: 40 }).map((value) => value.replaceAll(/[\0\p{Surrogate}]/gu, ""));
+    const text = fc
+      .string({ unit: "binary", maxLength: 40 })
+      .map((value) => value.replaceAll(/[\0\p{Surrogate}]/gu, ""));
     const one = fc.record({
-      data: fc.dictionary(text, fc.oneof(text, fc.integer(), fc.boolean(), fc.constant(null), fc.array(text, { maxLength: 3 })), { maxKeys: 4 }),
+      data: fc.dictionary(
+        text,
+        fc.oneof(
+          text,
+          fc.integer(),
+          fc.boolean(),
+          fc.constant(null),
+          fc.array(text, { maxLength: 3 }),
+        ),
+        { maxKeys: 4 },
+      ),
       timeUs: fc.integer({ min: -62_135_596_800_000_000, max: 9_000_000_000_000_000 }),
       type: text.filter((value) => value !== ""),
       actor: fc.option(text, { nil: undefined }),
@@ -79,17 +111,33 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     });
     let round = 0;
     await fc.assert(
-      fc.asyncProperty(fc.array(one, { minLength: 1, maxLength: 5 }), fc.constantFrom(1, 3, 700), async (kinds, length) => {
-        const stream = `s-${++round}`;
-        const said = Array.from({ length }, (_, i) => ({ ...kinds[i % kinds.length]!, stream, version: i + 1 }));
-        const batch = batchOf(said.map(({ actor, causationId, ...rest }) => ({ ...rest, context: { actor }, ...(causationId === undefined ? {} : { causationId }) })));
-        await writer.stage({ events: batch });
-        await writer.commit(tailing(undefined));
-        const read = await streamOf(store, stream);
-        expect(read.map(({ type, data, actor, causationId }) => ({ type, data, actor, causationId }))).toEqual(
-          said.map(({ type, data, actor, causationId }) => ({ type, data, actor, causationId })),
-        );
-      }),
+      fc.asyncProperty(
+        fc.array(one, { minLength: 1, maxLength: 5 }),
+        fc.constantFrom(1, 3, 700),
+        async (kinds, length) => {
+          const stream = `s-${++round}`;
+          const said = Array.from({ length }, (_, i) => ({
+            ...kinds[i % kinds.length]!,
+            stream,
+            version: i + 1,
+          }));
+          const batch = batchOf(
+            said.map(({ actor, causationId, ...rest }) => ({
+              ...rest,
+              context: { actor },
+              ...(causationId === undefined ? {} : { causationId }),
+            })),
+          );
+          await writer.stage({ events: batch });
+          await writer.commit(tailing(undefined));
+          const read = await streamOf(store, stream);
+          expect(
+            read.map(({ type, data, actor, causationId }) => ({ type, data, actor, causationId })),
+          ).toEqual(
+            said.map(({ type, data, actor, causationId }) => ({ type, data, actor, causationId })),
+          );
+        },
+      ),
       { numRuns: Number(process.env["BANYAN_PROPERTY_RUNS"] ?? 25), seed: seed() },
     );
     await writer.close();
@@ -101,7 +149,11 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const writer = await store.openCapture("shop", SOURCE);
     const parked = parkedChange("order-9", 1);
     const images = [{ table: "t", key: "1", image: "{}" }];
-    await writer.stage({ events: batchOf([{ stream: "order-1", version: 1 }]), images, parked: [parked] });
+    await writer.stage({
+      events: batchOf([{ stream: "order-1", version: 1 }]),
+      images,
+      parked: [parked],
+    });
     await writer.rollback();
     await writer.rollback();
     await writer.stage({ events: batchOf([{ stream: "order-1", version: 1, type: "Second" }]) });
@@ -131,13 +183,35 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     expect(await store.pipeline("shop")).toBeUndefined();
     const writer = await store.openCapture("shop", SOURCE);
-    expect(writer.record).toMatchObject({ name: "shop", source: SOURCE, epoch: 1, phase: "new", checkpoint: undefined });
+    expect(writer.record).toMatchObject({
+      name: "shop",
+      source: SOURCE,
+      epoch: 1,
+      phase: "new",
+      checkpoint: undefined,
+    });
     const counted: Ledger = {
-      changesIn: 1, changesClaimed: 2, changesFallback: 3, changesUnchanged: 4, changesParked: 5,
-      events: 6, baselined: 7, baselineRows: 8, transactions: 9,
+      changesIn: 1,
+      changesClaimed: 2,
+      changesFallback: 3,
+      changesUnchanged: 4,
+      changesParked: 5,
+      events: 6,
+      baselined: 7,
+      baselineRows: 8,
+      transactions: 9,
     };
-    await writer.commit(tailing(3, { phase: "baseline", baselinePosition: position(3), ledger: counted, status: { a: [1] } }));
-    await writer.commit(tailing(undefined, { ledger: { changesIn: -1, events: 2 ** 40 }, status: { b: "ä" } }));
+    await writer.commit(
+      tailing(3, {
+        phase: "baseline",
+        baselinePosition: position(3),
+        ledger: counted,
+        status: { a: [1] },
+      }),
+    );
+    await writer.commit(
+      tailing(undefined, { ledger: { changesIn: -1, events: 2 ** 40 }, status: { b: "ä" } }),
+    );
     await writer.commit(tailing(3));
     await writer.close();
     const again = await store.openCapture("shop", SOURCE);
@@ -203,14 +277,25 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
       const writer = await store.openCapture("shop", SOURCE);
       await writer.stage({ events: batchOf([{ stream: "order-2", version: 1 }]) });
       const others = Array.from({ length }, (_, i) => ({ stream: `order-x${i}`, version: 1 }));
-      const staged = writer.stage({ events: batchOf([...others, { stream: "order-1", version: 1 }]) });
-      await expect(staged).rejects.toMatchObject({ code: "STREAM_VERSION_CONFLICT", recovery: "retry" });
-      await expect(writer.commit(tailing(1))).rejects.toMatchObject({ code: "STREAM_VERSION_CONFLICT" });
-      await expect(writer.stage({ events: NOTHING })).rejects.toMatchObject({ code: "STREAM_VERSION_CONFLICT" });
+      const staged = writer.stage({
+        events: batchOf([...others, { stream: "order-1", version: 1 }]),
+      });
+      await expect(staged).rejects.toMatchObject({
+        code: "STREAM_VERSION_CONFLICT",
+        recovery: "retry",
+      });
+      await expect(writer.commit(tailing(1))).rejects.toMatchObject({
+        code: "STREAM_VERSION_CONFLICT",
+      });
+      await expect(writer.stage({ events: NOTHING })).rejects.toMatchObject({
+        code: "STREAM_VERSION_CONFLICT",
+      });
       await writer.rollback();
       await writer.close();
     }
-    expect((await store.readAll(undefined, 100)).events.map(({ type }) => type)).toEqual(["Native"]);
+    expect((await store.readAll(undefined, 100)).events.map(({ type }) => type)).toEqual([
+      "Native",
+    ]);
     const writer = await store.openCapture("shop", SOURCE);
     const [version] = await writer.versions(["order-1"]);
     await writer.stage({ events: batchOf([{ stream: "order-1", version: version! + 1 }]) });
@@ -225,7 +310,9 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const known = event();
     await store.append("order-1", [known], "none");
     const writer = await store.openCapture("shop", SOURCE);
-    const staged = writer.stage({ events: batchOf([{ stream: "order-2", version: 1, id: known.id }]) });
+    const staged = writer.stage({
+      events: batchOf([{ stream: "order-2", version: 1, id: known.id }]),
+    });
     await expect(staged).rejects.toMatchObject({ code: "INVARIANT_BROKEN" });
     await writer.close();
     expect(await streamOf(store, "order-2")).toEqual([]);
@@ -240,10 +327,15 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await second.stage({ events: batchOf([{ stream: "order-1", version: 1 }]) });
     await second.commit(tailing(1));
     expect((await streamOf(store, "order-1"))[0]!.source).toBe("test://two");
-    await expect(store.openCapture("shop", "test://one")).rejects.toMatchObject({ code: "SOURCE_CHANGED" });
+    await expect(store.openCapture("shop", "test://one")).rejects.toMatchObject({
+      code: "SOURCE_CHANGED",
+    });
     // The mistake has not fenced who runs rightly.
     await second.commit(tailing(2));
-    expect(await store.pipeline("shop")).toMatchObject({ source: "test://two", checkpoint: position(2) });
+    expect(await store.pipeline("shop")).toMatchObject({
+      source: "test://two",
+      checkpoint: position(2),
+    });
     await second.close();
   });
 
@@ -256,7 +348,12 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const second = await writer.mappingVersion("f2", { streams: {} });
     expect(await writer.mappingVersion("f1", definition)).toBe(first);
     expect(second).not.toBe(first);
-    expect(await store.mappings()).toEqual(new Map<number, object>([[first, definition], [second, { streams: {} }]]));
+    expect(await store.mappings()).toEqual(
+      new Map<number, object>([
+        [first, definition],
+        [second, { streams: {} }],
+      ]),
+    );
     await writer.close();
   });
 
@@ -264,9 +361,21 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await using opened = await open();
     const { store } = opened;
     const writer = await store.openCapture("shop", SOURCE);
-    const stage = (images: ImageChange[]): Promise<void> => writer.stage({ events: NOTHING, images });
-    const set = (key: string, image: string | undefined, table = "t"): ImageChange => ({ table, key, image });
-    await stage([set("1", "a"), set("2", "b"), set("1", "c"), set("3", "d"), set("3", undefined), set("1", "other", "u")]);
+    const stage = (images: ImageChange[]): Promise<void> =>
+      writer.stage({ events: NOTHING, images });
+    const set = (key: string, image: string | undefined, table = "t"): ImageChange => ({
+      table,
+      key,
+      image,
+    });
+    await stage([
+      set("1", "a"),
+      set("2", "b"),
+      set("1", "c"),
+      set("3", "d"),
+      set("3", undefined),
+      set("1", "other", "u"),
+    ]);
     expect(await writer.images("t", ["2", "1", "3", "1"])).toEqual(["b", "c", undefined, "c"]);
     await stage([set("1", undefined), set("1", "e"), set("2", undefined)]);
     expect(await writer.images("t", ["1", "2"])).toEqual(["e", undefined]);
@@ -277,7 +386,10 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await stage(many);
     await stage(many.slice(0, 6_000).map(({ key }) => set(key, `${key}!`)));
     await writer.commit(tailing(2));
-    const read = await writer.images("t", many.map(({ key }) => key));
+    const read = await writer.images(
+      "t",
+      many.map(({ key }) => key),
+    );
     expect(read.slice(0, 2)).toEqual([`${many[0]!.key}!`, `${many[1]!.key}!`]);
     expect(read.slice(6_000)).toEqual(many.slice(6_000).map(({ image }) => image));
     const other = await store.openCapture("other", SOURCE);
@@ -294,7 +406,11 @@ function quarantineContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     const { quarantine } = store;
     const writer = await store.openCapture("shop", SOURCE);
-    const parked = [parkedChange("order-1", 1), parkedChange("order-2", 2), parkedChange("order-1", 3)];
+    const parked = [
+      parkedChange("order-1", 1),
+      parkedChange("order-2", 2),
+      parkedChange("order-1", 3),
+    ];
     await writer.stage({ events: NOTHING, parked });
     expect(await quarantine.list()).toEqual([]);
     await writer.commit(tailing(1));
@@ -303,7 +419,9 @@ function quarantineContract(open: () => Promise<OpenedStore>): void {
       parked.map((change) => ({ ...change, decision: "none" })),
     );
     expect(listed.every(({ parkedAt }) => !Number.isNaN(Date.parse(parkedAt)))).toBe(true);
-    expect((await quarantine.list({ stream: "order-1" })).map((record) => record.position)).toEqual([position(1), position(3)]);
+    expect((await quarantine.list({ stream: "order-1" })).map((record) => record.position)).toEqual(
+      [position(1), position(3)],
+    );
     expect(await quarantine.list({ limit: 1 })).toHaveLength(1);
     expect(await quarantine.list({ pipeline: "other" })).toEqual([]);
     expect(await quarantine.streams("shop")).toEqual([
@@ -313,7 +431,9 @@ function quarantineContract(open: () => Promise<OpenedStore>): void {
     expect(await quarantine.count("shop")).toBe(2);
     await writer.stage({ events: NOTHING, released: [listed[0]!.id, listed[2]!.id] });
     await writer.commit(tailing(2));
-    expect(await quarantine.streams("shop")).toEqual([{ stream: "order-2", parked: 1, decision: "none" }]);
+    expect(await quarantine.streams("shop")).toEqual([
+      { stream: "order-2", parked: 1, decision: "none" },
+    ]);
     expect(await quarantine.count("shop")).toBe(1);
     await writer.close();
   });
@@ -323,7 +443,9 @@ function quarantineContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     const { quarantine } = store;
     const writer = await store.openCapture("shop", SOURCE);
-    const parked = ["order-1", "order-2", "order-3", "order-1"].map((stream, i) => parkedChange(stream, i + 1));
+    const parked = ["order-1", "order-2", "order-3", "order-1"].map((stream, i) =>
+      parkedChange(stream, i + 1),
+    );
     await writer.stage({ events: NOTHING, parked });
     const before = (await writer.commit(tailing(1))).quarantineGeneration;
     expect((await writer.commit(tailing(1))).quarantineGeneration).toBe(before);
@@ -336,7 +458,12 @@ function quarantineContract(open: () => Promise<OpenedStore>): void {
       { stream: "order-3", parked: 1, decision: "none" },
     ]);
     expect(await quarantine.decide("shop", undefined, "retry")).toBe(3);
-    expect((await quarantine.list()).map(({ decision }) => decision)).toEqual(["retry", "retry", "retry", "retry"]);
+    expect((await quarantine.list()).map(({ decision }) => decision)).toEqual([
+      "retry",
+      "retry",
+      "retry",
+      "retry",
+    ]);
     expect(await quarantine.decide("shop", "order-9", "retry")).toBe(0);
     expect(await quarantine.decide("other", undefined, "retry")).toBe(0);
     // Nothing was decided the last two times.
@@ -349,7 +476,10 @@ function quarantineContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     const { quarantine } = store;
     const writer = await store.openCapture("shop", SOURCE);
-    await writer.stage({ events: NOTHING, parked: [parkedChange("order-1", 1), parkedChange("order-1", 2)] });
+    await writer.stage({
+      events: NOTHING,
+      parked: [parkedChange("order-1", 1), parkedChange("order-1", 2)],
+    });
     await writer.commit(tailing(1));
     await quarantine.decide("shop", undefined, "retry");
     const released = (await quarantine.list()).map(({ id }) => id);

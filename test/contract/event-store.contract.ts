@@ -24,7 +24,11 @@ function appendContract(open: () => Promise<OpenedStore>): void {
     const said: NewEvent = {
       id: randomUUID(),
       type: "OrderPlaced",
-      data: { total: "12.50", note: 'ünïcode 🌳 "quoted" \\ back\n', nested: { list: [1, null, true] } },
+      data: {
+        total: "12.50",
+        note: 'ünïcode 🌳 "quoted" \\ back\n',
+        nested: { list: [1, null, true] },
+      },
       time: "2026-01-31T12:00:00.123456+02:00",
       schemaVersion: 3,
       correlationId: "c-1",
@@ -44,7 +48,12 @@ function appendContract(open: () => Promise<OpenedStore>): void {
       sourcePosition: undefined,
       mappingVersion: undefined,
     });
-    expect(second).toMatchObject({ version: 2, schemaVersion: 1, correlationId: undefined, metadata: undefined });
+    expect(second).toMatchObject({
+      version: 2,
+      schemaVersion: 1,
+      correlationId: undefined,
+      metadata: undefined,
+    });
     expect(first!.recordedTime).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
   });
 
@@ -61,10 +70,18 @@ function appendContract(open: () => Promise<OpenedStore>): void {
     await using opened = await open();
     const { store } = opened;
     await store.append("order-2", [event(), event()], "none");
-    for (const [stream, fits, before] of [["order-0", at0, 0], ["order-2", at2, 2]] as const) {
+    for (const [stream, fits, before] of [
+      ["order-0", at0, 0],
+      ["order-2", at2, 2],
+    ] as const) {
       const appended = store.append(stream, [event()], expected);
-      if (fits) expect(await appended).toEqual({ firstVersion: before + 1, lastVersion: before + 1 });
-      else await expect(appended).rejects.toMatchObject({ code: "STREAM_VERSION_CONFLICT", recovery: "retry" });
+      if (fits)
+        expect(await appended).toEqual({ firstVersion: before + 1, lastVersion: before + 1 });
+      else
+        await expect(appended).rejects.toMatchObject({
+          code: "STREAM_VERSION_CONFLICT",
+          recovery: "retry",
+        });
       expect(await streamOf(store, stream)).toHaveLength(fits ? before + 1 : before);
     }
   });
@@ -111,7 +128,8 @@ function appendContract(open: () => Promise<OpenedStore>): void {
     );
     expect(all.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
     for (const one of all) {
-      if (one.status === "rejected") expect(one.reason).toMatchObject({ code: "STREAM_VERSION_CONFLICT" });
+      if (one.status === "rejected")
+        expect(one.reason).toMatchObject({ code: "STREAM_VERSION_CONFLICT" });
     }
     expect(await streamOf(store, "order-1")).toHaveLength(2);
   });
@@ -122,7 +140,9 @@ function appendContract(open: () => Promise<OpenedStore>): void {
     const batches = Array.from({ length: 8 }, (_, i) => [event(`A${i}`), event(`B${i}`)]);
     await Promise.all(batches.map((events) => store.append("order-1", events, "any")));
     const stored = await streamOf(store, "order-1");
-    expect(stored.map(({ version }) => version)).toEqual(Array.from({ length: 16 }, (_, i) => i + 1));
+    expect(stored.map(({ version }) => version)).toEqual(
+      Array.from({ length: 16 }, (_, i) => i + 1),
+    );
     for (let i = 0; i < stored.length; i += 2) {
       expect(stored[i]!.type.slice(1)).toBe(stored[i + 1]!.type.slice(1));
     }
@@ -149,7 +169,9 @@ function appendContract(open: () => Promise<OpenedStore>): void {
       { ...event(), actor: "a\0" },
     ];
     for (const bad of unmappable) {
-      await expect(store.append("order-1", [event(), bad], "any")).rejects.toMatchObject({ code: "VALUE_UNMAPPABLE" });
+      await expect(store.append("order-1", [event(), bad], "any")).rejects.toMatchObject({
+        code: "VALUE_UNMAPPABLE",
+      });
     }
     const same = event();
     const wrong: NewEvent[][] = [
@@ -161,11 +183,15 @@ function appendContract(open: () => Promise<OpenedStore>): void {
       [{ ...event(), time: "2026-01-31 10:00:00" }],
     ];
     for (const events of wrong) {
-      await expect(store.append("order-1", events, "any")).rejects.toMatchObject({ code: "INVARIANT_BROKEN" });
+      await expect(store.append("order-1", events, "any")).rejects.toMatchObject({
+        code: "INVARIANT_BROKEN",
+      });
     }
     // Only looks like an escape of U+0000.
     await store.append("order-1", [{ ...event(), data: { path: "C:\\u0000" } }], "any");
-    expect((await streamOf(store, "order-1")).map(({ data }) => data)).toEqual([{ path: "C:\\u0000" }]);
+    expect((await streamOf(store, "order-1")).map(({ data }) => data)).toEqual([
+      { path: "C:\\u0000" },
+    ]);
   });
 }
 
@@ -174,9 +200,12 @@ function readContract(open: () => Promise<OpenedStore>): void {
     await using opened = await open();
     const { store } = opened;
     const events = Array.from({ length: 2_345 }, (_, i) => event(`E${i + 1}`));
-    for (let i = 0; i < events.length; i += 500) await store.append("order-1", events.slice(i, i + 500), i);
+    for (let i = 0; i < events.length; i += 500)
+      await store.append("order-1", events.slice(i, i + 500), i);
     await store.append("order-10", [event()], "none");
-    expect((await streamOf(store, "order-1")).map(({ type }) => type)).toEqual(events.map(({ type }) => type));
+    expect((await streamOf(store, "order-1")).map(({ type }) => type)).toEqual(
+      events.map(({ type }) => type),
+    );
     const range = await streamOf(store, "order-1", { fromVersion: 99, toVersion: 101 });
     expect(range.map(({ version }) => version)).toEqual([99, 100, 101]);
     expect(await streamOf(store, "order-1", { fromVersion: 2_346 })).toEqual([]);
@@ -189,7 +218,9 @@ function readContract(open: () => Promise<OpenedStore>): void {
     expect(await store.readAll(undefined, 10)).toEqual({ events: [], next: undefined });
     const writer = await store.openCapture("shop", SOURCE);
     await store.append("order-1", [event("A1"), event("A2")], "none");
-    await writer.stage({ events: batchOf([2, 1, 3].map((n) => ({ stream: `item-${n}`, version: 1, type: `B${n}` }))) });
+    await writer.stage({
+      events: batchOf([2, 1, 3].map((n) => ({ stream: `item-${n}`, version: 1, type: `B${n}` }))),
+    });
     await writer.stage({ events: batchOf([{ stream: "item-1", version: 2, type: "B4" }]) });
     await writer.commit(tailing(1));
     await store.append("order-1", [event("A3")], 2);
@@ -209,20 +240,45 @@ function readContract(open: () => Promise<OpenedStore>): void {
     }
     expect(seen.map(({ type }) => type)).toEqual(["A1", "A2", "B2", "B1", "B3", "B4", "A3"]);
     expect(seen.map(({ source }) => source)).toEqual([
-      "urn:banyan", "urn:banyan", SOURCE, SOURCE, SOURCE, SOURCE, "urn:banyan",
+      "urn:banyan",
+      "urn:banyan",
+      SOURCE,
+      SOURCE,
+      SOURCE,
+      SOURCE,
+      "urn:banyan",
     ]);
     await store.append("order-2", [event("A4")], "none");
     expect((await store.readAll(cursor, 10)).events.map(({ type }) => type)).toEqual(["A4"]);
     for (const limit of [0, 10_001, 1.5]) {
-      await expect(store.readAll(undefined, limit)).rejects.toMatchObject({ code: "INVARIANT_BROKEN" });
+      await expect(store.readAll(undefined, limit)).rejects.toMatchObject({
+        code: "INVARIANT_BROKEN",
+      });
     }
   });
 
   test("the streams of a type come bytewise by stream, then by version, and no others", async () => {
     await using opened = await open();
     const { store } = opened;
-    const ids = ["1", "10", "2", "-1", "A", "a", "ä", "\u{1f333}", "\uffee", "1,2", "1\\,2", "", "'; --", "%", "_"];
-    for (const id of [...ids].reverse()) await store.append(`order-${id}`, [event("A"), event("B")], "none");
+    const ids = [
+      "1",
+      "10",
+      "2",
+      "-1",
+      "A",
+      "a",
+      "ä",
+      "\u{1f333}",
+      "\uffee",
+      "1,2",
+      "1\\,2",
+      "",
+      "'; --",
+      "%",
+      "_",
+    ];
+    for (const id of [...ids].reverse())
+      await store.append(`order-${id}`, [event("A"), event("B")], "none");
     for (const other of ["order", "orderline-1", "order.1", "Order-1", "orde-r1"]) {
       await store.append(other, [event("No")], "none");
     }
@@ -231,7 +287,10 @@ function readContract(open: () => Promise<OpenedStore>): void {
       .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
     const read = await typeOf(store, "order");
     expect(read.map(({ stream, version, type }) => [stream, version, type])).toEqual(
-      sorted.flatMap((id) => [[id, 1, "A"], [id, 2, "B"]]),
+      sorted.flatMap((id) => [
+        [id, 1, "A"],
+        [id, 2, "B"],
+      ]),
     );
     expect(await typeOf(store, "nothing")).toEqual([]);
   });
@@ -242,7 +301,13 @@ function readContract(open: () => Promise<OpenedStore>): void {
     const writer = await store.openCapture("shop", SOURCE);
     await writer.stage({
       events: batchOf([
-        { stream: "order-1", version: 1, timeUs: -1, data: { a: "ä🌳" }, context: { origin: "baseline", sourceTransaction: undefined } },
+        {
+          stream: "order-1",
+          version: 1,
+          timeUs: -1,
+          data: { a: "ä🌳" },
+          context: { origin: "baseline", sourceTransaction: undefined },
+        },
         { stream: "order-1", version: 2, timeUs: 253_370_764_800_000_000, data: { n: 1.5 } },
       ]),
     });
@@ -251,19 +316,28 @@ function readContract(open: () => Promise<OpenedStore>): void {
     await store.append("order-1", [{ ...event(), time: "0001-01-01T00:00:00.000001Z" }], 2);
     const recorded = await streamOf(store, "order-1");
     expect(recorded.map(({ time }) => time)).toEqual([
-      "1969-12-31T23:59:59.999999Z", "9999-01-01T00:00:00.000000Z", "0001-01-01T00:00:00.000001Z",
+      "1969-12-31T23:59:59.999999Z",
+      "9999-01-01T00:00:00.000000Z",
+      "0001-01-01T00:00:00.000001Z",
     ]);
     const folded = await typeOf(store, "order");
     expect(folded).toHaveLength(3);
     folded.forEach((fold, i) => expect(recorded[i]).toMatchObject(fold));
-    expect(folded[0]).toMatchObject({ origin: "baseline", mappingVersion: 1, sourceTransaction: undefined });
+    expect(folded[0]).toMatchObject({
+      origin: "baseline",
+      mappingVersion: 1,
+      sourceTransaction: undefined,
+    });
   });
 
   test("a read of a stream type is one snapshot in bounded groups", async () => {
     await using opened = await open();
     const { store } = opened;
     const writer = await store.openCapture("shop", SOURCE);
-    const events = Array.from({ length: 9_000 }, (_, i) => ({ stream: `order-${String(i).padStart(5, "0")}`, version: 1 }));
+    const events = Array.from({ length: 9_000 }, (_, i) => ({
+      stream: `order-${String(i).padStart(5, "0")}`,
+      version: 1,
+    }));
     await writer.stage({ events: batchOf(events) });
     await writer.commit(tailing(1));
     let read = 0;

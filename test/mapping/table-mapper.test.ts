@@ -1,6 +1,16 @@
 import { describe, expect, test } from "vitest";
 import {
-  becomes, changed, changes, child, deleted, inserted, is, stream, table, updated, was,
+  becomes,
+  changed,
+  changes,
+  child,
+  deleted,
+  inserted,
+  is,
+  stream,
+  table,
+  updated,
+  was,
 } from "../../src/mapping/rules.ts";
 import { change, compile, mapAll, shape, told } from "../support/mapping-fixtures.ts";
 
@@ -18,7 +28,10 @@ interface LineRow {
 }
 const orders = table<OrderRow>("orders");
 const lines = table<LineRow>("order_lines");
-const ordersShape = shape("public.orders", "*id:int8 status total:numeric paid_at:timestamptz note");
+const ordersShape = shape(
+  "public.orders",
+  "*id:int8 status total:numeric paid_at:timestamptz note",
+);
 const linesShape = shape("public.order_lines", "*order_id:int8 *line_no:int4 sku");
 const streams = {
   order: stream(orders, {
@@ -52,7 +65,11 @@ describe("mapping a transaction", () => {
         stream: "order-7",
         type: "OrderPlaced",
         data: {
-          id: "7", status: "placed", total: "10.00", paid_at: null, note: "hello",
+          id: "7",
+          status: "placed",
+          total: "10.00",
+          paid_at: null,
+          note: "hello",
           lines: [
             { order_id: "7", line_no: 1, sku: "a" },
             { order_id: "7", line_no: 2, sku: "b" },
@@ -73,7 +90,10 @@ describe("mapping a transaction", () => {
       ],
     ]);
     expect(told(out).map((event) => event.type)).toEqual([
-      "OrderLineAdded", "OrderPlaced", "OrderLineRemoved", "OrderLineAdded",
+      "OrderLineAdded",
+      "OrderPlaced",
+      "OrderLineRemoved",
+      "OrderLineAdded",
     ]);
   });
 
@@ -85,11 +105,17 @@ describe("mapping a transaction", () => {
         stream: "order-7",
         type: "OrderPaid",
         data: {
-          id: "7", status: "paid", paid_at: "2026-01-31T10:00:00.5Z",
+          id: "7",
+          status: "paid",
+          paid_at: "2026-01-31T10:00:00.5Z",
           $was: { status: "placed", paid_at: null },
         },
       },
-      { stream: "order-7", type: "OrderPriceChanged", data: { id: "7", total: "12.00", $was: { total: "10.00" } } },
+      {
+        stream: "order-7",
+        type: "OrderPriceChanged",
+        data: { id: "7", total: "12.00", $was: { total: "10.00" } },
+      },
       {
         stream: "order-7",
         type: "OrderAmended",
@@ -129,10 +155,19 @@ describe("mapping a transaction", () => {
 
   test("a large value that the log did not repeat is taken from the old row", async () => {
     const { completeImages } = await import("../../src/mapping/row-images.ts");
-    const update = change("update", ordersShape, 1, placed, ["7", "paid", "10.00", null, undefined]);
+    const update = change("update", ordersShape, 1, placed, [
+      "7",
+      "paid",
+      "10.00",
+      null,
+      undefined,
+    ]);
     await completeImages([update], mapping, () => Promise.reject(new Error("not needed")));
     expect(told(mapAll(mapping, [[update]]))[0]!.data).toEqual({
-      id: "7", status: "paid", paid_at: null, $was: { status: "placed" },
+      id: "7",
+      status: "paid",
+      paid_at: null,
+      $was: { status: "placed" },
     });
   });
 
@@ -140,7 +175,10 @@ describe("mapping a transaction", () => {
     const after = ["7", "paid", "12.00", null, "bye"];
     const history = [
       [change("insert", ordersShape, 1, undefined, placed)],
-      [change("update", ordersShape, 1, placed, after), change("delete", ordersShape, 2, after, undefined)],
+      [
+        change("update", ordersShape, 1, placed, after),
+        change("delete", ordersShape, 2, after, undefined),
+      ],
     ];
     const idsOf = (): string[] => {
       const { events } = mapAll(mapping, history);
@@ -161,7 +199,10 @@ describe("mapping a transaction", () => {
     const intent = { actor: "anna", correlationId: "c1", metadata: { reason: "phone call" } };
     const { events } = mapAll(mapping, [[change("update", ordersShape, 1, placed, paid)]], intent);
     expect(events.contexts[0]).toMatchObject({
-      actor: "anna", correlationId: "c1", metadata: '{"reason":"phone call"}', sourceTransaction: "1001",
+      actor: "anna",
+      correlationId: "c1",
+      metadata: '{"reason":"phone call"}',
+      sourceTransaction: "1001",
     });
   });
 });
@@ -169,14 +210,24 @@ describe("mapping a transaction", () => {
 describe("conditions", () => {
   const ruled = (events: Parameters<typeof stream<OrderRow>>[1]["events"]) =>
     compile({ order: stream(orders, { events: events!, otherwise: "Other" }) }, [ordersShape]);
-  const typesOf = (events: Parameters<typeof stream<OrderRow>>[1]["events"], before: string[], after: string[]) =>
-    told(mapAll(ruled(events), [[change("update", ordersShape, 1, before, after)]])).map((e) => e.type);
+  const typesOf = (
+    events: Parameters<typeof stream<OrderRow>>[1]["events"],
+    before: string[],
+    after: string[],
+  ) =>
+    told(mapAll(ruled(events), [[change("update", ordersShape, 1, before, after)]])).map(
+      (e) => e.type,
+    );
   const a = ["7", "placed", "1", "", "x"];
   const b = ["7", "paid", "2", "", "y"];
 
   test("was() and is() look at the old and the new value", () => {
-    expect(typesOf({ A: updated(orders, { status: was("placed"), total: changes() }) }, a, b)).toEqual(["A", "Other"]);
-    expect(typesOf({ A: updated(orders, { status: is("placed"), total: changes() }) }, a, b)).toEqual(["Other"]);
+    expect(
+      typesOf({ A: updated(orders, { status: was("placed"), total: changes() }) }, a, b),
+    ).toEqual(["A", "Other"]);
+    expect(
+      typesOf({ A: updated(orders, { status: is("placed"), total: changes() }) }, a, b),
+    ).toEqual(["Other"]);
   });
   test("a column that an earlier rule claimed does not fire a later one", () => {
     const rules = {
@@ -187,9 +238,17 @@ describe("conditions", () => {
     expect(typesOf(rules, a, b)).toEqual(["A", "C"]);
   });
   test("a predicate sees rows as JSON values", () => {
-    const rules = { A: updated(orders, { total: changes() }, { where: (now, old) => Number(now.total) > Number(old.total) }) };
+    const rules = {
+      A: updated(
+        orders,
+        { total: changes() },
+        { where: (now, old) => Number(now.total) > Number(old.total) },
+      ),
+    };
     expect(typesOf(rules, a, ["7", "placed", "2", "", "x"])).toEqual(["A"]);
-    expect(typesOf(rules, ["7", "placed", "3", "", "x"], ["7", "placed", "2", "", "x"])).toEqual(["Other"]);
+    expect(typesOf(rules, ["7", "placed", "3", "", "x"], ["7", "placed", "2", "", "x"])).toEqual([
+      "Other",
+    ]);
   });
 });
 
@@ -281,7 +340,15 @@ describe("a mapping that does not fit", () => {
     } catch (error) {
       message = (error as Error).message;
     }
-    for (const part of ['column "colour"', '"gone"', "rule Other has the name", "public.elsewhere", 'stream "bad-name"', "belongs to both", "refers to (nope)"]) {
+    for (const part of [
+      'column "colour"',
+      '"gone"',
+      "rule Other has the name",
+      "public.elsewhere",
+      'stream "bad-name"',
+      "belongs to both",
+      "refers to (nope)",
+    ]) {
       expect(message).toContain(part);
     }
   });
@@ -293,15 +360,26 @@ describe("a mapping that does not fit", () => {
     const drift = mapping.adopt(without);
     expect(drift).toMatchObject({ dropped: ["total"], broken: { code: "SCHEMA_DRIFT" } });
     expect(drift!.broken!.message).toContain("OrderPriceChanged");
-    const out = mapAll(mapping, [[change("insert", without, 1, undefined, ["7", "placed", null, null])]]);
+    const out = mapAll(mapping, [
+      [change("insert", without, 1, undefined, ["7", "placed", null, null])],
+    ]);
     expect(out.parked[0]).toMatchObject({ code: "SCHEMA_DRIFT", stream: "order-7" });
   });
 
   test("a new column flows into the fallback and is reported", () => {
     const mapping = compile(streams, [ordersShape, linesShape]);
-    const wider = shape("public.orders", "*id:int8 status total:numeric paid_at:timestamptz note colour");
+    const wider = shape(
+      "public.orders",
+      "*id:int8 status total:numeric paid_at:timestamptz note colour",
+    );
     expect(mapping.adopt(wider)).toMatchObject({ added: ["colour"], broken: undefined });
-    const out = mapAll(mapping, [[change("update", wider, 1, [...placed, null], [...placed, "red"])]]);
-    expect(told(out)[0]!.data).toMatchObject({ $row: "order", colour: "red", $was: { colour: null } });
+    const out = mapAll(mapping, [
+      [change("update", wider, 1, [...placed, null], [...placed, "red"])],
+    ]);
+    expect(told(out)[0]!.data).toMatchObject({
+      $row: "order",
+      colour: "red",
+      $was: { colour: null },
+    });
   });
 });

@@ -35,6 +35,8 @@ describe("key order", () => {
 
   test("only the integer types are ordered as numbers", () => {
     expect(["int2", "int4", "int8"].map(orderOf)).toEqual(["integer", "integer", "integer"]);
-    expect(["text", "numeric(10)", "uuid", "int4[]", "public.id"].map(orderOf)).toEqual(Array(5).fill("bytes"));
+    expect(["text", "numeric(10)", "uuid", "int4[]", "public.id"].map(orderOf)).toEqual(
+      Array(5).fill("bytes"),
+    );
   });
 });

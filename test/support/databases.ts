@@ -16,7 +16,10 @@ const DROP_PAUSE_MS = 100;
 /** @param label shows in the database's name */
 export async function createDatabase(label: string): Promise<TestDatabase> {
   const admin = inject("pgUrl");
-  const word = label.toLowerCase().replaceAll(/[^a-z0-9]/g, "_").slice(0, 30);
+  const word = label
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]/g, "_")
+    .slice(0, 30);
   const name = `test_${word}_${randomBytes(4).toString("hex")}`;
   await withClient(admin, (client) =>
     client.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8'`),
@@ -41,7 +44,10 @@ async function drop(client: pg.Client, name: string): Promise<void> {
   let failure: unknown;
   for (let attempt = 0; attempt < DROP_ATTEMPTS_MAX; attempt++) {
     try {
-      await client.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", [name]);
+      await client.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+        [name],
+      );
       await client.query(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1",
         [name],
@@ -53,10 +59,15 @@ async function drop(client: pg.Client, name: string): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, DROP_PAUSE_MS));
     }
   }
-  throw new Error(`the test database ${name} is still in use: something of the test goes on`, { cause: failure });
+  throw new Error(`the test database ${name} is still in use: something of the test goes on`, {
+    cause: failure,
+  });
 }
 
-async function withClient(url: string, use: (client: pg.Client) => Promise<unknown>): Promise<void> {
+async function withClient(
+  url: string,
+  use: (client: pg.Client) => Promise<unknown>,
+): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
   client.on("error", () => undefined);
   await client.connect();

@@ -45,13 +45,18 @@ export function aptInstall(...packages: readonly string[]): void {
   // Standard output belongs to the tests' own result.
   const stdio: StdioOptions = ["ignore", 2, 2];
   execFileSync("apt-get", ["update", "-q"], { stdio, env, timeout: APT_MS_MAX });
-  execFileSync("apt-get", ["install", "-q", "-y", "--no-install-recommends", ...packages], { stdio, env, timeout: APT_MS_MAX });
+  execFileSync("apt-get", ["install", "-q", "-y", "--no-install-recommends", ...packages], {
+    stdio,
+    env,
+    timeout: APT_MS_MAX,
+  });
 }
 
 /** Why nothing can be installed here, or undefined. */
 export function installRefusal(): string | undefined {
   if (process.getuid?.() !== 0) return "only root can install one";
-  if (!existsSync("/etc/debian_version") || !has("apt-get")) return "this is not a Debian to install one on";
+  if (!existsSync("/etc/debian_version") || !has("apt-get"))
+    return "this is not a Debian to install one on";
   return undefined;
 }
 
@@ -69,7 +74,9 @@ async function findRunning(): Promise<DockerEngine | undefined> {
   ];
   // A host that is not a socket is the user's explicit choice: the client will say if it does not answer.
   const hosts =
-    DOCKER_HOST === undefined || DOCKER_HOST === "" ? sockets.map((path) => `unix://${path}`) : [DOCKER_HOST];
+    DOCKER_HOST === undefined || DOCKER_HOST === ""
+      ? sockets.map((path) => `unix://${path}`)
+      : [DOCKER_HOST];
   for (const host of hosts) {
     if (!host.startsWith("unix://") || (await answers(host.slice("unix://".length)))) {
       return { host, startedHere: false, stop: () => Promise.resolve() };
@@ -92,7 +99,10 @@ async function startEngine(cacheDir: string): Promise<DockerEngine | string> {
       ...[`--exec-root=${join(folder, "exec")}`, `--pidfile=${join(folder, "docker.pid")}`],
       ...[`--host=unix://${socket}`, "--ip=127.0.0.1"],
     ],
-    { stdio: ["ignore", log, log], env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` } },
+    {
+      stdio: ["ignore", log, log],
+      env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` },
+    },
   );
   let ended: string | undefined;
   engine.once("error", (error) => (ended = error.message));
@@ -103,7 +113,11 @@ async function startEngine(cacheDir: string): Promise<DockerEngine | string> {
       const host = `unix://${socket}`;
       // A run that was killed leaves its containers, and each holds a copy of its image.
       const env = { ...process.env, DOCKER_HOST: host };
-      execFileSync("docker", ["container", "prune", "--force"], { stdio: "ignore", env, timeout: START_MS_MAX });
+      execFileSync("docker", ["container", "prune", "--force"], {
+        stdio: "ignore",
+        env,
+        timeout: START_MS_MAX,
+      });
       return { host, startedHere: true, stop: () => stopEngine(engine, folder) };
     }
     await sleep(200);
@@ -117,7 +131,8 @@ async function stopEngine(engine: ChildProcess, folder: string): Promise<void> {
   if (engine.exitCode === null && engine.signalCode === null) {
     const ended = new Promise<string>((done) => engine.once("exit", () => done("ended")));
     engine.kill("SIGTERM");
-    if ((await Promise.race([ended, sleep(STOP_MS_MAX, "late", { ref: false })])) === "late") engine.kill("SIGKILL");
+    if ((await Promise.race([ended, sleep(STOP_MS_MAX, "late", { ref: false })])) === "late")
+      engine.kill("SIGKILL");
   }
   rmSync(folder, { recursive: true, force: true });
 }

@@ -2,7 +2,13 @@ import { emptyOutput } from "../../src/pipeline/event-writer.ts";
 import { ChangeMapper, type MappedChanges } from "../../src/mapping/change-mapper.ts";
 import { compileMapping, type Mapping } from "../../src/mapping/compile.ts";
 import type { StreamRef } from "../../src/mapping/rules.ts";
-import type { Change, Intent, Operation, RowChange, SourceTransaction } from "../../src/model/change.ts";
+import type {
+  Change,
+  Intent,
+  Operation,
+  RowChange,
+  SourceTransaction,
+} from "../../src/model/change.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { CodecName, Cells, ReplicaIdentity, SourceTable } from "../../src/model/table.ts";
 
@@ -23,7 +29,8 @@ export function shape(
 
 function codecOf(type: string): CodecName {
   if (type === "int4" || type === "int2") return "int";
-  if (type === "bool" || type === "bytea" || type === "timestamp" || type === "timestamptz") return type;
+  if (type === "bool" || type === "bytea" || type === "timestamp" || type === "timestamptz")
+    return type;
   return "text";
 }
 

@@ -1,5 +1,14 @@
 import { execFileSync, type StdioOptions } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, openSync, closeSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  closeSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { aptInstall, has, installRefusal } from "./docker.ts";
@@ -32,25 +41,46 @@ const PROGRAMS = "/usr/lib/postgresql/15/bin";
  */
 export function providePostgres15Image(host: string, cacheDir: string): PostgresImage | string {
   if (!has("docker")) return publicImage(); // Only an engine: Testcontainers pulls through it.
-  const docker = (parameters: readonly string[], timeout = 60_000, stdio: StdioOptions = "ignore"): boolean => {
+  const docker = (
+    parameters: readonly string[],
+    timeout = 60_000,
+    stdio: StdioOptions = "ignore",
+  ): boolean => {
     try {
-      execFileSync("docker", parameters, { stdio, timeout, env: { ...process.env, DOCKER_HOST: host } });
+      execFileSync("docker", parameters, {
+        stdio,
+        timeout,
+        env: { ...process.env, DOCKER_HOST: host },
+      });
       return true;
     } catch {
       return false;
     }
   };
   if (docker(["image", "inspect", LOCAL_NAME])) return localImage();
-  if (docker(["image", "inspect", PUBLIC_NAME]) || docker(["pull", "--quiet", PUBLIC_NAME], PULL_MS_MAX)) return publicImage();
+  if (
+    docker(["image", "inspect", PUBLIC_NAME]) ||
+    docker(["pull", "--quiet", PUBLIC_NAME], PULL_MS_MAX)
+  )
+    return publicImage();
 
   const refusal = installRefusal();
-  if (refusal !== undefined) return `${PUBLIC_NAME} cannot be pulled, and ${refusal.replace("one", "what makes an image")}`;
+  if (refusal !== undefined)
+    return `${PUBLIC_NAME} cannot be pulled, and ${refusal.replace("one", "what makes an image")}`;
   try {
     const rootFolder = bootstrap(cacheDir);
     const file = openSync(rootFolder, "r");
     try {
       const made = docker(
-        ["import", "--change", "USER postgres", "--change", `ENV PATH=${PROGRAMS}:/usr/bin:/bin`, "-", LOCAL_NAME],
+        [
+          "import",
+          "--change",
+          "USER postgres",
+          "--change",
+          `ENV PATH=${PROGRAMS}:/usr/bin:/bin`,
+          "-",
+          LOCAL_NAME,
+        ],
         300_000,
         [file, 2, 2],
       );
@@ -107,9 +137,19 @@ function bootstrap(cacheDir: string): string {
     );
     chmodSync(folder, 0o755); // It becomes the root folder, which the server's user must pass.
     mkdirSync(cacheDir, { recursive: true });
-    const useless = ["./var/cache/apt", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/locale", "./dev"];
+    const useless = [
+      "./var/cache/apt",
+      "./var/lib/apt/lists",
+      "./usr/share/doc",
+      "./usr/share/locale",
+      "./dev",
+    ];
     const partial = `${file}.${process.pid}`;
-    execFileSync("tar", ["-C", folder, ...useless.map((path) => `--exclude=${path}/*`), "-cf", partial, "."], { stdio });
+    execFileSync(
+      "tar",
+      ["-C", folder, ...useless.map((path) => `--exclude=${path}/*`), "-cf", partial, "."],
+      { stdio },
+    );
     renameSync(partial, file);
     return file;
   } finally {
@@ -121,21 +161,33 @@ function bootstrap(cacheDir: string): string {
 function debianMirror(): string {
   const listed = execFileSync(
     "apt-get",
-    ["indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)", "Created-By: Packages"],
+    [
+      "indextargets",
+      "--format",
+      "$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)",
+      "Created-By: Packages",
+    ],
     { encoding: "utf8" },
   );
   const found = listed
     .split("\n")
     .map((line) => line.split(" "))
-    .find(([origin, component, codename, uri]) =>
-      origin === "Debian" && component === "main" && !(codename ?? "").includes("-") && /^https?:/.test(uri ?? ""));
+    .find(
+      ([origin, component, codename, uri]) =>
+        origin === "Debian" &&
+        component === "main" &&
+        !(codename ?? "").includes("-") &&
+        /^https?:/.test(uri ?? ""),
+    );
   if (found?.[3] === undefined) throw new Error("apt-get knows no Debian mirror");
   return found[3];
 }
 
 /** debootstrap reads the proxy from the environment, apt-get from its settings. */
 function aptProxy(): Record<string, string> {
-  const said = execFileSync("apt-config", ["dump", "--format", "%v%n", "Acquire::http::Proxy"], { encoding: "utf8" });
+  const said = execFileSync("apt-config", ["dump", "--format", "%v%n", "Acquire::http::Proxy"], {
+    encoding: "utf8",
+  });
   const proxy = said.split("\n")[0] ?? "";
   return proxy === "" || proxy === "DIRECT" ? {} : { http_proxy: proxy };
 }

@@ -30,7 +30,10 @@ async function main(command: readonly string[]): Promise<number> {
     if (image.isLocal) process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
     const { GenericContainer, Wait } = await import("testcontainers");
     const password = randomBytes(12).toString("hex");
-    const settings = Object.entries(TEST_SERVER_SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+    const settings = Object.entries(TEST_SERVER_SETTINGS).flatMap(([name, value]) => [
+      "-c",
+      `${name}=${value}`,
+    ]);
     const container = await new GenericContainer(image.name)
       .withEnvironment({ POSTGRES_PASSWORD: password })
       .withCommand(image.command(settings))
@@ -52,7 +55,9 @@ async function main(command: readonly string[]): Promise<number> {
 }
 
 function unavailable(reason: string): number {
-  process.stderr.write(`There is no Postgres 15 for the tests: ${reason}\nStart Docker, then run: npm run test:pg15\n`);
+  process.stderr.write(
+    `There is no Postgres 15 for the tests: ${reason}\nStart Docker, then run: npm run test:pg15\n`,
+  );
   return UNAVAILABLE;
 }
 

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import {
-  startEmbeddedPostgres, type EmbeddedPostgres,
+  startEmbeddedPostgres,
+  type EmbeddedPostgres,
 } from "../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../connectors/embedded/postmaster.ts";
 
@@ -30,7 +31,9 @@ const PREFIX = "banyan-test-server-";
  * Gives the tests a Postgres: the one of BANYAN_TEST_PG_URL, else an embedded one for this run,
  * which ends with it. What a killed run left behind is removed first.
  */
-export default async function setup(project: TestProject): Promise<(() => Promise<void>) | undefined> {
+export default async function setup(
+  project: TestProject,
+): Promise<(() => Promise<void>) | undefined> {
   const external = process.env["BANYAN_TEST_PG_URL"];
   if (external !== undefined && external !== "") {
     await requireSuitable(external);
@@ -51,7 +54,10 @@ async function start(dir: string): Promise<EmbeddedPostgres> {
   try {
     return await startEmbeddedPostgres({
       dir,
-      flags: Object.entries(TEST_SERVER_SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+      flags: Object.entries(TEST_SERVER_SETTINGS).flatMap(([name, value]) => [
+        "-c",
+        `${name}=${value}`,
+      ]),
     });
   } catch (cause) {
     rmSync(dir, { recursive: true, force: true });
@@ -75,7 +81,9 @@ async function requireSuitable(url: string): Promise<void> {
     );
     const [found] = rows;
     if (found?.level !== "logical") {
-      throw new Error("wal_level is not logical. Run: ALTER SYSTEM SET wal_level = 'logical', and restart it");
+      throw new Error(
+        "wal_level is not logical. Run: ALTER SYSTEM SET wal_level = 'logical', and restart it",
+      );
     }
     if (!found.superuser) throw new Error("its role is not a superuser");
     if (found.version < 150_000) throw new Error("it is older than Postgres 15");

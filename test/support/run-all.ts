@@ -39,7 +39,16 @@ const STEPS: readonly Step[] = [
   {
     name: "pg on Postgres 15",
     command: [
-      ...([NODE, JITI, "test/support/postgres-15.ts", NODE, VITEST, "run", "--project", "pg"] as const),
+      ...([
+        NODE,
+        JITI,
+        "test/support/postgres-15.ts",
+        NODE,
+        VITEST,
+        "run",
+        "--project",
+        "pg",
+      ] as const),
       // The embedded server is of one version only.
       ...["--exclude", "test/connectors/embedded/**"],
     ],
@@ -50,7 +59,17 @@ const STEPS: readonly Step[] = [
   { name: "e2e", command: [NODE, VITEST, "run", "--project", "e2e"], isSuite: true },
   {
     name: "unit on Node 24",
-    command: ["npx", "--yes", "--package=node@24", "--", "node", VITEST, "run", "--project", "unit"],
+    command: [
+      "npx",
+      "--yes",
+      "--package=node@24",
+      "--",
+      "node",
+      VITEST,
+      "run",
+      "--project",
+      "unit",
+    ],
     isSuite: true,
     unavailable: 1,
     alone: "npm run test:node24",
@@ -83,7 +102,13 @@ async function take(step: Step): Promise<Outcome> {
   const started = performance.now();
   const code = await run([...step.command, ...(step.isSuite ? reporters : [])]);
   const seconds = (performance.now() - started) / 1000;
-  const done = (state: Outcome["state"], passed = 0, failed = 0): Outcome => ({ step, state, passed, failed, seconds });
+  const done = (state: Outcome["state"], passed = 0, failed = 0): Outcome => ({
+    step,
+    state,
+    passed,
+    failed,
+    seconds,
+  });
   if (!step.isSuite) return code === 0 ? done("passed") : done("failed", 0, 1);
   if (!existsSync(report)) {
     return code === step.unavailable && !isCi ? done("left out") : done("failed", 0, 1);
@@ -128,11 +153,13 @@ function run(command: readonly string[]): Promise<number> {
 function summarise(): void {
   process.stdout.write("\n");
   for (const { step, state, passed, failed, seconds } of outcomes) {
-    const counts = step.isSuite && state !== "left out" ? ` · ${passed} passed, ${failed} failed` : "";
+    const counts =
+      step.isSuite && state !== "left out" ? ` · ${passed} passed, ${failed} failed` : "";
     const hint = state === "left out" ? `; run it with: ${step.alone}` : "";
     process.stdout.write(`${step.name}: ${state}${counts} (${seconds.toFixed(0)} s)${hint}\n`);
   }
-  const sum = (of: (outcome: Outcome) => number): number => outcomes.reduce((total, outcome) => total + of(outcome), 0);
+  const sum = (of: (outcome: Outcome) => number): number =>
+    outcomes.reduce((total, outcome) => total + of(outcome), 0);
   const failed = sum((outcome) => outcome.failed);
   process.exitCode = failed === 0 ? 0 : 1;
   process.stdout.write(`${sum((outcome) => outcome.passed)} passed, ${failed} failed\n`);

@@ -22,7 +22,10 @@ beforeEach(async () => {
     });
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
-  proxy = await startTcpProxy({ host: "127.0.0.1", port: (server.address() as { port: number }).port });
+  proxy = await startTcpProxy({
+    host: "127.0.0.1",
+    port: (server.address() as { port: number }).port,
+  });
 });
 
 afterEach(async () => {

@@ -26,8 +26,11 @@ export const checkCommand: CommandModule<object, CommonArgs> = {
       const errors = findings.filter((finding) => finding.severity === "error");
       const mend = findings.flatMap((finding) => finding.mend ?? []);
       const ready = errors.length === 0;
-      writeResult(args.json, { ready, findings, mend }, () => describe(findings, mend, plan.tables.length));
-      if (findings.some((finding) => finding.code === "mapping-invalid")) process.exitCode = EXIT.usage;
+      writeResult(args.json, { ready, findings, mend }, () =>
+        describe(findings, mend, plan.tables.length),
+      );
+      if (findings.some((finding) => finding.code === "mapping-invalid"))
+        process.exitCode = EXIT.usage;
       else if (!ready) process.exitCode = EXIT.findings;
       if (ready && !args.json) note("next: banyan run");
     }),
@@ -45,6 +48,7 @@ function describe(findings: readonly Finding[], mend: readonly string[], tables:
       ? `✓ ready: ${plural(tables, "table")} can be captured`
       : `${plural(errors, "problem")} to mend before banyan run`,
   );
-  if (mend.length > 0) lines.push("", "SQL that mends it, in this order:", ...mend.map((sql) => `  ${sql}`));
+  if (mend.length > 0)
+    lines.push("", "SQL that mends it, in this order:", ...mend.map((sql) => `  ${sql}`));
   return lines.join("\n");
 }

@@ -23,7 +23,11 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
         default: false,
         describe: "Leave the shop, its traffic and the capture running until Ctrl-C",
       })
-      .option("seed", { type: "number", default: 1, describe: "Of the shop's rows and its traffic" }) as never,
+      .option("seed", {
+        type: "number",
+        default: 1,
+        describe: "Of the shop's rows and its traffic",
+      }) as never,
   handler: async ({ json, keep, seed }) => {
     const progress = new Progress();
     const document = await withShutdown({ graceMs: GRACE_MS }, (scope) =>
@@ -37,7 +41,9 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
           writeResult(json, done, () => summary(done));
           if (!keep) return;
           progress.line(howToLook);
-          await new Promise<void>((end) => scope.signal.addEventListener("abort", () => end(), { once: true }));
+          await new Promise<void>((end) =>
+            scope.signal.addEventListener("abort", () => end(), { once: true }),
+          );
         },
       }),
     );
@@ -50,7 +56,16 @@ function exitCodeOf({ parity, killedAndResumed }: DemoDocument): number {
   return parity.state === "equal" && killedAndResumed ? EXIT.ok : EXIT.environment;
 }
 
-function summary({ rows, baselined, changes, events, killedAndResumed, lagSeconds, parity, rates }: DemoDocument): string {
+function summary({
+  rows,
+  baselined,
+  changes,
+  events,
+  killedAndResumed,
+  lagSeconds,
+  parity,
+  rates,
+}: DemoDocument): string {
   const { compared, missing, extra, different } = parity;
   const verdict = {
     equal: `✓ the fold of all events equals the ${plural(compared, "row")} of the live shop`,

@@ -16,7 +16,10 @@ export const quarantineCommand: CommandModule<object, QuarantineArgs> = {
   builder: (y) =>
     y
       .positional("action", { choices: ["list", "retry", "skip"] as const, demandOption: true })
-      .positional("stream", { type: "string", describe: "One stream; all when absent (not for skip)" }) as never,
+      .positional("stream", {
+        type: "string",
+        describe: "One stream; all when absent (not for skip)",
+      }) as never,
   handler: (args) =>
     withSession(args, async ({ config, store }) => {
       const { quarantine } = await store();
@@ -32,15 +35,27 @@ export const quarantineCommand: CommandModule<object, QuarantineArgs> = {
             ? "quarantine is empty"
             : `${renderTable(
                 ["stream", "operation", "table", "position", "code", "reason", "decision"],
-                parked.map((p) => [p.stream, p.operation, p.table, p.position, p.code, p.reason, p.decision]),
+                parked.map((p) => [
+                  p.stream,
+                  p.operation,
+                  p.table,
+                  p.position,
+                  p.code,
+                  p.reason,
+                  p.decision,
+                ]),
               )}\nnext: banyan quarantine retry [stream]  |  banyan quarantine skip <stream>`,
         );
         return;
       }
       if (args.action === "skip" && args.stream === undefined) {
-        throw new BanyanError("USAGE", "skip needs a stream, because what is skipped is lost to history", {
-          hint: "Run: banyan quarantine list, then: banyan quarantine skip <stream>",
-        });
+        throw new BanyanError(
+          "USAGE",
+          "skip needs a stream, because what is skipped is lost to history",
+          {
+            hint: "Run: banyan quarantine list, then: banyan quarantine skip <stream>",
+          },
+        );
       }
       const streams = await quarantine.decide(config.name, args.stream, args.action);
       writeResult(args.json, { action: args.action, streams }, () =>

@@ -52,7 +52,8 @@ export const runCommand: CommandModule<object, RunArgs> = {
                 tell(progress, last, status);
                 last = status;
                 const { checkpoint } = status.positions;
-                if (goal !== undefined && checkpoint !== undefined && checkpoint >= goal) done.abort();
+                if (goal !== undefined && checkpoint !== undefined && checkpoint >= goal)
+                  done.abort();
               },
               onDrift: ({ table, added, dropped, retyped, broken }) => {
                 const parts = [

@@ -3,7 +3,7 @@ import { writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import { streamUnknown } from "../stream-unknown.ts";
 import { streamTypeOf } from "../../mapping/stream-id.ts";
-import { compileMapping, plannedTables } from "../../mapping/compile.ts";
+import { compileMapping, type plannedTables } from "../../mapping/compile.ts";
 import { BanyanError, EXIT } from "../../model/errors.ts";
 import type { RecordedEvent } from "../../model/event.ts";
 import { Folder, type Inverses, type StreamState } from "../../projection/fold.ts";
@@ -19,7 +19,11 @@ export const stateCommand: CommandModule<object, StateArgs> = {
   describe: "Show one aggregate as it is, or as it was at a time or version",
   builder: (y) =>
     y
-      .positional("stream", { type: "string", demandOption: true, describe: "Stream id, e.g. order-42" })
+      .positional("stream", {
+        type: "string",
+        demandOption: true,
+        describe: "Stream id, e.g. order-42",
+      })
       .option("at", { type: "string", describe: "ISO 8601 time, e.g. 2026-01-31T10:00:00Z" })
       .option("version", { type: "number", describe: "After this event of the stream" })
       .conflicts("at", "version")
@@ -41,8 +45,14 @@ export const stateCommand: CommandModule<object, StateArgs> = {
       if (last === undefined) {
         // Before its baseline an aggregate's past is not invented; before its first event it did not exist.
         const unknown = first.origin === "baseline";
-        const says = unknown ? `unknown before ${first.time}` : `did not exist before ${first.time}`;
-        writeResult(args.json, { stream: args.stream, known: !unknown, state: null, says }, () => says);
+        const says = unknown
+          ? `unknown before ${first.time}`
+          : `did not exist before ${first.time}`;
+        writeResult(
+          args.json,
+          { stream: args.stream, known: !unknown, state: null, says },
+          () => says,
+        );
         process.exitCode = unknown ? EXIT.findings : EXIT.ok;
         return;
       }

@@ -47,7 +47,10 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
 
 function describe(
   { ledger }: PipelineRecord,
-  status: Pick<PipelineStatus, "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine"> & {
+  status: Pick<
+    PipelineStatus,
+    "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine"
+  > & {
     readonly running: boolean;
     readonly sourceReachable: boolean;
   },
@@ -55,15 +58,24 @@ function describe(
 ): string {
   const age = `${Math.round(ageMs / 1000)} s ago`;
   const rows = [
-    ["pipeline", `${status.pipeline}, ${status.running ? `running (${status.phase})` : `not running; last seen ${age}`}`],
+    [
+      "pipeline",
+      `${status.pipeline}, ${status.running ? `running (${status.phase})` : `not running; last seen ${age}`}`,
+    ],
     ["checkpoint", status.positions.checkpoint ?? "none yet"],
     ["baseline", status.positions.baseline ?? "not complete"],
-    ["lag", `${bytes(status.lag.bytes)}${status.sourceReachable ? "" : " (source not reachable)"}, ${status.lag.seconds.toFixed(1)} s`],
+    [
+      "lag",
+      `${bytes(status.lag.bytes)}${status.sourceReachable ? "" : " (source not reachable)"}, ${status.lag.seconds.toFixed(1)} s`,
+    ],
     ["changes in", count(ledger.changesIn)],
     ["  named events", count(ledger.changesClaimed)],
     ["  fallback", count(ledger.changesFallback)],
     ["  no effect", count(ledger.changesUnchanged)],
-    ["  quarantine", `${count(ledger.changesParked)} (${count(status.quarantine.streams)} streams wait)`],
+    [
+      "  quarantine",
+      `${count(ledger.changesParked)} (${count(status.quarantine.streams)} streams wait)`,
+    ],
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],
   ] as const;

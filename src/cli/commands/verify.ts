@@ -71,7 +71,9 @@ export function describeParity(report: ParityReport): string {
   const place = report.fence === undefined ? "" : ` at ${report.fence}`;
   switch (report.state) {
     case "equal":
-      lines.push(`✓ equal: ${plural(report.compared, "row")} of ${count(report.present)} compared${place}`);
+      lines.push(
+        `✓ equal: ${plural(report.compared, "row")} of ${count(report.present)} compared${place}`,
+      );
       break;
     case "different":
       lines.push(

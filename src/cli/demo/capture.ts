@@ -58,7 +58,8 @@ export class Capture implements AsyncDisposable {
     });
     this.#process = started;
     void started.ended.then(({ exitCode }) => {
-      if (this.#process === started && exitCode !== 0) this.#failure = `banyan run ended with ${exitCode}: ${this.#lastLine}`;
+      if (this.#process === started && exitCode !== 0)
+        this.#failure = `banyan run ended with ${exitCode}: ${this.#lastLine}`;
     });
   }
 
@@ -116,7 +117,9 @@ export class Capture implements AsyncDisposable {
     // What counts is the work, not the start of the process.
     const first = await this.#poll(msMax, async () => {
       const record = await this.#store.store.pipeline(this.#options.config.name);
-      return record !== undefined && record.ledger.changesIn > before.ledger.changesIn ? Date.now() : undefined;
+      return record !== undefined && record.ledger.changesIn > before.ledger.changesIn
+        ? Date.now()
+        : undefined;
     });
     const done = await this.#poll(msMax, async () => {
       const status = await this.status();
@@ -124,7 +127,10 @@ export class Capture implements AsyncDisposable {
       return passed && status.lag.bytes < NEAR_BYTES ? status : undefined;
     });
     if (first === undefined || done === undefined) return { changes: 0, ms: 0 };
-    return { changes: done.ledger.changesIn - before.ledger.changesIn, ms: Date.now() - first + POLL_MS };
+    return {
+      changes: done.ledger.changesIn - before.ledger.changesIn,
+      ms: Date.now() - first + POLL_MS,
+    };
   }
 
   /** Lets it drain and end. */
@@ -149,7 +155,12 @@ export class Capture implements AsyncDisposable {
     const record = await this.#store.store.pipeline(this.#options.config.name);
     if (record?.status === undefined) return undefined;
     const status = record.status as PipelineStatus;
-    return { ...status, phase: record.phase, ledger: record.ledger, positions: { ...status.positions, checkpoint: record.checkpoint } };
+    return {
+      ...status,
+      phase: record.phase,
+      ledger: record.ledger,
+      positions: { ...status.positions, checkpoint: record.checkpoint },
+    };
   }
 
   /** @returns undefined when a signal came first */
@@ -157,13 +168,18 @@ export class Capture implements AsyncDisposable {
     const { signal } = this.#options.scope;
     const deadline = Date.now() + msMax;
     while (!signal.aborted) {
-      if (this.#failure !== undefined) throw new BanyanError("DEMO_FAILED", this.#failure, { hint: "See what it said above." });
+      if (this.#failure !== undefined)
+        throw new BanyanError("DEMO_FAILED", this.#failure, { hint: "See what it said above." });
       const found = await probe();
       if (found !== undefined) return found;
       if (Date.now() > deadline) {
-        throw new BanyanError("DEMO_FAILED", `banyan run did not get there in ${msMax / 1000} s; last: ${this.#lastLine}`, {
-          hint: "The machine may be too busy: run banyan demo again.",
-        });
+        throw new BanyanError(
+          "DEMO_FAILED",
+          `banyan run did not get there in ${msMax / 1000} s; last: ${this.#lastLine}`,
+          {
+            hint: "The machine may be too busy: run banyan demo again.",
+          },
+        );
       }
       await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
     }

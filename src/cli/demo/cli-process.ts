@@ -17,7 +17,10 @@ export interface CliResult {
 /**
  * @param onLine told each line of its stderr: progress and errors
  */
-export function startCli(args: readonly string[], onLine: (line: string) => void = () => undefined): CliProcess {
+export function startCli(
+  args: readonly string[],
+  onLine: (line: string) => void = () => undefined,
+): CliProcess {
   const main = join(import.meta.dirname, `../main${extname(import.meta.filename)}`);
   const child = spawn(process.execPath, [main, ...args], {
     stdio: ["ignore", "pipe", "pipe"],

@@ -5,11 +5,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { startShopServer } from "../../../examples/shop-postgres/app.ts";
 import { runStatements, seedShop, shopFolder } from "../../../examples/shop-postgres/seed.ts";
 import { runTraffic } from "../../../examples/shop-postgres/traffic.ts";
-import { startEmbeddedPostgres } from "../../../connectors/embedded/embedded-postgres.ts";
 import { count, seconds } from "../output.ts";
 import type { Progress } from "../progress.ts";
 import { Capture } from "./capture.ts";
 import { startCli, type CliResult } from "./cli-process.ts";
+import { startDemoServer } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import { BanyanError } from "../../model/errors.ts";
 import type { Scope } from "../../runtime/shutdown.ts";
@@ -54,14 +54,23 @@ const CATCH_UP_MS_MAX = 60_000;
  *
  * @returns undefined when a signal ended it before its end
  */
-export async function runDemo({ scope, seed, progress, tell, onDone }: DemoOptions): Promise<DemoDocument | undefined> {
+export async function runDemo({
+  scope,
+  seed,
+  progress,
+  tell,
+  onDone,
+}: DemoOptions): Promise<DemoDocument | undefined> {
   const { signal, defer } = scope;
   const startedMs = Date.now();
   const step = (text: string): void => tell(`\n${seconds(Date.now() - startedMs)}  ${text}`);
-  const rest = (ms: number): Promise<void> => sleep(ms, undefined, { signal }).catch(() => undefined);
+  const rest = (ms: number): Promise<void> =>
+    sleep(ms, undefined, { signal }).catch(() => undefined);
   defer(() => progress.stop());
 
-  step("A legacy shop: seven tables in a real Postgres, an application over HTTP, customers at work");
+  step(
+    "A legacy shop: seven tables in a real Postgres, an application over HTTP, customers at work",
+  );
   progress.update("starting Postgres");
   const { shopUrl: databaseUrl, eventsUrl } = await startDatabases(scope);
   process.env["SHOP_URL"] = databaseUrl;
@@ -77,19 +86,30 @@ export async function runDemo({ scope, seed, progress, tell, onDone }: DemoOptio
   const traffic = startTraffic(scope, shop.url, seed, (orderId) => (storyOrder ??= orderId));
 
   const configPath = join(shopFolder(), "banyan.config.ts");
-  const cli = (...args: string[]): Promise<CliResult> => runCli(scope, [...args, "--config", configPath]);
+  const cli = (...args: string[]): Promise<CliResult> =>
+    runCli(scope, [...args, "--config", configPath]);
 
   step("$ banyan check");
-  const check = JSON.parse((await cli("check", "--json")).stdout) as { ready: boolean; mend: string[] };
+  const check = JSON.parse((await cli("check", "--json")).stdout) as {
+    ready: boolean;
+    mend: string[];
+  };
   for (const sql of check.mend) tell(`      ✗ missing; mended with: ${sql}`);
   await runStatements(databaseUrl, check.mend);
   const checked = await cli("check");
   tell(indent(checked.stdout));
   if (signal.aborted) return undefined;
 
-  step("$ banyan run          the baseline at one exact position of the log, then every change after it");
+  step(
+    "$ banyan run          the baseline at one exact position of the log, then every change after it",
+  );
   const config = await loadConfig(configPath);
-  await using capture = await Capture.open({ config, configPath, scope, tell: (line) => tell(`      ${line}`) });
+  await using capture = await Capture.open({
+    config,
+    configPath,
+    scope,
+    tell: (line) => tell(`      ${line}`),
+  });
   capture.start();
   await capture.untilBaselined();
   const baselineRowsPerSecond = capture.baselineRowsPerSecond;
@@ -97,12 +117,16 @@ export async function runDemo({ scope, seed, progress, tell, onDone }: DemoOptio
   await rest(FOLLOW_MS);
   const { changesPerSecond } = (await capture.status()).rates;
 
-  step(`$ kill -9 ${capture.processId}         in the middle of it; the shop knows nothing and goes on`);
+  step(
+    `$ kill -9 ${capture.processId}         in the middle of it; the shop knows nothing and goes on`,
+  );
   const before = await capture.kill();
   await rest(DEAD_MS);
   if (signal.aborted) return undefined;
   const dead = await capture.status();
-  tell(`      ${count(dead.lag.bytes)} bytes of the log wait; the checkpoint stands at ${dead.positions.checkpoint}`);
+  tell(
+    `      ${count(dead.lag.bytes)} bytes of the log wait; the checkpoint stands at ${dead.positions.checkpoint}`,
+  );
 
   step("$ banyan run          resumes where the store stands");
   const resumed = await capture.resume(CATCH_UP_MS_MAX);
@@ -148,17 +172,28 @@ export async function runDemo({ scope, seed, progress, tell, onDone }: DemoOptio
 async function startDatabases({ defer }: Scope): Promise<{ shopUrl: string; eventsUrl: string }> {
   const dir = mkdtempSync(join(tmpdir(), "banyan-demo-"));
   defer(() => rmSync(dir, { recursive: true, force: true }));
-  const server = await startEmbeddedPostgres({ dir, flags: ["-c", "wal_level=logical"] });
-  defer(() => server.stop("fast"));
+  const server = await startDemoServer(dir);
+  defer(() => server.stop());
   await server.createDatabase("shop");
   await server.createDatabase("events");
   return { shopUrl: server.url("shop"), eventsUrl: server.url("events") };
 }
 
-function startTraffic(scope: Scope, shopUrl: string, seed: number, onDelivered: (orderId: string) => void): { stop(): Promise<void> } {
+function startTraffic(
+  scope: Scope,
+  shopUrl: string,
+  seed: number,
+  onDelivered: (orderId: string) => void,
+): { stop(): Promise<void> } {
   const end = new AbortController();
   const signal = AbortSignal.any([end.signal, scope.signal]);
-  const done = runTraffic({ shopUrl, seed, requestsPerSecond: REQUESTS_PER_SECOND, signal, onDelivered });
+  const done = runTraffic({
+    shopUrl,
+    seed,
+    requestsPerSecond: REQUESTS_PER_SECOND,
+    signal,
+    onDelivered,
+  });
   const stop = async (): Promise<void> => {
     end.abort();
     await done;
@@ -182,7 +217,11 @@ function parityOf({ stdout, exitCode }: CliResult): ParityReport {
   try {
     return JSON.parse(stdout) as ParityReport;
   } catch (cause) {
-    throw new BanyanError("INVARIANT_BROKEN", `banyan verify ended with ${exitCode} and without a report`, { cause });
+    throw new BanyanError(
+      "INVARIANT_BROKEN",
+      `banyan verify ended with ${exitCode} and without a report`,
+      { cause },
+    );
   }
 }
 
@@ -190,7 +229,12 @@ function indent(text: string): string {
   return text.trimEnd().replaceAll(/^(?=.)/gm, "      ");
 }
 
-function howToLook(shopUrl: string, eventsUrl: string, configPath: string, shopHttp: string): string {
+function howToLook(
+  shopUrl: string,
+  eventsUrl: string,
+  configPath: string,
+  shopHttp: string,
+): string {
   return [
     "",
     "All of it runs on until Ctrl-C. In another terminal:",

@@ -1,7 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import {
-  chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
@@ -10,7 +17,9 @@ import { createInterface } from "node:readline";
 import pg from "pg";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import {
-  startEmbeddedPostgres, type EmbeddedOptions, type EmbeddedPostgres,
+  startEmbeddedPostgres,
+  type EmbeddedOptions,
+  type EmbeddedPostgres,
 } from "../../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../../connectors/embedded/postmaster.ts";
 import { startTcpProxy } from "../../support/tcp-proxy.ts";
@@ -59,7 +68,11 @@ async function startInOtherProcess(as: { uid?: number; gid?: number } = {}): Pro
   const root = resolve(import.meta.dirname, "../../..");
   const child = spawn(
     process.execPath,
-    [join(root, "node_modules/jiti/lib/jiti-cli.mjs"), join(root, "test/support/embedded-user.ts"), dir],
+    [
+      join(root, "node_modules/jiti/lib/jiti-cli.mjs"),
+      join(root, "test/support/embedded-user.ts"),
+      dir,
+    ],
     { stdio: ["pipe", "pipe", "inherit"], env: { ...process.env, JITI_FS_CACHE: "false" }, ...as },
   );
   children.push(child);
@@ -94,14 +107,27 @@ test("data outlives a stop and a start, on a new port of its choice", async () =
 
 test("text is UTF-8 and sorts the same whatever the locale and the Postgres settings of the machine", async () => {
   for (const [name, value] of Object.entries({
-    LC_ALL: "xx_YY.latin1", LANG: "de_DE.ISO-8859-1", TZ: "Asia/Tokyo", PGSSLMODE: "require", PGPASSWORD: "wrong",
-    PGDATA: "/nowhere", LD_LIBRARY_PATH: "/nowhere",
-  })) vi.stubEnv(name, value);
+    LC_ALL: "xx_YY.latin1",
+    LANG: "de_DE.ISO-8859-1",
+    TZ: "Asia/Tokyo",
+    PGSSLMODE: "require",
+    PGPASSWORD: "wrong",
+    PGDATA: "/nowhere",
+    LD_LIBRARY_PATH: "/nowhere",
+  }))
+    vi.stubEnv(name, value);
   const server = await start();
   const url = server.url("postgres");
   expect(await ask(url, "SHOW server_encoding")).toBe("UTF8");
-  expect(await ask(url, "SELECT lower('ÄÉ') || upper('ß') || (SELECT min(x) FROM unnest(ARRAY['a', 'B']) x)")).toBe("äéßB");
-  expect(await ask(url, "SELECT setting FROM pg_file_settings WHERE name = 'timezone'")).toMatch(/UTC/);
+  expect(
+    await ask(
+      url,
+      "SELECT lower('ÄÉ') || upper('ß') || (SELECT min(x) FROM unnest(ARRAY['a', 'B']) x)",
+    ),
+  ).toBe("äéßB");
+  expect(await ask(url, "SELECT setting FROM pg_file_settings WHERE name = 'timezone'")).toMatch(
+    /UTC/,
+  );
 });
 
 test("only loopback is listened on, and only who knows the password gets in", async () => {
@@ -113,7 +139,9 @@ test("only loopback is listened on, and only who knows the password gets in", as
     url.password = wrong;
     await expect(ask(url.href, "SELECT 1")).rejects.toThrow(/password/);
   }
-  const outside = Object.values(networkInterfaces()).flat().find((face) => face?.internal === false && face.family === "IPv4");
+  const outside = Object.values(networkInterfaces())
+    .flat()
+    .find((face) => face?.internal === false && face.family === "IPv4");
   if (outside !== undefined) {
     url.password = password;
     url.hostname = outside.address;
@@ -165,7 +193,8 @@ test("a killed process leaves the server running; the next one attaches, and end
   expect(next.attached).toBe(true);
   expect(next.port).toBe(killed.port);
   await vi.waitFor(async () => {
-    const others = "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'banyan embedded'";
+    const others =
+      "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'banyan embedded'";
     expect(await ask(next.url("postgres"), others)).toBe(1);
   });
   await next.stop("fast");
@@ -198,7 +227,9 @@ test.runIf(process.platform === "linux")(
 test("a server that cannot start says why, with the end of its log and what to do", async () => {
   await expect(start({ flags: ["-c", "shared_buffers=nonsense"] })).rejects.toMatchObject({
     code: "EMBEDDED_SERVER_FAILED",
-    message: expect.stringMatching(/did not start: it ended with 1\n.*shared_buffers.*nonsense/s) as string,
+    message: expect.stringMatching(
+      /did not start: it ended with 1\n.*shared_buffers.*nonsense/s,
+    ) as string,
     hint: expect.stringContaining("server.log") as string,
   });
   const taken = createServer().listen(0, "127.0.0.1");
@@ -216,7 +247,10 @@ test("a server that cannot start says why, with the end of its log and what to d
 test("a folder that holds other files is left alone", async () => {
   mkdirSync(dir);
   writeFileSync(join(dir, "thesis.txt"), "");
-  await expect(start()).rejects.toMatchObject({ code: "EMBEDDED_SERVER_FAILED", hint: expect.stringContaining("empty") as string });
+  await expect(start()).rejects.toMatchObject({
+    code: "EMBEDDED_SERVER_FAILED",
+    hint: expect.stringContaining("empty") as string,
+  });
 });
 
 test("leaving in bounded time does not depend on the sessions of others", async () => {
@@ -230,20 +264,23 @@ test("leaving in bounded time does not depend on the sessions of others", async 
   expect(findPostmaster(server.dataDir)).toBeUndefined();
 });
 
-test.runIf(isRoot)("below a private folder the data lies elsewhere, and goes with its folder", async () => {
-  chmodSync(base, 0o700);
-  const first = await start();
-  expect(first.dataDir).not.toContain(dir);
-  await ask(first.url("postgres"), "CREATE TABLE t AS SELECT 7 AS a");
-  await first.stop("fast");
-  const second = await start();
-  expect(await ask(second.url("postgres"), "SELECT a FROM t")).toBe(7);
-  await second.stop("fast");
-  rmSync(dir, { recursive: true });
-  const third = await start();
-  expect(third.dataDir).not.toBe(first.dataDir);
-  await expect(ask(third.url("postgres"), "SELECT a FROM t")).rejects.toThrow(/does not exist/);
-});
+test.runIf(isRoot)(
+  "below a private folder the data lies elsewhere, and goes with its folder",
+  async () => {
+    chmodSync(base, 0o700);
+    const first = await start();
+    expect(first.dataDir).not.toContain(dir);
+    await ask(first.url("postgres"), "CREATE TABLE t AS SELECT 7 AS a");
+    await first.stop("fast");
+    const second = await start();
+    expect(await ask(second.url("postgres"), "SELECT a FROM t")).toBe(7);
+    await second.stop("fast");
+    rmSync(dir, { recursive: true });
+    const third = await start();
+    expect(third.dataDir).not.toBe(first.dataDir);
+    await expect(ask(third.url("postgres"), "SELECT a FROM t")).rejects.toThrow(/does not exist/);
+  },
+);
 
 test.runIf(isRoot)("an ordinary user runs a server of their own", async () => {
   const nobody = { uid: 65534, gid: 65534 };

@@ -25,13 +25,23 @@ const violation = expect.objectContaining({ code: "PROTOCOL_VIOLATION" });
 
 describe("COPY text rows", () => {
   test("any row comes back cell for cell", () => {
-    const char = fc.oneof(fc.constantFrom("\\", "\t", "\n", "\r", "\b", "N", "x", "1", "é", "😀"), fc.string({ unit: "grapheme" }));
-    const cell = fc.oneof(fc.constant(null), fc.array(char, { maxLength: 30 }).map((chars) => chars.join("")));
+    const char = fc.oneof(
+      fc.constantFrom("\\", "\t", "\n", "\r", "\b", "N", "x", "1", "é", "😀"),
+      fc.string({ unit: "grapheme" }),
+    );
+    const cell = fc.oneof(
+      fc.constant(null),
+      fc.array(char, { maxLength: 30 }).map((chars) => chars.join("")),
+    );
     fc.assert(
-      fc.property(fc.array(cell, { minLength: 1, maxLength: 8 }), fc.constantFrom("", "\n"), (row, end) => {
-        fc.pre(row.every((value) => value === null || !value.includes("\0")));
-        expect(parse(row.map(escape).join("\t") + end, row.length)).toEqual(row);
-      }),
+      fc.property(
+        fc.array(cell, { minLength: 1, maxLength: 8 }),
+        fc.constantFrom("", "\n"),
+        (row, end) => {
+          fc.pre(row.every((value) => value === null || !value.includes("\0")));
+          expect(parse(row.map(escape).join("\t") + end, row.length)).toEqual(row);
+        },
+      ),
     );
   });
 
@@ -58,13 +68,19 @@ describe("COPY text rows", () => {
 
   test("any bytes are a row or a protocol violation", () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 0, max: 5 }), (bytes, columns) => {
-        try {
-          expect(parseCopyRow(Buffer.from(bytes), 0, bytes.length, columns)).toHaveLength(columns);
-        } catch (error) {
-          expect(error).toMatchObject({ code: "PROTOCOL_VIOLATION" });
-        }
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 40 }),
+        fc.integer({ min: 0, max: 5 }),
+        (bytes, columns) => {
+          try {
+            expect(parseCopyRow(Buffer.from(bytes), 0, bytes.length, columns)).toHaveLength(
+              columns,
+            );
+          } catch (error) {
+            expect(error).toMatchObject({ code: "PROTOCOL_VIOLATION" });
+          }
+        },
+      ),
     );
   });
 });

@@ -27,13 +27,21 @@ describe("frame splitter", () => {
   test("the same messages come out wherever the bytes are cut", () => {
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(fc.integer({ min: 0, max: 255 }), fc.uint8Array({ maxLength: 60 })), { minLength: 1, maxLength: 12 }),
+        fc.array(fc.tuple(fc.integer({ min: 0, max: 255 }), fc.uint8Array({ maxLength: 60 })), {
+          minLength: 1,
+          maxLength: 12,
+        }),
         fc.array(fc.nat(), { maxLength: 40 }),
         (messages, points) => {
           const bytes = Buffer.concat(
-            messages.map(([code, body]) => Buffer.concat([Buffer.from([code]), int32(body.length + 4), body])),
+            messages.map(([code, body]) =>
+              Buffer.concat([Buffer.from([code]), int32(body.length + 4), body]),
+            ),
           );
-          const expected = messages.map(([code, body]) => ({ tag: code, body: Buffer.from(body).toString("hex") }));
+          const expected = messages.map(([code, body]) => ({
+            tag: code,
+            body: Buffer.from(body).toString("hex"),
+          }));
           expect(collect(cut(bytes, points))).toEqual(expected);
           expect(collect([...bytes].map((byte) => Buffer.from([byte])))).toEqual(expected);
         },
@@ -60,7 +68,8 @@ describe("frame splitter", () => {
     const frames = new FrameSplitter((_tag, message, start, end) => {
       same = message.subarray(start, end).equals(body);
     });
-    for (let at = 0; at < bytes.length; at += 1_000_000) frames.push(bytes.subarray(at, at + 1_000_000));
+    for (let at = 0; at < bytes.length; at += 1_000_000)
+      frames.push(bytes.subarray(at, at + 1_000_000));
     expect(same).toBe(true);
   });
 
@@ -72,7 +81,9 @@ describe("frame splitter", () => {
     const bytes = Buffer.concat([tag("d"), int32(length), Buffer.alloc(20)]);
     for (let at = 0; at <= 6; at++) {
       const chunks = [bytes.subarray(0, at), bytes.subarray(at)];
-      expect(() => collect(chunks, 1_000)).toThrowError(expect.objectContaining({ code: "PROTOCOL_VIOLATION" }));
+      expect(() => collect(chunks, 1_000)).toThrowError(
+        expect.objectContaining({ code: "PROTOCOL_VIOLATION" }),
+      );
     }
   });
 });

@@ -28,16 +28,24 @@ describe("positions", () => {
 
   test("positions sort as the log does: by commit, then by ordinal, changes after a checkpoint at their commit", () => {
     fc.assert(
-      fc.property(anyLsn, anyLsn, fc.integer({ min: 1, max: 2 ** 32 - 1 }), fc.integer({ min: 1, max: 2 ** 32 - 1 }), (a, b, i, j) => {
-        const [x, y] = [changePosition(lsnDigits(a), i), changePosition(lsnDigits(b), j)];
-        expect(x < y).toBe(a < b || (a === b && i < j));
-        expect(checkpointAt(lsnDigits(a)) < y).toBe(a <= b);
-      }),
+      fc.property(
+        anyLsn,
+        anyLsn,
+        fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+        fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+        (a, b, i, j) => {
+          const [x, y] = [changePosition(lsnDigits(a), i), changePosition(lsnDigits(b), j)];
+          expect(x < y).toBe(a < b || (a === b && i < j));
+          expect(checkpointAt(lsnDigits(a)) < y).toBe(a <= b);
+        },
+      ),
     );
   });
 
   test.each(["", "0", "0/", "/0", "0/G", "123456789/0", "0/0 "])("%j is no LSN", (text) => {
-    expect(() => parseLsn(text)).toThrowError(expect.objectContaining({ code: "INVARIANT_BROKEN" }));
+    expect(() => parseLsn(text)).toThrowError(
+      expect.objectContaining({ code: "INVARIANT_BROKEN" }),
+    );
   });
 });
 
@@ -45,14 +53,18 @@ describe("64-bit transaction ids", () => {
   test("ids follow each other over any number of wraps", () => {
     const step = fc.integer({ min: -1_000_000, max: 1_500_000_000 });
     fc.assert(
-      fc.property(fc.integer({ min: 2_000_000_000, max: 2 ** 45 }), fc.array(step, { maxLength: 30 }), (start, steps) => {
-        const epoch = new XidEpoch(String(start));
-        let xid = start;
-        for (const by of steps) {
-          xid = Math.max(3, xid + by);
-          expect(epoch.extend(xid % 2 ** 32)).toBe(String(xid));
-        }
-      }),
+      fc.property(
+        fc.integer({ min: 2_000_000_000, max: 2 ** 45 }),
+        fc.array(step, { maxLength: 30 }),
+        (start, steps) => {
+          const epoch = new XidEpoch(String(start));
+          let xid = start;
+          for (const by of steps) {
+            xid = Math.max(3, xid + by);
+            expect(epoch.extend(xid % 2 ** 32)).toBe(String(xid));
+          }
+        },
+      ),
     );
   });
 

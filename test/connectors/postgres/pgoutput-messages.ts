@@ -73,7 +73,14 @@ export function truncate(oids: readonly number[], options = 0): Buffer {
 
 export function message(transactional: boolean, prefix: string, content: string): Buffer {
   const body = Buffer.from(content);
-  return join(tag("M"), int8(transactional ? 1 : 0), int64(1n), text(prefix), int32(body.length), body);
+  return join(
+    tag("M"),
+    int8(transactional ? 1 : 0),
+    int64(1n),
+    text(prefix),
+    int32(body.length),
+    body,
+  );
 }
 
 /** CopyData with XLogData around a message of the plugin. */

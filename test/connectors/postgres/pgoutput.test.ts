@@ -27,9 +27,13 @@ function reader(partBytesMax = 1e9, relations = new RelationCache()) {
 }
 
 /** The parts of one transaction with these messages in it. */
-function inTransaction(messages: readonly Buffer[], relations?: RelationCache): readonly TransactionPart[] {
+function inTransaction(
+  messages: readonly Buffer[],
+  relations?: RelationCache,
+): readonly TransactionPart[] {
   const { assembler, decode } = reader(undefined, relations);
-  for (const bytes of [m.begin(0x10n, 5, 1_000_000n), ...messages, m.commit(0x10n, 0x40n)]) decode(bytes);
+  for (const bytes of [m.begin(0x10n, 5, 1_000_000n), ...messages, m.commit(0x10n, 0x40n)])
+    decode(bytes);
   return assembler.take();
 }
 
@@ -55,14 +59,27 @@ describe("pgoutput decoder", () => {
 
   test("an insert has all cells by column index, NULL as null", () => {
     const [change] = changesOf([ITEM, m.insert(7, ["1", "", null])]);
-    expect(change).toMatchObject({ kind: "insert", ordinal: 1, before: undefined, after: ["1", "", null] });
-    expect(change!.table).toMatchObject({ name: "public.item", key: [0], replicaIdentity: "default" });
+    expect(change).toMatchObject({
+      kind: "insert",
+      ordinal: 1,
+      before: undefined,
+      after: ["1", "", null],
+    });
+    expect(change!.table).toMatchObject({
+      name: "public.item",
+      key: [0],
+      replicaIdentity: "default",
+    });
   });
 
   test("text of any length and alphabet is decoded", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 60 }), (cell) => {
-        expect(changesOf([ITEM, m.insert(7, [cell, "x", cell])])[0]!.after).toEqual([cell, "x", cell]);
+        expect(changesOf([ITEM, m.insert(7, [cell, "x", cell])])[0]!.after).toEqual([
+          cell,
+          "x",
+          cell,
+        ]);
       }),
     );
   });
@@ -131,7 +148,11 @@ describe("pgoutput decoder", () => {
       { name: "note" },
       { name: "extra" },
     ]);
-    const rows = [m.insert(7, ["1", "a", "n"]), m.insert(7, ["2", "a", "n"]), m.insert(7, ["3", "a", "n", "e"])];
+    const rows = [
+      m.insert(7, ["1", "a", "n"]),
+      m.insert(7, ["2", "a", "n"]),
+      m.insert(7, ["3", "a", "n", "e"]),
+    ];
     const [first, second, third] = changesOf([ITEM, rows[0]!, ITEM, rows[1]!, wider, rows[2]!]);
     expect(second!.table).toBe(first!.table);
     expect(third!.table).not.toBe(first!.table);
@@ -148,8 +169,22 @@ describe("pgoutput decoder", () => {
   test("with identity full the key is the catalogue's, because the log flags every column", () => {
     const relations = new RelationCache();
     relations.useCatalogue({
-      tables: new Map([[8, { oid: 8, key: ["name"], notNull: new Set(["name"]), identity: "full", partitioned: false }]]),
-      types: new Map([[25, "text"], [23, "int4"]]),
+      tables: new Map([
+        [
+          8,
+          {
+            oid: 8,
+            key: ["name"],
+            notNull: new Set(["name"]),
+            identity: "full",
+            partitioned: false,
+          },
+        ],
+      ]),
+      types: new Map([
+        [25, "text"],
+        [23, "int4"],
+      ]),
       modifiers: new Map(),
     });
     const [part] = inTransaction([FULL, m.insert(8, ["1", "a"])], relations);
@@ -165,11 +200,16 @@ describe("pgoutput decoder", () => {
   test("a renamed key column keeps its place in the key", () => {
     const relations = new RelationCache();
     relations.useCatalogue({
-      tables: new Map([[8, { oid: 8, key: ["name"], notNull: new Set(), identity: "full", partitioned: false }]]),
+      tables: new Map([
+        [8, { oid: 8, key: ["name"], notNull: new Set(), identity: "full", partitioned: false }],
+      ]),
       types: new Map(),
       modifiers: new Map(),
     });
-    const renamed = m.relation(8, "public", "full", "f", [{ name: "id", key: true }, { name: "title", key: true }]);
+    const renamed = m.relation(8, "public", "full", "f", [
+      { name: "id", key: true },
+      { name: "title", key: true },
+    ]);
     inTransaction([FULL, m.insert(8, ["1", "a"])], relations);
     const [part] = inTransaction([renamed, m.insert(8, ["1", "a"])], relations);
     expect(part!.changes[0]!.table.key).toEqual([1]);
@@ -179,7 +219,11 @@ describe("pgoutput decoder", () => {
     const relations = new RelationCache();
     relations.useCatalogue({
       tables: new Map(),
-      types: new Map([[1700, "numeric"], [1015, "varchar[]"], [1043, "varchar"]]),
+      types: new Map([
+        [1700, "numeric"],
+        [1015, "varchar[]"],
+        [1043, "varchar"],
+      ]),
       modifiers: new Map([["90000:5", "(Point,4326)"]]),
     });
     const table = m.relation(9, "public", "typed", "d", [
@@ -216,14 +260,26 @@ describe("pgoutput decoder", () => {
     });
   });
 
-  test.each(["no json", "[1]", "null", '"text"', ""])("an intent that is no object (%s) is noted and stops nothing", (content) => {
-    const [part] = inTransaction([m.message(true, "banyan", content), ITEM, m.insert(7, ["1", "a", "n"])]);
-    expect(part!.intent).toEqual({ metadata: { unparsed: true } });
-  });
+  test.each(["no json", "[1]", "null", '"text"', ""])(
+    "an intent that is no object (%s) is noted and stops nothing",
+    (content) => {
+      const [part] = inTransaction([
+        m.message(true, "banyan", content),
+        ITEM,
+        m.insert(7, ["1", "a", "n"]),
+      ]);
+      expect(part!.intent).toEqual({ metadata: { unparsed: true } });
+    },
+  );
 
   test("a transaction without changes is not delivered, but moves the idle position", () => {
     const { assembler, decode } = reader();
-    for (const bytes of [m.begin(0x10n, 5), m.message(true, "banyan.fence", ""), m.commit(0x10n, 0x40n)]) decode(bytes);
+    for (const bytes of [
+      m.begin(0x10n, 5),
+      m.message(true, "banyan.fence", ""),
+      m.commit(0x10n, 0x40n),
+    ])
+      decode(bytes);
     expect(assembler.take()).toEqual([]);
     expect(assembler.idlePosition()).toBe("0000000000000040/00000000");
   });
@@ -253,7 +309,10 @@ describe("pgoutput decoder", () => {
     expect(early[0]!.transaction.end).toBe("0000000000000010/00000000");
     decode(m.commit(0x10n, 0x40n));
     const all = [...early, ...assembler.take()];
-    expect(all.at(-1)).toMatchObject({ last: true, transaction: { end: "0000000000000040/00000000" } });
+    expect(all.at(-1)).toMatchObject({
+      last: true,
+      transaction: { end: "0000000000000040/00000000" },
+    });
     expect(all.flatMap(({ changes }) => changes.map(({ ordinal }) => ordinal))).toEqual(
       Array.from({ length: 50 }, (_, i) => i + 1),
     );
@@ -329,7 +388,9 @@ describe("damaged streams", () => {
     fc.assert(
       fc.property(fc.array(fc.nat({ max: bytes.length }), { maxLength: 30 }), (points) => {
         const at = [...points].sort((a, b) => a - b);
-        expect(read([0, ...at].map((from, i) => bytes.subarray(from, at[i] ?? bytes.length)))).toEqual(whole);
+        expect(
+          read([0, ...at].map((from, i) => bytes.subarray(from, at[i] ?? bytes.length))),
+        ).toEqual(whole);
       }),
     );
   });
@@ -363,7 +424,8 @@ function mutate(bytes: Buffer, random: () => number): Buffer {
   const shape = random();
   if (shape < 0.2) return copy.subarray(0, pick(copy.length));
   if (shape < 0.4) return Buffer.concat([copy, Buffer.from([pick(256), pick(256)])]);
-  if (shape < 0.5) return Buffer.concat([copy.subarray(0, pick(copy.length)), copy.subarray(pick(copy.length))]);
+  if (shape < 0.5)
+    return Buffer.concat([copy.subarray(0, pick(copy.length)), copy.subarray(pick(copy.length))]);
   return copy;
 }
 

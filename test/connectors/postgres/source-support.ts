@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { connect, disconnect } from "../../../connectors/postgres/session.ts";
-import { openPostgresSource, type PostgresSourceOptions } from "../../../connectors/postgres/source.ts";
+import {
+  openPostgresSource,
+  type PostgresSourceOptions,
+} from "../../../connectors/postgres/source.ts";
 import type { ChangeSource, CapturePlan } from "../../../src/source/change-source.ts";
 import type { Position } from "../../../src/model/position.ts";
 import { createDatabase, type TestDatabase } from "../../support/databases.ts";
@@ -13,12 +16,17 @@ export interface SourceDatabase extends TestDatabase {
 }
 
 /** A fresh database with the given DDL and a publication of the named tables. */
-export async function sourceDatabase(label: string, ddl = "", tables = ""): Promise<SourceDatabase> {
+export async function sourceDatabase(
+  label: string,
+  ddl = "",
+  tables = "",
+): Promise<SourceDatabase> {
   const db = await createDatabase(label);
   const slot = `slot_${randomBytes(5).toString("hex")}`;
   const publication = `publication of "${label}"`;
   if (ddl !== "") await db.query(ddl);
-  if (tables !== "") await db.query(`CREATE PUBLICATION "${publication.replaceAll('"', '""')}" FOR TABLE ${tables}`);
+  if (tables !== "")
+    await db.query(`CREATE PUBLICATION "${publication.replaceAll('"', '""')}" FOR TABLE ${tables}`);
   const sources: ChangeSource[] = [];
   return {
     ...db,

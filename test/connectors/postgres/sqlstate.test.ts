@@ -47,11 +47,18 @@ describe("classification of driver errors", () => {
     ["42704", "Replikations-Slot »s« existiert nicht", "ReplicationSlotAcquire", "SLOT_LOST"],
     ["55000", 'can no longer get changes from replication slot "s"', "", "SLOT_LOST"],
     ["55000", 'can no longer access replication slot "s"', "", "SLOT_LOST"],
-    ["55000", "logical decoding requires \"wal_level\" >= \"logical\"", "", "SOURCE_NOT_READY"],
-    ["58P01", "requested WAL segment 000000010000000000000001 has already been removed", "", "SLOT_LOST"],
+    ["55000", 'logical decoding requires "wal_level" >= "logical"', "", "SOURCE_NOT_READY"],
+    [
+      "58P01",
+      "requested WAL segment 000000010000000000000001 has already been removed",
+      "",
+      "SLOT_LOST",
+    ],
     ["42704", 'type "x" does not exist', "", "SOURCE_REFUSED"],
   ])("%s with %j is told apart", (code, message, routine, expected) => {
-    expect(classify(driverError(code, message, routine), "source")).toMatchObject({ code: expected });
+    expect(classify(driverError(code, message, routine), "source")).toMatchObject({
+      code: expected,
+    });
   });
 
   test("what is classified stays as it is, and its SQLSTATE can still be asked for", () => {
@@ -62,18 +69,24 @@ describe("classification of driver errors", () => {
   });
 
   test("of several addresses the first failure is told", () => {
-    const error = new AggregateError([driverError("ECONNREFUSED", "connect ECONNREFUSED ::1:1")], "");
+    const error = new AggregateError(
+      [driverError("ECONNREFUSED", "connect ECONNREFUSED ::1:1")],
+      "",
+    );
     expect(classify(error, "source")).toMatchObject({ code: "SOURCE_UNREACHABLE" });
   });
 
-  test.each(["postgres://u:hunter2@[bad/db", "postgres://u:hunter2@127.0.0.1:1/db", "mysql://u:hunter2@h/db", "postgres://u:hunter2@127.0.0.1:99999/db"])(
-    "a failed connection never tells the password (%#)",
-    async (url) => {
-      const error: unknown = await connect({ url, applicationName: "test" }).catch((e: unknown) => e);
-      expect(error).toBeInstanceOf(BanyanError);
-      const seen: unknown[] = [];
-      for (let e: unknown = error; e instanceof Error; e = e.cause) seen.push(e.message, e.stack, JSON.stringify(e));
-      expect(seen.join("\n")).not.toContain("hunter2");
-    },
-  );
+  test.each([
+    "postgres://u:hunter2@[bad/db",
+    "postgres://u:hunter2@127.0.0.1:1/db",
+    "mysql://u:hunter2@h/db",
+    "postgres://u:hunter2@127.0.0.1:99999/db",
+  ])("a failed connection never tells the password (%#)", async (url) => {
+    const error: unknown = await connect({ url, applicationName: "test" }).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(BanyanError);
+    const seen: unknown[] = [];
+    for (let e: unknown = error; e instanceof Error; e = e.cause)
+      seen.push(e.message, e.stack, JSON.stringify(e));
+    expect(seen.join("\n")).not.toContain("hunter2");
+  });
 });
