@@ -109,7 +109,10 @@ export class MemoryEventStore implements EventStore {
       throw new BanyanError("SOURCE_CHANGED", `pipeline ${name} belongs to ${known.record.source}`);
     }
     const pipeline = known ?? newPipeline(name, source);
-    pipeline.record = { ...pipeline.record, source, epoch: pipeline.record.epoch + 1 };
+    const { epoch, phase, source: before } = pipeline.record;
+    // What was begun was begun in the other source.
+    const now = before === source ? phase : "new";
+    pipeline.record = { ...pipeline.record, source, epoch: epoch + 1, phase: now };
     this.#state.pipelines.set(name, pipeline);
     return new MemoryCaptureWriter(this.#state, pipeline.record);
   }

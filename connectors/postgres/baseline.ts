@@ -1,9 +1,10 @@
 import type pg from "pg";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { Position } from "../../src/model/position.ts";
+import { failpoint } from "../../src/runtime/failpoint.ts";
 import type {
+  BaselinePlan,
   BaselineSnapshot,
-  CapturePlan,
   PlannedTable,
 } from "../../src/source/change-source.ts";
 import {
@@ -14,11 +15,11 @@ import {
   type CatalogueEntry,
   type PlannedKeys,
 } from "./catalogue.ts";
-import { requirePublication } from "./publication.ts";
+import { requirePublished } from "./check-publication.ts";
 import { checkpointAt, lsnDigits } from "./lsn.ts";
 import type { ServerFacts } from "./server-facts.ts";
 import { connect, destroy, disconnect } from "./session.ts";
-import { createSlot, removeLeftover } from "./slot.ts";
+import { createSlot, removeLeftover, requireUnused } from "./slot.ts";
 import { SnapshotRows } from "./snapshot-rows.ts";
 
 /** One attempt at creating the slot; between two a signal is noticed and the deadline looked at. */
@@ -43,18 +44,21 @@ export interface BaselineOptions {
  */
 export async function openBaseline(
   options: BaselineOptions,
-  plan: CapturePlan,
+  plan: BaselinePlan,
   ask: Ask,
   facts: ServerFacts,
   signal: AbortSignal,
 ): Promise<BaselineSnapshot> {
   const { slot, publication, keys } = options;
-  await requirePublication(ask, publication);
   const names = plan.tables.map(({ name }) => name);
   const before = await readTables(ask, names, publication, keys);
   requireAll(names, before);
+  await requirePublished(ask, publication, before);
   requireIdentities(before, plan.tables);
+  if (plan.isRestart !== true) await requireUnused(ask, slot);
+  await plan.onBegin?.();
   const restarted = await removeLeftover(ask, slot, facts.database);
+  if (restarted) failpoint("baseline-slot-removed");
   const exporter = await openExporter(options);
   try {
     const { consistentPoint, snapshot } = await creating(options, exporter, ask, signal);
@@ -63,7 +67,7 @@ export async function openBaseline(
       before.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
     );
     const rows = new SnapshotRows({ ...options, snapshot, partitioned });
-    return await withTables(options, names, rows, exporter, { position, restarted });
+    return await withTables(options, names, rows, exporter, ask, { position, restarted });
   } catch (error) {
     await disconnect(exporter);
     throw error;
@@ -75,17 +79,20 @@ async function withTables(
   names: readonly string[],
   rows: SnapshotRows,
   exporter: pg.Client,
+  askNow: Ask,
   { position, restarted }: { readonly position: Position; readonly restarted: boolean },
 ): Promise<BaselineSnapshot> {
   try {
     const entries = await rows.use((ask) => readTables(ask, names, publication, keys));
     requireAll(names, entries);
+    const tables = entries.map(({ table }) => table);
     return {
       position,
       restarted,
-      tables: entries.map(({ table }) => table),
+      tables,
       readRows: (table, orderBy, signal) => rows.readRows(table, orderBy, signal),
       estimateRows: (table) => rows.estimateRows(table),
+      rewritten: () => rows.rewritten(tables, askNow),
       async close() {
         await rows.close();
         await disconnect(exporter);

@@ -3,9 +3,11 @@ import {
   parseQualifiedName,
   qualifiedName,
   type ReplicaIdentity,
+  type SourceColumn,
   type SourceTable,
 } from "../../src/model/table.ts";
 import { codecOf, type Catalogue, type CatalogueTable } from "./relations.ts";
+import { UNIQUE_INDEXES, uniquenessOf, type UniqueIndex } from "./unique-indexes.ts";
 
 /** Asks one question; of a control session, or of a client inside a snapshot. */
 export type Ask = <Row>(doing: string, sql: string, params: readonly unknown[]) => Promise<Row[]>;
@@ -48,6 +50,7 @@ interface Row {
   readonly row_security: boolean;
   readonly columns: readonly ColumnRow[] | null;
   readonly key: readonly string[] | null;
+  readonly unique_indexes: readonly UniqueIndex[] | null;
   readonly leaves:
     | readonly {
         readonly schema: string;
@@ -67,6 +70,9 @@ interface ColumnRow {
   readonly modifier_text: string;
   readonly not_null: boolean;
   readonly generated: string;
+  readonly number: number;
+  readonly filled: string | null;
+  readonly computed: boolean;
 }
 
 /**
@@ -85,19 +91,38 @@ const TYPE_JOINS = `
 
 const MODIFIER = `CASE WHEN a.atttypmod >= 0 THEN coalesce(substring(format_type(a.atttypid, a.atttypmod) from '\\(.*\\)'), '') ELSE '' END`;
 
+/**
+ * A column that is added with a constant default fills no row: the server keeps the value beside the
+ * table, and as an array, whose one element is taken out here. Rows of a partitioned table get it from
+ * their partition.
+ */
+const KEPT_DEFAULTS = `
+  (SELECT array_agg(DISTINCT m.attmissingval::text)
+     FROM (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf AND c.relkind = 'p'
+           UNION ALL SELECT c.oid WHERE c.relkind <> 'p') leaf
+     JOIN pg_attribute m ON m.attrelid = leaf.relid AND m.attname = a.attname
+    WHERE m.atthasmissing)`;
+
 const TABLES = `
   SELECT asked.name AS asked, c.oid::int8 AS oid, c.relkind AS kind, c.relpersistence AS persistence,
          c.relrowsecurity AS row_security,
          (SELECT json_agg(json_build_object(
                    'name', a.attname, 'oid', a.atttypid::int8, 'modifier', a.atttypmod,
                    'type', ${TYPE_NAME.replaceAll("%M", MODIFIER)}, 'modifier_text', ${MODIFIER},
-                   'not_null', a.attnotnull, 'generated', a.attgenerated) ORDER BY a.attnum)
+                   'not_null', a.attnotnull, 'generated', a.attgenerated, 'number', a.attnum,
+                   'filled', CASE WHEN cardinality(kept.defaults) = 1 AND t.typdelim = ',' THEN (kept.defaults[1]::text[])[1] END,
+                   'computed', CASE WHEN kept.defaults IS NULL
+                                    THEN a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' OR t.typdefault IS NOT NULL
+                                    ELSE cardinality(kept.defaults) > 1 OR t.typdelim <> ',' END)
+                   ORDER BY a.attnum)
             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid ${TYPE_JOINS}
+            CROSS JOIN LATERAL (SELECT ${KEPT_DEFAULTS} AS defaults) kept
            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
          (SELECT json_agg(a.attname ORDER BY k.place)
             FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (number, place), pg_attribute a
            WHERE i.indrelid = c.oid AND i.indisprimary AND k.place <= i.indnkeyatts
              AND a.attrelid = c.oid AND a.attnum = k.number) AS key,
+         ${UNIQUE_INDEXES} AS unique_indexes,
          (SELECT json_agg(json_build_object(
                    'schema', ln.nspname, 'relation', l.relname, 'identity', l.relreplident, 'persistence', l.relpersistence,
                    'identity_columns',
@@ -106,7 +131,7 @@ const TABLES = `
                        AND (l.relreplident = 'f' OR EXISTS (
                              SELECT FROM pg_index i
                               WHERE i.indrelid = l.oid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
-                                AND CASE l.relreplident WHEN 'd' THEN i.indisprimary
+                                AND CASE l.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
                                                         WHEN 'i' THEN i.indisreplident ELSE false END)))) ORDER BY l.oid)
             FROM (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf AND c.relkind = 'p'
                   UNION ALL SELECT c.oid WHERE c.relkind <> 'p') leaf
@@ -178,7 +203,10 @@ export function missingOf(
   });
 }
 
-/** A table without primary key and without a replica identity of its own has no identity columns. */
+/**
+ * A table without primary key and without a replica identity of its own has no identity columns. A
+ * deferrable primary key is none in this sense: the server refuses an UPDATE that relies on it.
+ */
 export function hasUsableIdentity({ leaves }: CatalogueEntry): boolean {
   return leaves.every(({ identityColumns }) => identityColumns.length > 0);
 }
@@ -211,6 +239,8 @@ export async function readCatalogue(
 function factsOf({ oid, table, kind }: CatalogueEntry): CatalogueTable {
   return {
     oid,
+    schema: table.schema,
+    relation: table.relation,
     key: table.key.map((index) => table.columns[index]!.name),
     notNull: new Set(
       table.columns.filter((column) => !column.nullable).map((column) => column.name),
@@ -234,18 +264,18 @@ function entryOf(row: Row, withGenerated: boolean, keys: PlannedKeys): Catalogue
     persistence: leaf.persistence,
   }));
   const key = keys.get(row.asked) ?? row.key ?? [];
+  const nullable = new Set(all.filter((column) => !column.not_null).map(({ name }) => name));
   return {
     table: Object.freeze({
       name: row.asked,
       schema,
       relation,
-      columns: carried.map(({ name, type, oid, not_null }) =>
-        Object.freeze({ name, type, codec: codecOf(oid), nullable: !not_null }),
-      ),
+      columns: carried.map(columnOf),
       key: key
         .map((name) => carried.findIndex((column) => column.name === name))
         .filter((i) => i >= 0),
       replicaIdentity: weakest(leaves.map(({ identity }) => identity)),
+      keyUniqueness: uniquenessOf(key, nullable, row.unique_indexes ?? []),
     }),
     oid: Number(row.oid),
     kind: row.kind,
@@ -258,6 +288,18 @@ function entryOf(row: Row, withGenerated: boolean, keys: PlannedKeys): Catalogue
       .filter(({ modifier }) => modifier >= 0)
       .map(({ oid, modifier, modifier_text }) => ({ oid, modifier, text: modifier_text })),
   };
+}
+
+function columnOf({ name, type, oid, not_null, ...row }: ColumnRow): SourceColumn {
+  return Object.freeze({
+    name,
+    type,
+    codec: codecOf(oid),
+    nullable: !not_null,
+    number: row.number,
+    ...(row.filled === null ? {} : { filled: row.filled }),
+    ...(row.computed ? { computed: true } : {}),
+  });
 }
 
 /** Of several partitions the one that tells least decides what can be relied on. */

@@ -1,10 +1,38 @@
+import { BanyanError } from "../../src/model/errors.ts";
 import type { Finding } from "../../src/source/change-source.ts";
-import type { CatalogueEntry } from "./catalogue.ts";
+import type { Ask, CatalogueEntry } from "./catalogue.ts";
 import { isCapturable } from "./check-tables.ts";
 import { quoteIdentifier, quoteTable } from "./identifiers.ts";
+import { publicationMissing, readPublication } from "./publication.ts";
 import type { Publication, PublishedTable } from "./publication.ts";
 
 const OPERATIONS = ["insert", "update", "delete", "truncate"] as const;
+/** Where the event store keeps its tables; every commit of the capture writes one of them. */
+const STORE_SCHEMA = "banyan";
+
+/**
+ * Refuses a publication that would leave something out: what it does not send is lost without a word.
+ *
+ * @param more to say beside the SQL that mends it
+ * @throws BanyanError `PUBLICATION_MISSING`, `SOURCE_NOT_READY` naming all that it lacks
+ */
+export async function requirePublished(
+  ask: Ask,
+  name: string,
+  entries: readonly CatalogueEntry[],
+  more = "",
+): Promise<void> {
+  const publication = await readPublication(ask, name);
+  if (publication === undefined) throw publicationMissing(name);
+  const errors = [...checkPublication(name, publication, entries)].filter(
+    ({ severity }) => severity === "error",
+  );
+  if (errors.length === 0) return;
+  throw new BanyanError("SOURCE_NOT_READY", errors.map(({ message }) => message).join("; "), {
+    hint: `Run: ${errors.flatMap(({ mend }) => mend ?? []).join(" ")} ${more}`.trimEnd(),
+    detail: { publication: name, findings: errors.map(({ code }) => code).join(",") },
+  });
+}
 
 /** Whether the publication sends every change of every planned table, whole and under the table's own name. */
 export function* checkPublication(
@@ -15,26 +43,29 @@ export function* checkPublication(
   const capturable = entries.filter(isCapturable);
   const partitioned = capturable.some(({ kind }) => kind === "p");
   const quoted = quoteIdentifier(name);
+  const create = createPublication(quoted, capturable);
   if (publication === undefined) {
-    const tables = capturable.map(({ table }) => quoteTable(table)).join(", ");
-    const options = partitioned ? " WITH (publish_via_partition_root = true)" : "";
-    const mend =
-      capturable.length === 0
-        ? {}
-        : { mend: `CREATE PUBLICATION ${quoted} FOR TABLE ${tables}${options};` };
     yield {
       severity: "error",
       code: "publication-missing",
       message: `publication ${name} does not exist`,
-      ...mend,
+      ...(capturable.length === 0 ? {} : { mend: create }),
     };
     return;
   }
-  if (publication.allTables) {
+  if (publication.tables.some(({ schema }) => schema === STORE_SCHEMA)) {
+    yield {
+      severity: "error",
+      code: "publication-has-store",
+      message: `publication ${name} has Banyan's own tables: each commit of the capture would be captured again, without end`,
+      mend: `BEGIN; DROP PUBLICATION ${quoted}; ${create} COMMIT;`,
+    };
+  } else if (publication.allTables) {
     yield {
       severity: "warning",
       code: "publication-all-tables",
       message: `publication ${name} is FOR ALL TABLES: everything is sent and most of it thrown away; better name the tables`,
+      mend: `BEGIN; DROP PUBLICATION ${quoted}; ${create} COMMIT;`,
     };
   }
   const silent = OPERATIONS.filter((operation) => !publication[operation]);
@@ -57,6 +88,13 @@ export function* checkPublication(
   for (const entry of capturable) yield* checkMember(name, publication, entry);
 }
 
+function createPublication(quoted: string, capturable: readonly CatalogueEntry[]): string {
+  const tables = capturable.map(({ table }) => quoteTable(table)).join(", ");
+  const partitioned = capturable.some(({ kind }) => kind === "p");
+  const options = partitioned ? " WITH (publish_via_partition_root = true)" : "";
+  return `CREATE PUBLICATION ${quoted} FOR TABLE ${tables}${options};`;
+}
+
 function* checkMember(
   name: string,
   publication: Publication,
@@ -64,17 +102,18 @@ function* checkMember(
 ): Generator<Finding> {
   const { table } = entry;
   const alter = `ALTER PUBLICATION ${quoteIdentifier(name)}`;
-  // Without publish_via_partition_root the server lists the leaves in place of the table.
   const members = publication.tables.filter(
     (published) => isSame(published, table) || entry.leaves.some((leaf) => isSame(published, leaf)),
   );
-  if (members.length === 0) {
+  if (!hasTable(publication, entry)) {
+    // One of all tables is made anew by its own finding.
+    const mend = publication.allTables ? {} : { mend: `${alter} ADD TABLE ${quoteTable(table)};` };
     yield {
       severity: "error",
       code: "publication-lacks-table",
       table: table.name,
       message: `publication ${name} does not have ${table.name}`,
-      mend: `${alter} ADD TABLE ${quoteTable(table)};`,
+      ...mend,
     };
   }
   const narrowed = members.filter(({ filtered, columnList }) => filtered || columnList);
@@ -85,9 +124,24 @@ function* checkMember(
       code: filtered ? "publication-row-filter" : "publication-column-list",
       table: table.name,
       message: `publication ${name} sends only some ${filtered ? "rows" : "columns"} of ${table.name}`,
-      mend: `${alter} DROP TABLE ${quoteTable(table)}; ${alter} ADD TABLE ${quoteTable(table)};`,
+      mend: narrowed
+        .map(
+          (member) =>
+            `${alter} DROP TABLE ${quoteTable(member)}; ${alter} ADD TABLE ${quoteTable(member)};`,
+        )
+        .join(" "),
     };
   }
+}
+
+/**
+ * Whether the table itself is a member. Some of its partitions do not make it one, nor do all of them,
+ * because one made later would not be; without publish_via_partition_root only the definition tells.
+ */
+function hasTable(publication: Publication, { table, kind }: CatalogueEntry): boolean {
+  const { allTables, viaRoot, tables, named } = publication;
+  if (kind === "p" && !viaRoot) return allTables || named.some((member) => isSame(member, table));
+  return tables.some((published) => isSame(published, table));
 }
 
 function isSame(

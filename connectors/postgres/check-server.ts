@@ -11,6 +11,9 @@ interface Settings {
   readonly senders_max: number;
   readonly encoding: string;
   readonly sender_timeout_ms: number;
+  /** Where the values of settings come from, by name: `pg_settings.source`. */
+  readonly sources: Readonly<Record<string, string>>;
+  readonly database: string;
   readonly keep_size_mb: number;
   readonly recovery: boolean;
   readonly replication: boolean;
@@ -26,6 +29,9 @@ const SETTINGS = `
          current_setting('server_encoding') AS encoding,
          (SELECT setting::int FROM pg_settings WHERE name = 'wal_sender_timeout') AS sender_timeout_ms,
          (SELECT setting::int FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_size_mb,
+         (SELECT json_object_agg(name, source) FROM pg_settings
+           WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders', 'wal_sender_timeout')) AS sources,
+         current_database()::text AS database,
          pg_is_in_recovery() AS recovery,
          (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
            OR coalesce(pg_has_role(to_regrole('rds_replication')::oid, 'MEMBER'), false) AS replication`;
@@ -40,10 +46,14 @@ export async function checkServer(
   role: string,
 ): Promise<readonly Finding[]> {
   const [settings] = await ask<Settings>("checking the server", SETTINGS, []);
-  return [...checkSettings(settings!, slot), ...checkRole(settings!, role)];
+  return [...checkSettings(settings!, slot, role), ...checkRole(settings!, role)];
 }
 
-function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<Finding> {
+function* checkSettings(
+  settings: Settings,
+  slot: Slot | undefined,
+  role: string,
+): Generator<Finding> {
   if (settings.recovery) {
     yield error(
       "server-standby",
@@ -62,7 +72,7 @@ function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<F
         "wal-level",
         `wal_level is ${settings.wal_level} and must be logical; the server must be restarted after the change`,
       ),
-      mend: "ALTER SYSTEM SET wal_level = 'logical';",
+      ...alterSystem(settings, "wal_level", "'logical'"),
     };
   }
   if (slot === undefined && settings.slots >= settings.slots_max) {
@@ -71,7 +81,7 @@ function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<F
         "slots-exhausted",
         `all ${settings.slots_max} replication slots are taken; the server must be restarted after the change`,
       ),
-      mend: `ALTER SYSTEM SET max_replication_slots = ${settings.slots + 4};`,
+      ...alterSystem(settings, "max_replication_slots", String(settings.slots + 4)),
     };
   }
   if (slot?.activePid === undefined && settings.senders >= settings.senders_max) {
@@ -80,7 +90,7 @@ function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<F
         "senders-exhausted",
         `all ${settings.senders_max} log senders are busy; the server must be restarted after the change`,
       ),
-      mend: `ALTER SYSTEM SET max_wal_senders = ${settings.senders + 4};`,
+      ...alterSystem(settings, "max_wal_senders", String(settings.senders + 4)),
     };
   }
   const timeoutMs = settings.sender_timeout_ms;
@@ -94,7 +104,7 @@ function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<F
       severity: "warning",
       code: "sender-timeout-short",
       message: `wal_sender_timeout is ${timeoutMs} ms: a short stall ends the connection`,
-      mend: "ALTER SYSTEM SET wal_sender_timeout = '60s'; SELECT pg_reload_conf();",
+      ...raiseSenderTimeout(settings, role),
     };
   }
   if (settings.keep_size_mb === -1) {
@@ -102,6 +112,38 @@ function* checkSettings(settings: Settings, slot: Slot | undefined): Generator<F
       "slot-log-unlimited",
       "max_slot_wal_keep_size is unlimited: while the capture is stopped the log grows until the disk is full",
     );
+  }
+}
+
+/** What stands on the server's command line wins over ALTER SYSTEM, so there is no SQL for it. */
+function alterSystem(
+  { sources }: Settings,
+  name: string,
+  value: string,
+): Pick<Finding, "mend"> | undefined {
+  const isFixed = ["command line", "environment variable"].includes(sources[name] ?? "");
+  return isFixed ? undefined : { mend: `ALTER SYSTEM SET ${name} = ${value};` };
+}
+
+/** Of this setting a role and a database can have values of their own, which win over the server's. */
+function raiseSenderTimeout(settings: Settings, role: string): Pick<Finding, "mend"> | undefined {
+  const name = "wal_sender_timeout";
+  const ofRole = `ALTER ROLE ${quoteIdentifier(role)}`;
+  const database = quoteIdentifier(settings.database);
+  const set = `SET ${name} = '60s';`;
+  switch (settings.sources[name]) {
+    case "client":
+      return undefined;
+    case "user":
+      return { mend: `${ofRole} ${set}` };
+    case "database user":
+      return { mend: `${ofRole} IN DATABASE ${database} ${set}` };
+    case "database":
+      return { mend: `ALTER DATABASE ${database} ${set}` };
+    default: {
+      const system = alterSystem(settings, name, "'60s'");
+      return system && { mend: `${system.mend} SELECT pg_reload_conf();` };
+    }
   }
 }
 

@@ -3,9 +3,9 @@ import { hasUsableIdentity, type CatalogueEntry, type Leaf } from "./catalogue.t
 import type { TableRights } from "./check.ts";
 import { quoteIdentifier, quoteTable } from "./identifiers.ts";
 
-/** True when the log can hold changes of it at all. */
+/** True when the log can hold changes of it, once the SQL of its own findings has been run. */
 export function isCapturable({ kind, leaves }: CatalogueEntry): boolean {
-  return (kind === "r" || kind === "p") && leaves.every(({ persistence }) => persistence === "p");
+  return (kind === "r" || kind === "p") && leaves.every(({ persistence }) => persistence !== "t");
 }
 
 /** One planned table: what it is, who may read it, and how its changes name their row. */

@@ -1,6 +1,9 @@
 import type pg from "pg";
-import { connect, disconnect } from "./session.ts";
-import { classify } from "./sqlstate.ts";
+import { connect, destroy, disconnect } from "./session.ts";
+import { classify, isUnanswered } from "./sqlstate.ts";
+
+/** A server that has not answered a short question by then is gone, or the network before it. */
+const ANSWER_MS_MAX = 60_000;
 
 /**
  * One session for short questions to the server, opened when first needed and again after it broke.
@@ -9,12 +12,14 @@ import { classify } from "./sqlstate.ts";
 export class ControlSession {
   readonly #url: string;
   readonly #applicationName: string;
+  readonly #answerMsMax: number;
   #client: Promise<pg.Client> | undefined;
   #closed = false;
 
-  constructor(url: string, applicationName: string) {
+  constructor(url: string, applicationName: string, answerMsMax = ANSWER_MS_MAX) {
     this.#url = url;
     this.#applicationName = applicationName;
+    this.#answerMsMax = answerMsMax;
   }
 
   /**
@@ -27,6 +32,8 @@ export class ControlSession {
       const result = await client.query(sql, [...params]);
       return result.rows as Row[];
     } catch (error) {
+      // It would give the late answer to the next question.
+      if (isUnanswered(error)) destroy(client);
       throw classify(error, "source", doing);
     }
   }
@@ -49,7 +56,11 @@ export class ControlSession {
 
   async #connect(): Promise<pg.Client> {
     try {
-      const client = await connect({ url: this.#url, applicationName: this.#applicationName });
+      const client = await connect({
+        url: this.#url,
+        applicationName: this.#applicationName,
+        answerMsMax: this.#answerMsMax,
+      });
       client.once("end", () => (this.#client = undefined));
       client.once("error", () => (this.#client = undefined));
       if (this.#closed) await disconnect(client);

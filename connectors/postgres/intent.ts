@@ -1,15 +1,20 @@
 import type { Intent } from "../../src/model/change.ts";
+import { isStorableText } from "../../src/model/storable-text.ts";
 
 /** `pg_logical_emit_message(true, 'banyan', '{"actor": …}')` says who and why. */
 export const INTENT_PREFIX = "banyan";
+/** Beyond these bounds a message says nothing usable: its metadata stands in every event of the transaction. */
+const CONTENT_LENGTH_MAX = 64 * 1024;
+const DEPTH_MAX = 32;
 /** Marks written by {@link PostgresSource} itself; they carry nothing. */
 export const FENCE_PREFIX = "banyan.fence";
 
 /**
  * Adds what one message says to what the transaction said before; what is said later wins.
  *
- * A message that is no JSON object must not stop the capture of a change that is already committed:
- * it leaves `unparsed: true` in the metadata and no text, because nobody knows what it holds.
+ * A message that is no JSON object, or that no event could carry, must not stop the capture of a
+ * change that is already committed: it leaves `unparsed: true` in the metadata and no text, because
+ * nobody knows what it holds.
  */
 export function mergeIntent(earlier: Intent | undefined, content: string): Intent {
   const said = parseObject(content);
@@ -31,11 +36,21 @@ function given<Name extends string>(name: Name, value: unknown): { readonly [K i
 }
 
 function parseObject(content: string): Record<string, unknown> | undefined {
+  if (content.length > CONTENT_LENGTH_MAX) return undefined;
   try {
     const value: unknown = JSON.parse(content);
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    return isObject ? (value as Record<string, unknown>) : undefined;
+    return isObject && isStorable(value, 1) ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isStorable(value: unknown, depth: number): boolean {
+  if (typeof value === "string") return isStorableText(value);
+  if (typeof value !== "object" || value === null) return true;
+  if (depth > DEPTH_MAX) return false;
+  return Object.entries(value).every(
+    ([key, item]) => isStorableText(key) && isStorable(item, depth + 1),
+  );
 }

@@ -2,7 +2,7 @@ import { BanyanError } from "../../src/model/errors.ts";
 import type { SourceTable } from "../../src/model/table.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { ParitySnapshot } from "../../src/source/change-source.ts";
-import { readTables, requireAll, type PlannedKeys } from "./catalogue.ts";
+import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
 import { connect, disconnect } from "./session.ts";
 import { askClient, SnapshotRows } from "./snapshot-rows.ts";
 
@@ -18,11 +18,13 @@ export interface ParityOptions {
  * transaction that the snapshot sees had written its commit record before, so it lies before the fence.
  *
  * @param fence writes the mark on another session; this one's transaction must not write
+ * @param askNow asks outside of the snapshot
  */
 export async function openParity(
   options: ParityOptions,
   tables: readonly SourceTable[],
   fence: () => Promise<Position>,
+  askNow: Ask,
   signal: AbortSignal,
 ): Promise<ParitySnapshot> {
   const { url, applicationName, publication, keys } = options;
@@ -46,12 +48,14 @@ export async function openParity(
       entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
     );
     const rows = new SnapshotRows({ ...options, snapshot: taken!.snapshot, partitioned });
+    const shapes = entries.map(({ table }) => table);
     return {
       fence: position,
-      tables: entries.map(({ table }) => table),
+      tables: shapes,
       sees: visibility(taken!.seen),
       readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),
       estimateRows: (table) => rows.estimateRows(table),
+      rewritten: () => rows.rewritten(shapes, askNow),
       async close() {
         await rows.close();
         await disconnect(holder);

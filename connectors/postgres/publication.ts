@@ -1,5 +1,6 @@
 import { BanyanError } from "../../src/model/errors.ts";
 import type { Ask } from "./catalogue.ts";
+import { newBaselineHint } from "./new-baseline.ts";
 
 export interface Publication {
   readonly allTables: boolean;
@@ -9,7 +10,10 @@ export interface Publication {
   readonly truncate: boolean;
   readonly viaRoot: boolean;
   readonly owner: string;
+  /** What is sent: with `viaRoot` a partitioned table, without it its leaves. */
   readonly tables: readonly PublishedTable[];
+  /** What its definition names one by one. */
+  readonly named: readonly Pick<PublishedTable, "schema" | "relation">[];
 }
 
 export interface PublishedTable {
@@ -34,7 +38,12 @@ const PUBLICATION = `
                      JOIN pg_namespace n ON n.nspname = t.schemaname
                      JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
                      LEFT JOIN pg_publication_rel r ON r.prrelid = c.oid AND r.prpubid = p.oid
-                    WHERE t.pubname = p.pubname), '[]'::json) AS tables
+                    WHERE t.pubname = p.pubname), '[]'::json) AS tables,
+         coalesce((SELECT json_agg(json_build_object('schema', n.nspname, 'relation', c.relname))
+                     FROM pg_publication_rel r
+                     JOIN pg_class c ON c.oid = r.prrelid
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                    WHERE r.prpubid = p.oid), '[]'::json) AS named
     FROM pg_publication p WHERE p.pubname = $1`;
 
 export async function readPublication(ask: Ask, name: string): Promise<Publication | undefined> {
@@ -42,16 +51,26 @@ export async function readPublication(ask: Ask, name: string): Promise<Publicati
   return publication;
 }
 
-/** @throws BanyanError `PUBLICATION_MISSING` */
-export async function requirePublication(ask: Ask, name: string): Promise<void> {
-  const found = await ask(
-    "reading the publication",
-    "SELECT FROM pg_publication WHERE pubname = $1",
-    [name],
+/** The log has a place at which the publication did not exist: what was changed then is not told. */
+export function publicationGap(name: string, slot: string, cause?: unknown): BanyanError {
+  return new BanyanError(
+    "PUBLICATION_MISSING",
+    `publication ${name} did not exist at this place of the log, so the changes there cannot be read`,
+    {
+      ...(cause === undefined ? {} : { cause }),
+      hint: `Make it, if it is still missing, with the SQL that \`banyan check\` prints. ${newBaselineHint(slot)}`,
+      detail: { publication: name },
+    },
   );
-  if (found.length > 0) return;
-  throw new BanyanError("PUBLICATION_MISSING", `publication ${name} does not exist in the source`, {
-    hint: "Run `banyan check`: it prints the CREATE PUBLICATION.",
-    detail: { publication: name },
-  });
+}
+
+export function publicationMissing(name: string): BanyanError {
+  return new BanyanError(
+    "PUBLICATION_MISSING",
+    `publication ${name} does not exist in the source`,
+    {
+      hint: "Run `banyan check`: it prints the CREATE PUBLICATION.",
+      detail: { publication: name },
+    },
+  );
 }

@@ -20,6 +20,9 @@ export interface RelationColumn {
 /** What the log does not say of a table. Read from the catalogue when the stream starts. */
 export interface CatalogueTable {
   readonly oid: number;
+  /** Its name in the catalogue. */
+  readonly schema: string;
+  readonly relation: string;
   /** Names of the primary key's columns (or of the key the config names), in key order. */
   readonly key: readonly string[];
   readonly notNull: ReadonlySet<string>;
@@ -61,9 +64,15 @@ export function codecOf(typeOid: number): CodecName {
  * across reconnections; another one makes a new object, on whose identity a mapping caches.
  */
 export class RelationCache {
+  readonly #planned: ReadonlySet<string>;
   readonly #known = new Map<number, KnownRelation & { readonly signature: string }>();
   readonly #streamTypes = new Map<number, string>();
   #catalogue: Catalogue = { tables: new Map(), types: new Map(), modifiers: new Map() };
+
+  /** @param planned qualified names that the config has, as far as known; may grow later */
+  constructor(planned: ReadonlySet<string> = new Set()) {
+    this.#planned = planned;
+  }
 
   /** Facts for the R messages to come; those of an earlier connection are forgotten. */
   useCatalogue(catalogue: Catalogue): void {
@@ -92,10 +101,11 @@ export class RelationCache {
 
   #tableOf(message: RelationMessage, old: SourceTable | undefined): SourceTable {
     const facts = this.#catalogue.tables.get(message.oid);
+    const { schema, relation } = this.#nameOf(message, facts);
     return Object.freeze({
-      name: qualifiedName(message.schema, message.relation),
-      schema: message.schema,
-      relation: message.relation,
+      name: qualifiedName(schema, relation),
+      schema,
+      relation,
       columns: message.columns.map((column) =>
         Object.freeze({
           name: column.name,
@@ -107,6 +117,18 @@ export class RelationCache {
       key: keyOf(message, facts, old),
       replicaIdentity: facts?.partitioned === true ? facts.identity : message.identity,
     });
+  }
+
+  /**
+   * The log has the name of its place, the catalogue that of the time when the stream began. A table
+   * renamed between the two goes on under the name that the config knows.
+   */
+  #nameOf(
+    message: RelationMessage,
+    facts: CatalogueTable | undefined,
+  ): Pick<RelationMessage, "schema" | "relation"> {
+    const isPlanned = this.#planned.has(qualifiedName(message.schema, message.relation));
+    return isPlanned ? message : (facts ?? message);
   }
 
   #typeName(oid: number, modifier: number): string {

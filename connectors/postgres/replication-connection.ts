@@ -5,11 +5,12 @@ import type { TransactionPart } from "../../src/model/change.ts";
 import { quoteIdentifier, quoteLiteral } from "./identifiers.ts";
 import { formatLsn, type Lsn } from "./lsn.ts";
 import { PgoutputDecoder } from "./pgoutput.ts";
+import { publicationGap } from "./publication.ts";
 import { disconnect } from "./session.ts";
 import { classify } from "./sqlstate.ts";
 import type { RelationCache } from "./relations.ts";
 import { TransactionAssembler } from "./transaction-assembler.ts";
-import { readServerError, Wire } from "./wire.ts";
+import { readServerError, Wire, type ServerError } from "./wire.ts";
 import type { XidEpoch } from "./xid.ts";
 
 /** Feedback at least this often, and at three quarters of the server's own patience. */
@@ -63,6 +64,8 @@ export class ReplicationConnection {
   #failure: BanyanError | undefined;
   #streaming = false;
   #closing = false;
+  /** From handing a group over until the consumer comes back: what it holds is not yet applied. */
+  #isHeld = false;
   #heard = true;
   #silentMs = 0;
   #tickedMs = performance.now();
@@ -80,7 +83,7 @@ export class ReplicationConnection {
     this.#wire = new Wire(
       options.client,
       (tag, body, start, end) => this.#receive(tag, body, start, end),
-      (error) => this.#fail(classify(error, "source", "reading the log")),
+      (error) => this.fail(classify(error, "source", "reading the log")),
     );
     const patienceMs = options.senderTimeoutMs || SENDER_TIMEOUT_MS_DEFAULT;
     this.#watchdogMs = 2 * patienceMs;
@@ -111,12 +114,14 @@ export class ReplicationConnection {
    */
   async next(signal: AbortSignal): Promise<readonly TransactionPart[] | undefined> {
     const wake = (): void => this.#wake?.();
+    this.#isHeld = false;
     signal.addEventListener("abort", wake, { once: true });
     try {
       for (;;) {
         if (signal.aborted) return undefined;
         if (!this.#assembler.isEmpty) {
           const group = this.#assembler.take();
+          this.#isHeld = true;
           if (this.#wire.paused && this.#failure === undefined) this.#resume();
           return group;
         }
@@ -130,7 +135,7 @@ export class ReplicationConnection {
   }
 
   idlePosition(): Position | undefined {
-    return this.#assembler.idlePosition();
+    return this.#isHeld ? undefined : this.#assembler.idlePosition();
   }
 
   /** @param lsn never lower than before */
@@ -175,7 +180,7 @@ export class ReplicationConnection {
       `START_REPLICATION SLOT ${quoteIdentifier(slot)} LOGICAL ${formatLsn(from)} (${settings.join(", ")})`,
     );
     const timer = setTimeout(() => {
-      this.#fail(
+      this.fail(
         new BanyanError(
           "SOURCE_UNREACHABLE",
           `the server did not start to send within ${START_MS_MAX / 1000} s`,
@@ -199,11 +204,11 @@ export class ReplicationConnection {
         this.#started?.();
         return;
       case 0x45: // E: ErrorResponse
-        this.#fail(classify(readServerError(body, start, end), "source", "reading the log"));
+        this.#refused(readServerError(body, start, end));
         return;
       case 0x63: // c, C: a server that shuts down ends the stream in good order
       case 0x43:
-        this.#fail(
+        this.fail(
           new BanyanError(
             "SOURCE_UNREACHABLE",
             "the server ended the log stream; it may be shutting down",
@@ -211,6 +216,8 @@ export class ReplicationConnection {
         );
         return;
       case 0x4e: // N: a notice
+        this.#noticed(readServerError(body, start, end));
+        return;
       case 0x53: // S: a setting changed
       case 0x5a: // Z: ready, after an error
         return;
@@ -220,6 +227,19 @@ export class ReplicationConnection {
           `unexpected message 0x${tag.toString(16)} in the log stream`,
         );
     }
+  }
+
+  #refused(message: ServerError): void {
+    const error = classify(message, "source", "reading the log");
+    const { publication, slot } = this.#options;
+    const isGap = error.code === "PUBLICATION_MISSING";
+    this.fail(isGap ? publicationGap(publication, slot, error) : error);
+  }
+
+  /** Since version 18 the server only warns of a missing publication, and leaves its changes out. */
+  #noticed({ routine }: ServerError): void {
+    const { publication, slot } = this.#options;
+    if (routine === "LoadPublications") this.fail(publicationGap(publication, slot));
   }
 
   #copyData(body: Buffer, start: number, end: number): void {
@@ -270,7 +290,7 @@ export class ReplicationConnection {
     this.#silentMs = silent ? this.#silentMs + elapsedMs : 0;
     this.#heard = false;
     if (this.#silentMs > this.#watchdogMs) {
-      this.#fail(
+      this.fail(
         new BanyanError(
           "SOURCE_UNREACHABLE",
           `the source has been silent for ${Math.round(this.#silentMs / 1000)} s`,
@@ -298,7 +318,8 @@ export class ReplicationConnection {
     this.#wire.copyData(body);
   }
 
-  #fail(error: BanyanError): void {
+  /** Ends the stream with this error; what was decoded before is handed over first. Idempotent. */
+  fail(error: BanyanError): void {
     this.#closed?.();
     if (this.#failure !== undefined) return;
     this.#failure = error;

@@ -15,6 +15,11 @@ export interface SessionOptions {
   readonly replication?: boolean;
   /** How long a statement may wait for one lock; for ever when absent. */
   readonly lockTimeoutMs?: number;
+  /**
+   * How long the server may take to answer a query before it counts as gone; for ever when absent.
+   * The session is of no use afterwards.
+   */
+  readonly answerMsMax?: number;
 }
 
 /**
@@ -34,6 +39,10 @@ const SETTINGS: Readonly<Record<string, string>> = {
   lc_monetary: "C",
   search_path: "pg_catalog",
   standard_conforming_strings: "on",
+  // Shows in values of regclass, regtype and their like.
+  quote_all_identifiers: "off",
+  // The log stream warns of what it leaves out.
+  client_min_messages: "warning",
   row_security: "off",
   statement_timeout: "0",
   idle_in_transaction_session_timeout: "0",
@@ -100,13 +109,16 @@ async function open(options: SessionOptions, url: string): Promise<pg.Client> {
     keepAlive: true,
     keepAliveInitialDelayMillis: 30_000,
     connectionTimeoutMillis: CONNECT_MS_MAX,
+    ...(options.answerMsMax === undefined ? {} : { query_timeout: options.answerMsMax }),
     ...(options.replication === true ? { replication: "database" } : {}),
   };
   const client = new pg.Client(config);
   client.on("error", () => undefined);
   try {
     await client.connect();
-    await client.query(NEWER_SETTINGS);
+    // The wire may fall silent right after the connection was made.
+    const settings = { text: NEWER_SETTINGS, query_timeout: CONNECT_MS_MAX };
+    await client.query(settings);
     return client;
   } catch (error) {
     await disconnect(client);

@@ -3,6 +3,7 @@ import { BanyanError } from "../../src/model/errors.ts";
 import type { Ask } from "./catalogue.ts";
 import { quoteIdentifier, quoteLiteral } from "./identifiers.ts";
 import { formatLsn, parseLsn, type Lsn } from "./lsn.ts";
+import { newBaselineHint } from "./new-baseline.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 
 export interface Slot {
@@ -61,7 +62,7 @@ export async function requireReadable(
   const slot = await readSlot(ask, name);
   if (slot === undefined) {
     throw new BanyanError("SLOT_LOST", `replication slot ${name} does not exist`, {
-      hint: "Somebody dropped it, or the server was replaced without it. Changes since are unknown: start with a new baseline.",
+      hint: `Somebody dropped it, or the server was replaced without it; changes since are unknown. ${newBaselineHint()}`,
       detail: { slot: name },
     });
   }
@@ -69,21 +70,34 @@ export async function requireReadable(
   if (isLost(slot)) {
     const reason = slot.invalidationReason ?? "its log was removed";
     throw new BanyanError("SLOT_LOST", `replication slot ${name} is lost (${reason})`, {
-      hint: `SELECT pg_drop_replication_slot(${quoteLiteral(name)}); then start with a new baseline, and raise max_slot_wal_keep_size.`,
+      hint: `${limitOf(slot)} ${newBaselineHint(name)}`,
       detail: { slot: name, reason },
     });
   }
-  requireInactive(slot, name);
+  await requireInactive(ask, slot, name);
   if (slot.confirmed !== undefined && slot.confirmed > from) {
     throw new BanyanError(
       "SLOT_AHEAD",
       `replication slot ${name} stands at ${formatLsn(slot.confirmed)}, beyond the checkpoint ${formatLsn(from)}`,
       {
-        hint: "The log in between is gone for this slot: another reader used it, or the store was restored from a backup. Start with a new baseline.",
+        hint: `The log in between is gone for this slot: another reader used it, or the store was restored from a backup. ${newBaselineHint(name)}`,
         detail: { slot: name, confirmed: formatLsn(slot.confirmed), checkpoint: formatLsn(from) },
       },
     );
   }
+}
+
+/** @throws BanyanError `SOURCE_NOT_READY` when there is a slot of this name, whoever made it */
+export async function requireUnused(ask: Ask, name: string): Promise<void> {
+  if ((await readSlot(ask, name)) === undefined) return;
+  throw new BanyanError(
+    "SOURCE_NOT_READY",
+    `replication slot ${name} exists, but this pipeline has no history yet: it may be the place in the log of another one`,
+    {
+      hint: `Choose another slot name in the config; or, if nobody needs it: SELECT pg_drop_replication_slot(${quoteLiteral(name)});`,
+      detail: { slot: name },
+    },
+  );
 }
 
 /**
@@ -96,7 +110,7 @@ export async function removeLeftover(ask: Ask, name: string, database: string): 
   const slot = await readSlot(ask, name);
   if (slot === undefined) return false;
   requireOurs(slot, name, database);
-  requireInactive(slot, name);
+  await requireInactive(ask, slot, name);
   await ask("removing the slot of an interrupted baseline", "SELECT pg_drop_replication_slot($1)", [
     name,
   ]);
@@ -155,16 +169,36 @@ function requireOurs({ plugin, database: owner }: Slot, name: string, database: 
   });
 }
 
-function requireInactive({ activePid }: Slot, name: string): void {
+async function requireInactive(ask: Ask, { activePid }: Slot, name: string): Promise<void> {
   if (activePid === undefined) return;
+  const [reader] = await ask<{ application: string }>(
+    "looking for the reader of the slot",
+    "SELECT application_name AS application FROM pg_stat_activity WHERE pid = $1",
+    [activePid],
+  );
+  const application = reader?.application ?? "";
+  const who = application === "" ? "" : ` (${application})`;
   throw new BanyanError(
     "SLOT_IN_USE",
-    `replication slot ${name} is being read by process ${activePid} of the server`,
+    `replication slot ${name} is being read by process ${activePid}${who} of the server`,
     {
       hint: `Stop the other reader, or end it: SELECT pg_terminate_backend(${activePid});`,
       detail: { slot: name, pid: activePid },
     },
   );
+}
+
+/** The setting by which the server gave the slot up, for the next time. */
+function limitOf({ invalidationReason }: Slot): string {
+  switch (invalidationReason) {
+    case undefined:
+    case "wal_removed":
+      return "Raise max_slot_wal_keep_size.";
+    case "idle_timeout":
+      return "Raise idle_replication_slot_timeout.";
+    default:
+      return "The server gave it up.";
+  }
 }
 
 /** Transactions that have written hold a lock on their own id; who holds one is visible to every role. */

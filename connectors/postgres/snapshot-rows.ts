@@ -6,16 +6,23 @@ import type { Ask } from "./catalogue.ts";
 import { copyOut } from "./copy-out.ts";
 import { quoteIdentifier, quoteLiteral, quoteTable } from "./identifiers.ts";
 import { connect, disconnect } from "./session.ts";
+import { readTableFiles, rewrittenTables } from "./table-files.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 
 /** A reader that waits longer for a table's lock gives up: somebody alters the table. */
 const LOCK_MS_MAX = 60_000;
+/** Locks taken after a savepoint end with the way back to it; the snapshot stays. */
+const HOLD_LOCKS = "SAVEPOINT reading";
+const RELEASE_LOCKS = "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading";
 /** Below this a table is counted: the planner guesses small ones badly, and counting costs nothing. */
 const COUNT_ROWS_MAX = 10_000;
 
 /**
  * Sessions that all see the rows of one exported snapshot. A session is made when all others are
  * busy, and kept for the next reader.
+ *
+ * A table is locked only while it is read: an application that waits to alter or truncate it makes
+ * all others wait behind itself.
  */
 export class SnapshotRows {
   readonly #url: string;
@@ -51,7 +58,9 @@ export class SnapshotRows {
       const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(", ");
       const order = orderBy.length === 0 ? "" : ` ORDER BY ${orderTerms(table, orderBy)}`;
       const sql = `COPY (SELECT ${columns} FROM ${this.#from(table)}${order}) TO STDOUT`;
+      await client.query(HOLD_LOCKS);
       yield* copyOut(client, sql, table.columns.length, `reading table ${table.name}`, signal);
+      await client.query(RELEASE_LOCKS);
       reusable = true;
     } finally {
       this.#busy.delete(client);
@@ -77,11 +86,19 @@ export class SnapshotRows {
     });
   }
 
+  /** As {@link RowSnapshot.rewritten}. @param askNow outside of the snapshot */
+  async rewritten(tables: readonly SourceTable[], askNow: Ask): Promise<readonly string[]> {
+    const files = await this.use((ask) => readTableFiles(ask, tables));
+    return await rewrittenTables(askNow, files);
+  }
+
   /** Asks something inside the snapshot. */
   async use<T>(body: (ask: Ask) => Promise<T>): Promise<T> {
     const client = await this.#acquire();
     try {
+      await client.query(HOLD_LOCKS);
       const result = await body(askClient(client));
+      await client.query(RELEASE_LOCKS);
       this.#busy.delete(client);
       this.#idle.push(client);
       return result;
@@ -152,14 +169,17 @@ export function askClient(client: pg.Client): Ask {
 /** Types whose own order is that of their text's bytes, so that an index can serve it. */
 const ORDERED_AS_TEXT = new Set(["uuid", "bool"]);
 
-/** `concat` gives a value's canonical text (a cast would strip the blanks of char(n)). */
+/**
+ * `concat` gives a value's canonical text (a cast would strip the blanks of char(n)), whose bytes must
+ * be those of UTF-8 also where the database has another encoding.
+ */
 function orderTerms(table: SourceTable, orderBy: readonly OrderColumn[]): string {
   return orderBy
     .map(({ column, as }) => {
       const { name, type } = table.columns[column]!;
       const value = quoteIdentifier(name);
-      if (as === "integer" || ORDERED_AS_TEXT.has(type)) return value;
-      return `CASE WHEN ${value} IS NOT NULL THEN concat(${value}) END COLLATE "C"`;
+      if (as !== "bytes" || ORDERED_AS_TEXT.has(type)) return value;
+      return `CASE WHEN ${value} IS NOT NULL THEN convert_to(concat(${value}), 'UTF8') END`;
     })
     .join(", ");
 }

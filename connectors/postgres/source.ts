@@ -3,6 +3,7 @@ import type { TransactionPart } from "../../src/model/change.ts";
 import { isBefore, type Position } from "../../src/model/position.ts";
 import { parseQualifiedName, qualifiedName, type SourceTable } from "../../src/model/table.ts";
 import type {
+  BaselinePlan,
   BaselineSnapshot,
   CapturePlan,
   ChangeSource,
@@ -14,11 +15,13 @@ import type {
 import { openBaseline } from "./baseline.ts";
 import { readCatalogue, readTables, requireAll, type Ask } from "./catalogue.ts";
 import { checkSource } from "./check.ts";
+import { requirePublished } from "./check-publication.ts";
 import { ControlSession } from "./control-session.ts";
 import { FENCE_PREFIX } from "./intent.ts";
 import { checkpointAt, lsnDigits, lsnOf, parseLsn, type Lsn } from "./lsn.ts";
+import { newBaselineHint } from "./new-baseline.ts";
 import { openParity } from "./parity.ts";
-import { requirePublication } from "./publication.ts";
+import { watchPublication } from "./publication-watch.ts";
 import { RelationCache } from "./relations.ts";
 import { ReplicationConnection } from "./replication-connection.ts";
 import { identityUri, readServerFacts, type ServerFacts } from "./server-facts.ts";
@@ -40,11 +43,14 @@ export interface PostgresSourceOptions {
   readonly partBytesMax?: number;
   /** How long the creation of the slot waits for open transactions; 60 s. */
   readonly slotWaitMsMax?: number;
+  /** How often the publication is looked at while the log is read; 5 s. */
+  readonly publicationCheckMs?: number;
 }
 
 const BUFFER_BYTES_MAX = 16 * 1024 * 1024;
 const PART_BYTES_MAX = 4 * 1024 * 1024;
 const SLOT_WAIT_MS_MAX = 60_000;
+const PUBLICATION_CHECK_MS = 5_000;
 
 /**
  * A Postgres database (13 or later) as a source: its log through a logical replication slot with the
@@ -58,9 +64,13 @@ class PostgresSource implements ChangeSource {
   readonly #options: Required<Omit<PostgresSourceOptions, "plan">>;
   readonly #control: ControlSession;
   readonly #ask: Ask;
-  /** Kept across connections, so that an unchanged table stays the same object. */
-  readonly #relations = new RelationCache();
   readonly #keys = new Map<string, readonly string[]>();
+  /** Names of the tables asked for so far: the publication must have them when the log is read. */
+  readonly #planned = new Set<string>();
+  /** The tables that these names meant when the log was begun to be read. */
+  readonly #oids = new Map<string, number>();
+  /** Kept across connections, so that an unchanged table stays the same object. */
+  readonly #relations = new RelationCache(this.#planned);
   readonly #closing = new AbortController();
   readonly #open = new Set<{ close(): Promise<void> }>();
   #identity: string | undefined;
@@ -73,11 +83,12 @@ class PostgresSource implements ChangeSource {
       bufferBytesMax: BUFFER_BYTES_MAX,
       partBytesMax: PART_BYTES_MAX,
       slotWaitMsMax: SLOT_WAIT_MS_MAX,
+      publicationCheckMs: PUBLICATION_CHECK_MS,
       ...options,
     };
     this.#control = new ControlSession(options.url, this.#options.applicationName);
     this.#ask = (doing, sql, params) => this.#control.query(doing, sql, params);
-    if (plan !== undefined) this.#learnKeys(plan);
+    if (plan !== undefined) this.#learn(plan);
   }
 
   async identify(): Promise<SourceIdentity> {
@@ -86,7 +97,7 @@ class PostgresSource implements ChangeSource {
   }
 
   async discover(tables: readonly PlannedTable[]): Promise<readonly SourceTable[]> {
-    this.#learnKeys({ tables });
+    this.#learn({ tables });
     const names = tables.map(({ name }) => name);
     const entries = await readTables(this.#ask, names, this.#options.publication, this.#keys);
     requireAll(names, entries);
@@ -94,12 +105,12 @@ class PostgresSource implements ChangeSource {
   }
 
   async check(plan: CapturePlan): Promise<readonly Finding[]> {
-    this.#learnKeys(plan);
+    this.#learn(plan);
     return await checkSource({ ...this.#options, keys: this.#keys }, plan, this.#ask);
   }
 
-  async openBaseline(plan: CapturePlan, signal: AbortSignal): Promise<BaselineSnapshot> {
-    this.#learnKeys(plan);
+  async openBaseline(plan: BaselinePlan, signal: AbortSignal): Promise<BaselineSnapshot> {
+    this.#learn(plan);
     const facts = await this.#facts();
     const options = { ...this.#options, keys: this.#keys };
     const either = AbortSignal.any([signal, this.#closing.signal]);
@@ -119,6 +130,11 @@ class PostgresSource implements ChangeSource {
     if (either.aborted) return;
     const connection = await this.#startStream(lsnOf(from));
     this.#stream = connection;
+    const unwatch = watchPublication(
+      () => this.#requirePublished(),
+      (error) => connection.fail(error),
+      this.#options.publicationCheckMs,
+    );
     try {
       for (;;) {
         const group = await connection.next(either);
@@ -126,6 +142,7 @@ class PostgresSource implements ChangeSource {
         yield group;
       }
     } finally {
+      unwatch();
       this.#stream = undefined;
       await connection.close();
     }
@@ -164,7 +181,7 @@ class PostgresSource implements ChangeSource {
     requirePrimary(facts);
     const options = { ...this.#options, keys: this.#keys };
     const either = AbortSignal.any([signal, this.#closing.signal]);
-    return this.#track(await openParity(options, tables, () => this.fence(), either));
+    return this.#track(await openParity(options, tables, () => this.fence(), this.#ask, either));
   }
 
   async head(
@@ -189,7 +206,7 @@ class PostgresSource implements ChangeSource {
   async #startStream(from: Lsn): Promise<ReplicationConnection> {
     const { url, slot, publication, applicationName, bufferBytesMax, partBytesMax } = this.#options;
     const facts = await this.#facts();
-    await requirePublication(this.#ask, publication);
+    await this.#requirePublished();
     await requireReadable(this.#ask, slot, facts.database, from);
     this.#relations.useCatalogue(await readCatalogue(this.#ask, publication, this.#keys));
     const client = await connect({ url, applicationName, replication: true });
@@ -206,6 +223,21 @@ class PostgresSource implements ChangeSource {
       bufferBytesMax: Math.max(bufferBytesMax, partBytesMax),
       partBytesMax,
     });
+  }
+
+  /** Whether the log has all that was planned; what it lacked so far cannot be read any more. */
+  async #requirePublished(): Promise<void> {
+    const { publication, slot } = this.#options;
+    const names = [...this.#planned];
+    const entries = await readTables(this.#ask, names, publication, this.#keys);
+    requireAll(names, entries);
+    for (const { oid, table } of entries) {
+      const before = this.#oids.get(table.name);
+      if (before !== undefined && before !== oid) throw tableReplaced(table.name, slot);
+      this.#oids.set(table.name, oid);
+    }
+    const lost = `What was changed there meanwhile is not in the log; if anything was, \`banyan verify\` shows it. ${newBaselineHint(slot)}`;
+    await requirePublished(this.#ask, publication, entries, lost);
   }
 
   /** Asked each time, because behind one address there can be another server the next time. */
@@ -226,10 +258,12 @@ class PostgresSource implements ChangeSource {
     return facts;
   }
 
-  #learnKeys({ tables }: CapturePlan): void {
+  #learn({ tables }: CapturePlan): void {
     for (const { name, key } of tables) {
       const { schema, relation } = parseQualifiedName(name);
-      if (key !== undefined) this.#keys.set(qualifiedName(schema, relation), key);
+      const qualified = qualifiedName(schema, relation);
+      this.#planned.add(qualified);
+      if (key !== undefined) this.#keys.set(qualified, key);
     }
   }
 
@@ -244,6 +278,17 @@ class PostgresSource implements ChangeSource {
     this.#open.add(opened);
     return opened;
   }
+}
+
+function tableReplaced(name: string, slot: string): BanyanError {
+  return new BanyanError(
+    "SOURCE_CHANGED",
+    `${name} is another table than before: what had this name was renamed or dropped`,
+    {
+      hint: `The rows of the new one are not known. ${newBaselineHint(slot)}`,
+      detail: { table: name },
+    },
+  );
 }
 
 function requirePrimary({ inRecovery }: ServerFacts): void {

@@ -1,4 +1,5 @@
 import { BanyanError, type ErrorCode } from "../../src/model/errors.ts";
+import { newBaselineHint } from "./new-baseline.ts";
 
 /** Whose connection failed: the legacy database or the event store. Decides the prefix of the code. */
 export type Side = "source" | "store";
@@ -95,12 +96,16 @@ const BY_SYSTEM_ERROR: Readonly<Record<string, Verdict>> = {
   ENOENT: refused("Check the path of the socket or certificate file in the URL."),
 };
 
+/** What the driver says when an answer did not come in the time it was given. */
+const UNANSWERED = /^Query read timeout/;
+
 /** Failures that the driver reports in words alone. */
 const BY_DRIVER_MESSAGE: readonly (readonly [RegExp, Verdict])[] = [
   [
     /^Connection terminated|^timeout expired|^timeout exceeded when trying to connect/,
     unreachable(LATER),
   ],
+  [UNANSWERED, unreachable("The server, or the network to it, is stuck; it is tried again.")],
   [
     /^Client (has encountered a connection error|was closed)|Cannot use a pool after/,
     unreachable(LATER),
@@ -137,6 +142,11 @@ export function sqlstateOf(error: unknown): string {
   return describe(error).code;
 }
 
+/** True when the server did not answer in the time that the session gives it. */
+export function isUnanswered(error: unknown): boolean {
+  return UNANSWERED.test(describe(error).message);
+}
+
 function judge(error: DriverError, side: Side): Verdict {
   if (side === "source") {
     const special = judgeReplication(error) ?? BY_SQLSTATE_SOURCE[error.code];
@@ -171,7 +181,7 @@ function judgeReplication(error: DriverError): Verdict | undefined {
     if (/slot/i.test(error.routine) || /replication slot/.test(text)) {
       return {
         kind: "SLOT_LOST",
-        hint: "The slot does not exist any more; start with a new baseline.",
+        hint: `The slot does not exist any more. ${newBaselineHint()}`,
       };
     }
   }
@@ -179,7 +189,7 @@ function judgeReplication(error: DriverError): Verdict | undefined {
     if (/can(not| no longer) (access|get changes|be (advanced|copied))|invalidated/.test(text)) {
       return {
         kind: "SLOT_LOST",
-        hint: "The server gave up the slot's log; start with a new baseline.",
+        hint: `The server gave up the slot's log. ${newBaselineHint()}`,
       };
     }
     return {
@@ -191,7 +201,7 @@ function judgeReplication(error: DriverError): Verdict | undefined {
   if (error.code === "58P01" && /WAL segment|wal/i.test(text)) {
     return {
       kind: "SLOT_LOST",
-      hint: "The log that the slot needs was removed; start with a new baseline.",
+      hint: `The log that the slot needs was removed. ${newBaselineHint()}`,
     };
   }
   return undefined;

@@ -11,6 +11,7 @@ import type { TakenPipeline } from "./store-takeover.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { Position } from "../../src/model/position.ts";
+import { failpoint } from "../../src/runtime/failpoint.ts";
 import type {
   CaptureWriter,
   CommitResult,
@@ -35,7 +36,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
   readonly #pipelineId: number;
   readonly #sourceId: number;
   #checkpoint: Position | undefined;
-  /** Id of the open transaction; undefined when none is open. */
+  /** Id of the open transaction, as events tell it; undefined when none is open. */
   #transaction: Promise<string> | undefined;
   #dead: BanyanError | undefined;
 
@@ -138,7 +139,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
           checkpoint >= this.#checkpoint,
         `the checkpoint would go back from ${this.#checkpoint} to ${checkpoint}`,
       );
-      const [, advanced] = await Promise.all([
+      const sent = Promise.all([
         this.#begin(),
         this.#client.query<{ generation: string }>({
           name: "banyan-advance",
@@ -155,6 +156,8 @@ export class PostgresCaptureWriter implements CaptureWriter {
         }),
         this.#client.query("COMMIT"),
       ]);
+      failpoint("batch-commit-sent");
+      const [, advanced] = await sent;
       this.#transaction = undefined;
       this.#checkpoint = checkpoint ?? this.#checkpoint;
       return { quarantineGeneration: Number(advanced.rows[0]!.generation) };
@@ -177,9 +180,12 @@ export class PostgresCaptureWriter implements CaptureWriter {
   #begin(): Promise<string> {
     if (this.#transaction !== undefined) return this.#transaction;
     const begun = this.#client.query("BEGIN");
-    const identified = this.#client.query<{ id: string }>(
-      "SELECT pg_current_xact_id()::text AS id",
-    );
+    // Refused to a writer that was fenced, so that what it sends behind this holds up nobody.
+    const identified = this.#client.query<{ id: string }>({
+      name: "banyan-begin",
+      text: "SELECT banyan.begin_capture($1, $2) AS id",
+      values: [this.#pipelineId, this.record.epoch],
+    });
     this.#transaction = Promise.all([begun, identified]).then(([, { rows }]) => rows[0]!.id);
     // Whoever staged or committed reports the failure.
     this.#transaction.catch(() => undefined);

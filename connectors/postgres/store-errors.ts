@@ -41,10 +41,22 @@ export function classifyStore(error: unknown, doing: string): BanyanError {
       cause: error,
     });
   }
+  if (message === "timeout exceeded when trying to connect") {
+    return new BanyanError("STORE_UNREACHABLE", `${doing}: no session was free in time`, {
+      cause: error,
+      hint: "The server does not answer, or all sessions of this program are busy: ask for less at once, or raise sessionsMax.",
+    });
+  }
   if (code === "25006") {
     return new BanyanError("STORE_REFUSED", `${doing}: ${message}`, {
       cause: error,
       hint: "The URL leads to a standby or a read-only database; name the primary.",
+    });
+  }
+  if (code === "42501") {
+    return new BanyanError("STORE_REFUSED", `${doing}: ${message}`, {
+      cause: error,
+      hint: "Grant the role in the store's URL what docs/4-operations.md lists; the schema is made by its owner.",
     });
   }
   if (code === "3F000" || code === "42P01") {

@@ -53,7 +53,8 @@ export async function readFeed(
   const { rows } = await pool.query<EventRow>(
     `SELECT ${EVENT_COLUMNS} FROM ${EVENT_TABLES}
       WHERE (e.transaction_id, e.position) > ($1::text::xid8, $2::bigint)
-        AND e.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        AND e.transaction_id < (SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8
+                                  FROM banyan.transaction_base)
       ORDER BY e.transaction_id, e.position LIMIT $3`,
     [...cursorParts(after), limit],
   );

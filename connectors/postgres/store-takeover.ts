@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
+import { sqlstateOf } from "./sqlstate.ts";
 import { pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { PipelineRecord } from "../../src/store/event-store.ts";
@@ -9,6 +10,10 @@ export interface TakenPipeline {
   readonly sourceId: number;
   readonly record: PipelineRecord;
 }
+
+/** How long the row of the pipeline is waited for before its holder is ended. */
+const LOCK_MS_FIRST = 2_000;
+const LOCK_NOT_AVAILABLE = "55P03";
 
 /**
  * Makes this session the writer of a pipeline: raises the epoch, which ends the commits of whoever
@@ -22,9 +27,16 @@ export async function takeOver(
   source: string,
 ): Promise<TakenPipeline> {
   try {
-    await client.query("BEGIN");
-    const { row, before } = await raiseEpoch(client, name, source);
-    await client.query("COMMIT");
+    const { row, before } = await raiseEpoch(client, name, source, LOCK_MS_FIRST).catch(
+      async (error: unknown) => {
+        await client.query("ROLLBACK");
+        if (sqlstateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
+        // The one before is stuck in the very commit that we are to end.
+        const { session } = await standing(client, name, source, "");
+        if (session !== undefined) await endTransactionOf(client, session);
+        return await raiseEpoch(client, name, source, undefined);
+      },
+    );
     if (before !== undefined) await endTransactionOf(client, before);
     return {
       pipelineId: row.id,
@@ -43,11 +55,15 @@ interface WriterSession {
   readonly since: string;
 }
 
+/** @param lockMs how long to wait for the row; undefined for as long as the session does */
 async function raiseEpoch(
   client: pg.Client,
   name: string,
   source: string,
+  lockMs: number | undefined,
 ): Promise<{ readonly row: PipelineRow; readonly before: WriterSession | undefined }> {
+  await client.query("BEGIN");
+  if (lockMs !== undefined) await client.query(`SET LOCAL lock_timeout = ${lockMs}`);
   // Not ON CONFLICT alone, which would use up a number each time.
   await client.query(
     `INSERT INTO banyan.sources (uri) SELECT $1::text
@@ -59,12 +75,42 @@ async function raiseEpoch(
       WHERE uri = $2 AND NOT EXISTS (SELECT FROM banyan.pipelines WHERE name = $1) ON CONFLICT DO NOTHING`,
     [name, source],
   );
-  const { rows: found } = await client.query<Standing>(
+  // No stronger: rows that the one before has staged refer to this one and hold it by their foreign key.
+  const { session } = await standing(client, name, source, "FOR NO KEY UPDATE OF p");
+  const { rows: raised } = await client.query<PipelineRow>(
+    `UPDATE banyan.pipelines p
+        SET epoch = epoch + 1, source_id = s.id, updated_at = now(), writer_pid = a.pid, writer_since = a.backend_start,
+            -- What was begun was begun in the other source.
+            phase = CASE WHEN p.source_id = s.id THEN p.phase ELSE 'new' END
+       FROM banyan.sources s, pg_stat_activity a
+      WHERE p.name = $1 AND s.uri = $2 AND a.pid = pg_backend_pid()
+      RETURNING p.*`,
+    [name, source],
+  );
+  await client.query("COMMIT");
+  return { row: raised[0]!, before: session };
+}
+
+interface Standing {
+  readonly uri: string;
+  readonly checkpoint: string | null;
+  readonly pid: number | null;
+  readonly since: string | null;
+}
+
+/** Who writes the pipeline, if anybody ever did. @throws BanyanError `SOURCE_CHANGED` */
+async function standing(
+  client: pg.Client,
+  name: string,
+  source: string,
+  lock: string,
+): Promise<{ readonly session: WriterSession | undefined }> {
+  const { rows } = await client.query<Standing>(
     `SELECT s.uri, p.checkpoint, p.writer_pid AS pid, p.writer_since::text AS since
-       FROM banyan.pipelines p JOIN banyan.sources s ON s.id = p.source_id WHERE p.name = $1 FOR UPDATE OF p`,
+       FROM banyan.pipelines p JOIN banyan.sources s ON s.id = p.source_id WHERE p.name = $1 ${lock}`,
     [name],
   );
-  const { uri, checkpoint, pid, since } = found[0]!;
+  const { uri, checkpoint, pid, since } = rows[0]!;
   // Without a checkpoint there is no history yet that the new source could contradict.
   if (uri !== source && checkpoint !== null) {
     throw new BanyanError(
@@ -75,22 +121,7 @@ async function raiseEpoch(
       },
     );
   }
-  const { rows: raised } = await client.query<PipelineRow>(
-    `UPDATE banyan.pipelines p
-        SET epoch = epoch + 1, source_id = s.id, updated_at = now(), writer_pid = a.pid, writer_since = a.backend_start
-       FROM banyan.sources s, pg_stat_activity a
-      WHERE p.name = $1 AND s.uri = $2 AND a.pid = pg_backend_pid()
-      RETURNING p.*`,
-    [name, source],
-  );
-  return { row: raised[0]!, before: pid === null || since === null ? undefined : { pid, since } };
-}
-
-interface Standing {
-  readonly uri: string;
-  readonly checkpoint: string | null;
-  readonly pid: number | null;
-  readonly since: string | null;
+  return { session: pid === null || since === null ? undefined : { pid, since } };
 }
 
 /**

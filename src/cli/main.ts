@@ -11,6 +11,8 @@ import { statusCommand } from "./commands/status.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { BanyanError, EXIT } from "../model/errors.ts";
 
+const COMMANDS = "check run status verify history state quarantine demo".split(" ");
+
 /** Parses arguments, runs one command, and turns what it throws into a message and an exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
   try {
@@ -38,18 +40,32 @@ export async function main(argv: readonly string[]): Promise<void> {
       .command(stateCommand)
       .command(quarantineCommand)
       .command(demoCommand)
-      .demandCommand(1, "Name a command. See: banyan --help")
+      .demandCommand(1, "no command was named")
       .strict()
       .version(packageVersion())
+      .epilogue(
+        "Exit codes: 0 done, 1 found a difference or a problem, 2 usage or config, 4 environment,\n" +
+          "70 a bug, 75 did not end in time after Ctrl-C, 130 ended by a second Ctrl-C.\n" +
+          "docs/ in this package explains everything; docs/errors.md each [CODE].",
+      )
       .wrap(Math.min(100, process.stdout.columns ?? 100))
       .exitProcess(false)
       .fail((message, error) => {
-        throw error ?? new BanyanError("USAGE", message, { hint: "See: banyan --help" });
+        // The parser's own errors, which say what is wrong with the command line.
+        if (error === undefined || error.name === "YError") throw usageError(message, argv);
+        throw error;
       })
       .parseAsync();
   } catch (error) {
     reportFailure(error);
   }
+}
+
+function usageError(message: string, argv: readonly string[]): BanyanError {
+  const command = COMMANDS.find((name) => argv.includes(name));
+  const hint = command === undefined ? "See: banyan --help" : `See: banyan ${command} --help`;
+  const plain = message.startsWith("Not enough non-option") ? "an argument is missing" : message;
+  return new BanyanError("USAGE", plain, { hint });
 }
 
 function reportFailure(error: unknown): void {

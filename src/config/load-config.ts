@@ -63,7 +63,7 @@ export function parseConfig(
   const parsed = configSchema(environment).safeParse(exported);
   if (!parsed.success) {
     throw new BanyanError("CONFIG_INVALID", `${file}:\n${z.prettifyError(parsed.error)}`, {
-      hint: "See docs/configuration.md",
+      hint: "See docs/2-configuration.md",
     });
   }
   const { name, source, store, streams, limits } = parsed.data;
@@ -95,7 +95,7 @@ function findConfig(path: string | undefined): string {
     path === undefined
       ? `there is no ${CONFIG_NAMES[0]} in ${process.cwd()}`
       : `there is no ${resolve(path)}`,
-    { hint: "Name the config with --config FILE, or write one: see docs/configuration.md" },
+    { hint: "Name the config with --config FILE, or write one: see docs/1-getting-started.md" },
   );
 }
 

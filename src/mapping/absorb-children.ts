@@ -1,19 +1,20 @@
 import type { Mapping } from "./compile.ts";
 import type { AbsorbedRow, TableMapper } from "./table-mapper.ts";
 import type { Change, RowChange } from "../model/change.ts";
+import type { Cells } from "../model/table.ts";
 
 /** Child inserts that become part of their root's insert event. */
 export interface Absorption {
   readonly taken: ReadonlySet<RowChange>;
   readonly children: ReadonlyMap<RowChange, readonly AbsorbedRow[]>;
-  /** Undoes what a root insert took, when that insert cannot be mapped. */
+  /** Undoes what a root insert took, when that insert is not told after all. */
   readonly giveBack: (root: RowChange) => void;
 }
 
 /**
  * Finds the child rows that an insert of their root takes with it (`inserted(…, { with })`): inserted
- * after the root in the same transaction, and touched by nothing before that in it. The row is told
- * earlier than it was written, which is harmless just because nothing had touched it.
+ * after the root in the same transaction, and touched in its stream by nothing before that in it. The
+ * row is told earlier than it was written, which is harmless just because nothing had touched it.
  *
  * @param changes all changes of the streams concerned, in commit order
  */
@@ -42,7 +43,7 @@ export function absorbChildren(
     }
     const fresh = touch(change, mapper, touched);
     if (open === undefined || change.kind !== "insert" || !fresh) continue;
-    const owner = open.get(mapper.streamOf(change.after!));
+    const owner = open.get(mapper.streamIdOf(change.after!));
     if (owner === undefined || !owner.roles.includes(mapper.role)) continue;
     taken.add(change);
     push(children, owner.root, { mapper, cells: change.after! });
@@ -66,12 +67,18 @@ function tryRule(mapper: TableMapper, change: RowChange): readonly string[] | un
   }
 }
 
-/** Notes the rows a child change touches. @returns whether this is the first touch of the new row */
+/**
+ * Notes the rows a child change touches. @returns whether this is the first touch of the new row
+ *
+ * Each stream for itself, because a stream's events depend on its own changes only: that a row of the
+ * same key left another stream before says nothing here.
+ */
 function touch(change: RowChange, mapper: TableMapper, touched: Set<string>): boolean {
-  const prefix = `${mapper.role}\0`;
-  if (change.before !== undefined) touched.add(prefix + mapper.keyOf(change.before));
+  const place = (cells: Cells): string =>
+    `${mapper.role}\0${mapper.streamIdOf(cells)}\0${mapper.keyOf(cells)}`;
+  if (change.before !== undefined) touched.add(place(change.before));
   if (change.after === undefined) return false;
-  const key = prefix + mapper.keyOf(change.after);
+  const key = place(change.after);
   if (touched.has(key)) return false;
   touched.add(key);
   return true;

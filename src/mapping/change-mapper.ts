@@ -1,7 +1,7 @@
 import { absorbChildren, type Absorption } from "./absorb-children.ts";
 import type { Mapping } from "./compile.ts";
 import type { EventBuffer } from "./event-buffer.ts";
-import { HASH_SEED, hashText, idPrefix } from "./event-id.ts";
+import { idPrefix } from "./event-id.ts";
 import { parkChange, type ParkedPayload } from "./parked-change.ts";
 import { assertComplete } from "./row-images.ts";
 import type { MappingScope, TableMapper, Telling } from "./table-mapper.ts";
@@ -40,14 +40,15 @@ const NOTHING_ABSORBED = [] as const;
  */
 export class ChangeMapper {
   readonly #mapping: Mapping;
-  readonly #sourceHash: number;
+  /** See {@link pipelineTag}. */
+  readonly tag: number;
   /** Streams that take no events until their first parked change is retried or skipped. */
   readonly blocked = new Set<string>();
 
-  /** @param source `SourceIdentity.uri` */
-  constructor(mapping: Mapping, source: string) {
+  /** @param tag the pipeline's part of event ids, see {@link pipelineTag} */
+  constructor(mapping: Mapping, tag: number) {
     this.#mapping = mapping;
-    this.#sourceHash = hashText(source, HASH_SEED);
+    this.tag = tag;
   }
 
   /**
@@ -81,7 +82,7 @@ export class ChangeMapper {
       commit: transaction.commit,
       idPrefix: idPrefix(transaction.commit),
       committedAtUs: transaction.committedAtUs,
-      sourceHash: this.#sourceHash,
+      tag: this.tag,
       contextOf: (mappingVersion) => {
         if (context?.mappingVersion === mappingVersion) return context;
         context = captureContext(transaction, intent, mappingVersion);
@@ -100,6 +101,8 @@ export class ChangeMapper {
   ): void {
     const streams = this.blocked.size > 0 ? streamsOf(change, mapper) : undefined;
     if (streams?.some((stream) => this.blocked.has(stream)) === true) {
+      // Its stream may have been blocked only after the rows were taken, by an earlier change.
+      absorption?.giveBack(change);
       if (streams.length > 1) return this.#mapApart(change, mapper, scope, said, out);
       return this.#park(change, streams[0]!, BEHIND, said, out);
     }

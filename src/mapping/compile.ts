@@ -1,9 +1,13 @@
+import { checkTable } from "./check-table.ts";
+import { ColumnHistory, recordedColumns } from "./column-history.ts";
 import { compileRule, type CompiledRule } from "./compiled-rule.ts";
 import { describeStreams, fingerprintOf } from "./definition.ts";
+import { brokenBy, compareShapes, silentChanges, sinceCatalogue, type Drift } from "./drift.ts";
 import { RULE_SLOTS_MAX } from "./event-id.ts";
 import { RowJson } from "./row-json.ts";
 import type { ChildRef, Rule, StreamRef, TableRef, Transform } from "./rules.ts";
 import { TableMapper, type FallbackSlots } from "./table-mapper.ts";
+import type { ColumnDefinition } from "../model/column-definition.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { SourceTable } from "../model/table.ts";
@@ -32,16 +36,6 @@ export interface StreamPlan {
   readonly truncateSlot: number;
 }
 
-/** How a table's shape differs from the one before. */
-export interface Drift {
-  readonly table: string;
-  readonly added: readonly string[];
-  readonly dropped: readonly string[];
-  readonly retyped: readonly string[];
-  /** Set when a rule uses what is gone: the table's streams stop. */
-  readonly broken: BanyanError | undefined;
-}
-
 /**
  * The mapping of a config, compiled for the shapes its tables have now.
  *
@@ -56,15 +50,25 @@ export class Mapping {
   readonly #shapes = new Map<string, SourceTable>();
   readonly #adopted = new Set<string>();
   readonly #mappers = new WeakMap<SourceTable, TableMapper>();
+  readonly #histories = new Map<string, ColumnHistory>();
+  /** By shape; forgotten when a history goes on. */
+  #columns = new WeakMap<SourceTable, readonly ColumnDefinition[]>();
 
-  constructor(streams: readonly StreamPlan[]) {
+  /** @param recorded mappings of earlier runs, which know what became of columns */
+  constructor(
+    streams: readonly StreamPlan[],
+    recorded: ReadonlyMap<number, MappingDefinition> = new Map(),
+  ) {
     this.streams = streams;
     this.takesChildren = streams.some((stream) =>
       stream.rules.some(({ rule }) => rule.on === "insert" && rule.with.length > 0),
     );
     for (const plan of streams.flatMap((stream) => stream.roles)) {
-      if (!this.#rolesByTable.has(plan.tableRef.name))
-        this.#rolesByTable.set(plan.tableRef.name, plan);
+      const { name } = plan.tableRef;
+      if (this.#rolesByTable.has(name)) continue;
+      this.#rolesByTable.set(name, plan);
+      const known = recordedColumns(recorded, plan.streamType, name);
+      this.#histories.set(name, new ColumnHistory(known));
     }
   }
 
@@ -90,6 +94,30 @@ export class Mapping {
     return this.#shapes.get(name);
   }
 
+  /** Whether a shape from the log differs from the one that is known. */
+  hasDrifted(table: SourceTable): boolean {
+    const known = this.#shapes.get(table.name);
+    return known !== undefined && compareShapes(known, table) !== undefined;
+  }
+
+  /** The columns of a mapped table's shape, with what rows hold that were told before they came. */
+  columnsOf(table: SourceTable): readonly ColumnDefinition[] {
+    let columns = this.#columns.get(table);
+    if (columns === undefined) {
+      columns = (this.#histories.get(table.name) ?? new ColumnHistory()).of(table);
+      this.#columns.set(table, columns);
+    }
+    return columns;
+  }
+
+  /** Events from now on belong to this mapping: also those of tables that did not change. */
+  setVersion(version: number): void {
+    for (const table of this.#shapes.values()) {
+      const mapper = this.#mappers.get(table);
+      if (mapper !== undefined) mapper.mappingVersion = version;
+    }
+  }
+
   /** Functions that turn transformed data back, by stream type and event type. */
   inverses(): ReadonlyMap<string, Transform<never>["from"]> {
     const inverses = new Map<string, Transform<never>["from"]>();
@@ -107,28 +135,35 @@ export class Mapping {
    * Takes a table's shape from the log and compiles its mapper. A shape that lost or retyped a column
    * that a rule uses gives a mapper that refuses every change, which sends them to quarantine.
    *
+   * @param current the table in the catalogue now, asked because the shape {@link hasDrifted}
    * @returns what drifted against the shape before, or undefined when nothing did
    */
-  adopt(table: SourceTable): Drift | undefined {
+  adopt(table: SourceTable, current?: SourceTable): Drift | undefined {
     const plan = this.#rolesByTable.get(table.name);
     if (plan === undefined) return undefined;
     const known = this.#shapes.get(table.name);
-    const drift = known === undefined ? undefined : compareShapes(known, table);
-    // The first shape from the log may be older than the catalogue: a column it lacks did not exist yet.
-    const older = !this.#adopted.has(table.name);
-    const broken =
-      drift === undefined || older ? undefined : brokenBy(plan, drift.dropped, drift.retyped);
+    const change = known === undefined ? undefined : compareShapes(known, table);
+    const first = !this.#adopted.has(table.name);
+    const real =
+      change !== undefined && first
+        ? sinceCatalogue(change, table, current)
+        : (change ?? NO_CHANGE);
+    if (current !== undefined) this.#learn(current);
+    else if (change !== undefined && !first) this.#learn(table);
+    const broken = brokenBy(plan, table, real);
     this.#shapes.set(table.name, table);
     this.#adopted.add(table.name);
     this.#mappers.set(
       table,
       compileTable(plan, table, this.#rootKey(plan), broken, () => undefined),
     );
-    return drift === undefined ? undefined : { ...drift, broken };
+    if (change === undefined) return undefined;
+    const silent = silentChanges(change, this.columnsOf(table));
+    return { table: table.name, ...change, ...silent, broken };
   }
 
   definition(): MappingDefinition {
-    return describeStreams(this.streams, this.#shapes);
+    return describeStreams(this.streams, this.#shapes, (table) => this.columnsOf(table));
   }
 
   fingerprint(): string {
@@ -141,13 +176,19 @@ export class Mapping {
       const plan = this.#rolesByTable.get(table.name);
       if (plan === undefined) continue;
       this.#shapes.set(table.name, table);
+      this.#learn(table);
     }
     for (const table of tables) {
       const plan = this.#rolesByTable.get(table.name);
       if (plan === undefined) continue;
-      checkKeys(plan, table, this.#shapes, problem);
+      checkTable(plan, table, this.#shapes, problem);
       this.#mappers.set(table, compileTable(plan, table, this.#rootKey(plan), undefined, problem));
     }
+  }
+
+  #learn(table: SourceTable): void {
+    this.#histories.get(table.name)?.learn(table);
+    this.#columns = new WeakMap();
   }
 
   #rootKey(plan: RolePlan): readonly string[] {
@@ -156,19 +197,23 @@ export class Mapping {
   }
 }
 
+const NO_CHANGE = { added: [], dropped: [], retyped: [] } as const;
+
 /**
  * Compiles a config's streams against the tables as the catalogue gives them now.
  *
  * @param tables shapes of all tables that {@link planStreams} names
+ * @param recorded the store's mappings, for streams that have events already
  * @throws BanyanError `MAPPING_INVALID` listing every problem at once
  */
 export function compileMapping(
   streams: Readonly<Record<string, StreamRef>>,
   tables: readonly SourceTable[],
+  recorded?: ReadonlyMap<number, MappingDefinition>,
 ): Mapping {
   const problems: string[] = [];
   const problem = (message: string): void => void problems.push(message);
-  const mapping = new Mapping(planStreams(streams, problem));
+  const mapping = new Mapping(planStreams(streams, problem), recorded);
   mapping.compileAll(tables, problem);
   refuse(problems);
   return mapping;
@@ -260,11 +305,17 @@ function planStream(
   for (const [role, child] of Object.entries(ref.children)) {
     if (role === rootRole)
       problem(`stream ${type}: the child "${role}" has the name of its stream`);
+    if (role === "" || role === "__proto__" || role.startsWith("$"))
+      problem(`stream ${type}: a child cannot be called "${role}"`);
     roles.push({ streamType: type, role, tableRef: child.table, child, stream: plan });
   }
   const names = [ref.otherwise, baselineType];
   if (ref.otherwise === baselineType)
     problem(`stream ${type}: fallback and baseline are both ${ref.otherwise}`);
+  for (const name of [...names, ...plan.rules.map((rule) => rule.type)]) {
+    if (name === "" || name === "__proto__")
+      problem(`stream ${type}: an event cannot be called "${name}"`);
+  }
   for (const { type: name, rule } of plan.rules) {
     if (names.includes(name))
       problem(`stream ${type}: rule ${name} has the name of the fallback or baseline event`);
@@ -346,98 +397,4 @@ function sortByRootKey(
   rootKey: readonly string[],
 ): readonly (readonly [own: string, root: string])[] {
   return [...parent].sort((a, b) => rootKey.indexOf(a[1]) - rootKey.indexOf(b[1]));
-}
-
-function checkKeys(
-  plan: RolePlan,
-  table: SourceTable,
-  shapes: ReadonlyMap<string, SourceTable>,
-  problem: (message: string) => void,
-): void {
-  if (table.key.length === 0) {
-    problem(
-      `table ${table.name} has no primary key; name columns that identify a row: table("${table.name}", { key: [...] })`,
-    );
-  }
-  for (const column of table.columns) {
-    if (column.name.startsWith("$")) {
-      problem(
-        `column "${column.name}" of ${table.name} begins with $, which is kept for Banyan's own words in event data`,
-      );
-    }
-    if (plan.child === undefined && column.name in plan.stream.ref.children) {
-      problem(
-        `stream ${plan.streamType}: the child "${column.name}" has the name of a column of ${table.name}; give it another`,
-      );
-    }
-  }
-  if (plan.child === undefined) return;
-  const root = shapes.get(plan.stream.ref.root.name);
-  if (root === undefined) return;
-  const rootKey = root.key.map((index) => root.columns[index]!.name);
-  const referred = Object.values(plan.child.parent);
-  if ([...referred].sort().join("\0") !== [...rootKey].sort().join("\0")) {
-    problem(
-      `child ${plan.role} of stream ${plan.streamType} refers to (${referred.join(", ")}), but the key of ${root.name} is (${rootKey.join(", ")})`,
-    );
-  }
-  for (const own of Object.keys(plan.child.parent)) {
-    if (!table.columns.some((column) => column.name === own)) {
-      problem(
-        `child ${plan.role} of stream ${plan.streamType} uses column "${own}", which ${table.name} does not have`,
-      );
-    }
-  }
-}
-
-function compareShapes(known: SourceTable, now: SourceTable): Omit<Drift, "broken"> | undefined {
-  const old = new Map(known.columns.map((column) => [column.name, column]));
-  const names = new Set(now.columns.map((column) => column.name));
-  const added = now.columns.filter((column) => !old.has(column.name)).map((column) => column.name);
-  const dropped = [...old.keys()].filter((name) => !names.has(name));
-  const retyped = now.columns
-    .filter((column) => (old.get(column.name)?.type ?? column.type) !== column.type)
-    .map((column) => column.name);
-  if (added.length + dropped.length + retyped.length === 0) return undefined;
-  return { table: now.name, added, dropped, retyped };
-}
-
-/** The error of a shape that lost or retyped a column that a rule, the key or the parent link uses. */
-function brokenBy(
-  plan: RolePlan,
-  dropped: readonly string[],
-  retyped: readonly string[],
-): BanyanError | undefined {
-  const gone = new Set([...dropped, ...retyped]);
-  const link = Object.keys(plan.child?.parent ?? {}).find((name) => gone.has(name));
-  if (link !== undefined) return driftError(plan, link, dropped, `the parent link of ${plan.role}`);
-  for (const { type, rule } of plan.stream.rules) {
-    if (rule.table.name !== plan.tableRef.name) continue;
-    const used = [
-      ...Object.keys(rule.conditions),
-      ...(rule.on === "update"
-        ? [...rule.anyOf, ...rule.data, ...(rule.transform?.columns ?? [])]
-        : []),
-    ];
-    const name = used.find((column) => gone.has(column));
-    if (name !== undefined) return driftError(plan, name, dropped, `rule ${type}`);
-  }
-  return undefined;
-}
-
-function driftError(
-  plan: RolePlan,
-  column: string,
-  dropped: readonly string[],
-  user: string,
-): BanyanError {
-  const what = dropped.includes(column) ? "dropped" : "given another type";
-  return new BanyanError(
-    "SCHEMA_DRIFT",
-    `column "${column}" of ${plan.tableRef.name} was ${what}, but ${user} uses it`,
-    {
-      hint: "Change the config to the new schema, start banyan run again, then: banyan quarantine retry",
-      detail: { table: plan.tableRef.name, column },
-    },
-  );
 }

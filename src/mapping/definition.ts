@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { StreamPlan } from "./compile.ts";
 import type { Rule } from "./rules.ts";
+import type { ColumnDefinition } from "../model/column-definition.ts";
 import type {
   EventShape,
   MappingDefinition,
@@ -12,9 +13,12 @@ import type { SourceTable } from "../model/table.ts";
 export function describeStreams(
   streams: readonly StreamPlan[],
   shapes: ReadonlyMap<string, SourceTable>,
+  columnsOf: (table: SourceTable) => readonly ColumnDefinition[],
 ): MappingDefinition {
   return {
-    streams: Object.fromEntries(streams.map((plan) => [plan.type, describe(plan, shapes)])),
+    streams: Object.fromEntries(
+      streams.map((plan) => [plan.type, describe(plan, shapes, columnsOf)]),
+    ),
   };
 }
 
@@ -23,7 +27,11 @@ export function fingerprintOf(definition: MappingDefinition): string {
   return createHash("sha256").update(JSON.stringify(definition)).digest("hex");
 }
 
-function describe(plan: StreamPlan, shapes: ReadonlyMap<string, SourceTable>): StreamDefinition {
+function describe(
+  plan: StreamPlan,
+  shapes: ReadonlyMap<string, SourceTable>,
+  columnsOf: (table: SourceTable) => readonly ColumnDefinition[],
+): StreamDefinition {
   const roleOf = (table: string): string =>
     plan.roles.find((role) => role.tableRef.name === table)!.role;
   const events: Record<string, EventShape> = {
@@ -40,9 +48,8 @@ function describe(plan: StreamPlan, shapes: ReadonlyMap<string, SourceTable>): S
   const roles = plan.roles.flatMap(({ role, tableRef }) => {
     const table = shapes.get(tableRef.name);
     if (table === undefined) return [];
-    const columns = table.columns.map(({ name, codec }) => ({ name, codec }));
     const key = table.key.map((index) => table.columns[index]!.name);
-    return [[role, { table: table.name, columns, key }] as const];
+    return [[role, { table: table.name, columns: columnsOf(table), key }] as const];
   });
   return { root: plan.rootRole, roles: Object.fromEntries(roles), events };
 }

@@ -3,9 +3,13 @@
  * order, so that the store's unique index grows at its end instead of all over.
  *
  * A UUIDv8 (RFC 9562) of, from the left: 64 bits of the commit's sequence number, 14 bits of the rule,
- * then for a captured change 28 bits of its ordinal in the transaction and 16 bits of a hash of source
- * and stream; for a baseline event 44 bits of its ordinal in the stream type. Rules of baseline events
- * have numbers of their own, so the two forms never meet.
+ * then for a captured change 28 bits of its ordinal in the transaction and 16 bits of the pipeline's
+ * tag; for a baseline event 32 bits of its ordinal in the stream type and 12 bits of the tag. Rules of
+ * baseline events have numbers of their own, so the two forms never meet.
+ *
+ * Within a pipeline no two events share an id. The tag, a hash of source and pipeline, keeps apart two
+ * pipelines that see the same transaction, and sources whose commits have the same number; it is the
+ * same for all events of a pipeline, so that two pipelines meet in all of their ids or in none.
  */
 export const RULE_SLOTS_MAX = 2 ** 14;
 export const ORDINAL_MAX = 2 ** 28 - 1;
@@ -23,31 +27,32 @@ export function idPrefix(commit: string): IdPrefix {
   };
 }
 
-/** Writes the id of a captured event at `offset`. @param hash see {@link hashText} */
+/** Writes the id of a captured event at `offset`. @param tag see {@link pipelineTag} */
 export function writeCaptureId(
   out: Uint8Array,
   offset: number,
   prefix: IdPrefix,
   slot: number,
   ordinal: number,
-  hash: number,
+  tag: number,
 ): void {
-  // 58 bits after the sequence: slot 14, ordinal 28, hash 16; split as 26 high bits and 32 low ones.
+  // 58 bits after the sequence: slot 14, ordinal 28, tag 16; split as 26 high bits and 32 low ones.
   const high = slot * 0x1000 + (ordinal >>> 16);
-  const low = ((ordinal & 0xffff) << 16) | (hash & 0xffff);
+  const low = ((ordinal & 0xffff) << 16) | (tag & 0xffff);
   writeId(out, offset, prefix, high, low);
 }
 
-/** Writes the id of a baseline event at `offset`. @param ordinal below 2^44 */
+/** Writes the id of a baseline event at `offset`. @param ordinal below 2^32 */
 export function writeBaselineId(
   out: Uint8Array,
   offset: number,
   prefix: IdPrefix,
   slot: number,
   ordinal: number,
+  tag: number,
 ): void {
-  const high = slot * 0x1000 + Math.floor(ordinal / 0x1_0000_0000);
-  writeId(out, offset, prefix, high, ordinal >>> 0);
+  // 58 bits after the sequence: slot 14, tag 12, ordinal 32.
+  writeId(out, offset, prefix, slot * 0x1000 + (tag & 0xfff), ordinal);
 }
 
 function writeId(
@@ -76,16 +81,19 @@ function writeId(
   out[offset + 15] = low;
 }
 
-/** FNV-1a over UTF-16 units, folded to 16 bits by the caller's mask. @param seed hash of the source */
-export function hashText(text: string, seed: number): number {
-  let hash = seed;
+/** @param source identity of the source @param pipeline its name in the store */
+export function pipelineTag(source: string, pipeline: string): number {
+  return hashText(`${source}\0${pipeline}`) & 0xffff;
+}
+
+/** FNV-1a over UTF-16 units, its upper half folded into the lower. */
+export function hashText(text: string): number {
+  let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) {
     hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   }
   return hash ^ (hash >>> 16);
 }
-
-export const HASH_SEED = 0x811c9dc5;
 
 export function formatUuid(bytes: Uint8Array, offset: number): string {
   const hex = Buffer.from(bytes.buffer, bytes.byteOffset + offset, 16).toString("hex");

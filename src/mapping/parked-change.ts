@@ -1,5 +1,5 @@
-import type { Cell } from "../model/cell.ts";
 import type { Intent, RowChange, SourceTransaction } from "../model/change.ts";
+import { cellOf, type ColumnDefinition, type ToldRow } from "../model/column-definition.ts";
 import type { Cells, SourceTable } from "../model/table.ts";
 
 /** A change as it lies in quarantine: everything needed to map it later, by column name. */
@@ -8,10 +8,16 @@ export interface ParkedPayload {
   readonly table: string;
   readonly ordinal: number;
   readonly half: RowChange["half"];
-  readonly before: Readonly<Record<string, Cell>> | undefined;
-  readonly after: Readonly<Record<string, Cell>> | undefined;
+  readonly before: ParkedCells | undefined;
+  readonly after: ParkedCells | undefined;
   readonly transaction: SourceTransaction;
   readonly intent: Intent | undefined;
+}
+
+/** Cells by column name. What is not known is named, because JSON has no word for it. */
+interface ParkedCells {
+  readonly cells: ToldRow;
+  readonly unknown: readonly string[];
 }
 
 export function parkChange(
@@ -31,10 +37,24 @@ export function parkChange(
   };
 }
 
-/** The change again, for the shape its table has now. A column that it lacks is null. */
-export function unparkChange(payload: ParkedPayload, table: SourceTable): RowChange {
-  const cells = (row: Readonly<Record<string, Cell>> | undefined): Cells | undefined =>
-    row === undefined ? undefined : table.columns.map((column) => row[column.name] ?? null);
+/**
+ * The change again, for the shape its table has now.
+ *
+ * @param columns of that shape, see `Mapping.columnsOf`: some may have had another name then, or none
+ */
+export function unparkChange(
+  payload: ParkedPayload,
+  table: SourceTable,
+  columns: readonly ColumnDefinition[],
+): RowChange {
+  const cells = (row: ParkedCells | undefined): Cells | undefined => {
+    if (row === undefined) return undefined;
+    const unknown = new Set(row.unknown);
+    return columns.map((column) => {
+      const names = [column.name, ...(column.formerly ?? [])];
+      return names.some((name) => unknown.has(name)) ? undefined : cellOf(row.cells, column);
+    });
+  };
   return {
     kind: payload.kind,
     table,
@@ -45,10 +65,14 @@ export function unparkChange(payload: ParkedPayload, table: SourceTable): RowCha
   };
 }
 
-function byName(
-  table: SourceTable,
-  cells: Cells | undefined,
-): Readonly<Record<string, Cell>> | undefined {
+function byName(table: SourceTable, cells: Cells | undefined): ParkedCells | undefined {
   if (cells === undefined) return undefined;
-  return Object.fromEntries(table.columns.map((column, i) => [column.name, cells[i]]));
+  const known: [string, string | null][] = [];
+  const unknown: string[] = [];
+  table.columns.forEach(({ name }, i) => {
+    const cell = cells[i];
+    if (cell === undefined) unknown.push(name);
+    else known.push([name, cell]);
+  });
+  return { cells: Object.fromEntries(known), unknown };
 }

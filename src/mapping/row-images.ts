@@ -2,6 +2,7 @@ import type { Mapping } from "./compile.ts";
 import type { TableMapper } from "./table-mapper.ts";
 import type { Cell } from "../model/cell.ts";
 import type { Change, RowChange } from "../model/change.ts";
+import { cellOf, type ColumnDefinition, type ToldRow } from "../model/column-definition.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { Cells, SourceTable } from "../model/table.ts";
 
@@ -45,7 +46,8 @@ export async function completeImages(
     if (change.kind === "truncate") continue;
     const mapper = mapping.mapperOf(change.table);
     if (mapper === undefined || !mapper.keepsImages) continue;
-    completeKept(change, mapper, images.get(change.table.name)!, results);
+    const columns = mapping.columnsOf(change.table);
+    completeKept(change, mapper, columns, images.get(change.table.name)!, results);
   }
   return results;
 }
@@ -83,6 +85,7 @@ function oldKey(change: RowChange, mapper: TableMapper): string {
 function completeKept(
   change: RowChange,
   mapper: TableMapper,
+  columns: readonly ColumnDefinition[],
   images: Map<string, string | undefined>,
   results: RowImage[],
 ): void {
@@ -94,7 +97,7 @@ function completeKept(
   if (change.kind !== "insert") {
     const key = oldKey(change, mapper);
     const image = images.get(key);
-    const known = image === undefined ? undefined : decodeImage(change.table, image);
+    const known = image === undefined ? undefined : decodeImage(columns, image);
     const logged = change.before;
     change.before = known === undefined ? logged : known.map((cell, i) => logged?.[i] ?? cell);
     if (change.kind === "delete") set(key, undefined);
@@ -129,8 +132,8 @@ export function encodeImage(table: SourceTable, cells: Cells): string {
   return JSON.stringify(image);
 }
 
-/** Inverse of {@link encodeImage} for a perhaps newer shape: a column that the image lacks is null. */
-function decodeImage(table: SourceTable, image: string): Cell[] {
-  const values = JSON.parse(image) as Record<string, string | null>;
-  return table.columns.map((column) => values[column.name] ?? null);
+/** Inverse of {@link encodeImage}, perhaps for a newer shape: what the image lacks is as a fold has it. */
+function decodeImage(columns: readonly ColumnDefinition[], image: string): Cell[] {
+  const told = JSON.parse(image) as ToldRow;
+  return columns.map((column) => cellOf(told, column));
 }

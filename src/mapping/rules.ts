@@ -5,9 +5,11 @@
  * that a misspelt column or an impossible value is an error in the editor.
  */
 
+import { parseQualifiedName, qualifiedName } from "../model/table.ts";
+
 declare const rowType: unique symbol;
 
-/** A table of the legacy database. `Row` gives each column its JSON form (see docs/mapping.md). */
+/** A table of the legacy database. `Row` gives each column its JSON form (see docs/3-mapping.md). */
 export interface TableRef<Row extends object = object> {
   readonly name: string;
   readonly key: readonly string[] | undefined;
@@ -26,7 +28,8 @@ export function table<Row extends object>(
   name: string,
   options: { readonly key?: readonly Column<Row>[] } = {},
 ): TableRef<Row> {
-  return { name: name.includes(".") ? name : `public.${name}`, key: options.key };
+  const { schema, relation } = parseQualifiedName(name);
+  return { name: qualifiedName(schema, relation), key: options.key };
 }
 
 /** What must hold of one column for an update rule to fire. */

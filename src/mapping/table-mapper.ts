@@ -1,14 +1,15 @@
 import type { EventBuffer } from "./event-buffer.ts";
-import { formatUuid, hashText, writeCaptureId, ORDINAL_MAX, type IdPrefix } from "./event-id.ts";
+import { formatUuid, writeCaptureId, ORDINAL_MAX, type IdPrefix } from "./event-id.ts";
 import { rowMatches, updateMatches, type CompiledRule } from "./compiled-rule.ts";
 import type { RowJson } from "./row-json.ts";
-import { keyText, streamId, STREAM_ID_LENGTH_MAX } from "./stream-id.ts";
+import { keyText, streamId, STREAM_ID_LENGTH_MAX, trimScale } from "./stream-id.ts";
 import { timestampUs } from "./valid-time.ts";
 import type { RowChange } from "../model/change.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
+import { isStorableJson } from "../model/storable-text.ts";
 import type { EventContext } from "../model/event.ts";
 import { changePosition } from "../model/position.ts";
-import type { Cells, SourceTable } from "../model/table.ts";
+import { isDecimal, type Cells, type SourceTable } from "../model/table.ts";
 
 /** What the changes of one source transaction have in common while they are mapped. */
 export interface MappingScope {
@@ -17,8 +18,8 @@ export interface MappingScope {
   readonly committedAtUs: number;
   /** Context for events of this mapping version; the same object for the whole transaction. */
   readonly contextOf: (mappingVersion: number) => EventContext;
-  /** Hash of the source's identity, where {@link hashText} of a stream begins. */
-  readonly sourceHash: number;
+  /** The pipeline's part of event ids. */
+  readonly tag: number;
 }
 
 /** How a change was told: by named events alone, with the fallback's help, or not at all because it changed nothing. */
@@ -78,6 +79,8 @@ export class TableMapper {
   /** 0 = same, 1 = changed and unclaimed, 2 = changed and claimed. Reused from change to change. */
   readonly #changed: Uint8Array;
   readonly #uuid = new Uint8Array(16);
+  /** Of the stream's columns those whose equal values may have several texts. */
+  readonly #decimals: readonly number[];
   readonly #rolePrefix: Readonly<Record<"insert" | "update" | "delete", string>>;
 
   constructor(parts: TableMapperParts) {
@@ -89,6 +92,9 @@ export class TableMapper {
     this.keepsImages = parts.table.replicaIdentity !== "full";
     this.#allColumns = parts.table.columns.map((_, index) => index);
     this.#changed = new Uint8Array(parts.table.columns.length);
+    this.#decimals = parts.streamColumns.filter((column) =>
+      isDecimal(parts.table.columns[column]?.type ?? ""),
+    );
     const role = JSON.stringify(parts.role);
     this.#rolePrefix = {
       insert: `{"$row":${role},"$op":"insert",`,
@@ -99,7 +105,7 @@ export class TableMapper {
 
   /** The stream that a row belongs to. @throws BanyanError `VALUE_UNMAPPABLE` when its id would be too long */
   streamOf(cells: Cells): string {
-    const id = streamId(this.streamType, keyText(cells, this.parts.streamColumns));
+    const id = this.streamIdOf(cells);
     if (id.length > STREAM_ID_LENGTH_MAX) {
       throw new BanyanError(
         "VALUE_UNMAPPABLE",
@@ -107,6 +113,19 @@ export class TableMapper {
       );
     }
     return id;
+  }
+
+  /** As {@link streamOf}, but may be too long. */
+  streamIdOf(cells: Cells): string {
+    const { streamColumns } = this.parts;
+    if (this.#decimals.length === 0)
+      return streamId(this.streamType, keyText(cells, streamColumns));
+    const trimmed = [...cells];
+    for (const column of this.#decimals) {
+      const cell = cells[column];
+      if (typeof cell === "string") trimmed[column] = trimScale(cell);
+    }
+    return streamId(this.streamType, keyText(trimmed, streamColumns));
   }
 
   /** Text of the row's own key, unique in its table. */
@@ -118,6 +137,16 @@ export class TableMapper {
   validTimeUs(cells: Cells): number | undefined {
     const { validTimeColumn } = this.parts;
     return validTimeColumn === undefined ? undefined : timestampUs(cells[validTimeColumn]);
+  }
+
+  /**
+   * When the row says that this change happened. A change that leaves the time as it was, and a
+   * deletion, say nothing: the time in the row is that of an earlier change.
+   */
+  #changedAtUs({ before, after }: RowChange): number | undefined {
+    const { validTimeColumn: column } = this.parts;
+    if (column === undefined || after === undefined) return undefined;
+    return before?.[column] === after[column] ? undefined : this.validTimeUs(after);
   }
 
   /** The insert rule that fires for a row, if any: first match in the order written. */
@@ -172,7 +201,7 @@ export class TableMapper {
         rule.transform === undefined
           ? this.#changedData("{", rule.emits, rule.claims, before, after)
           : this.#transformedData(rule, before, after);
-      this.#emit(out, scope, change, rule.type, rule.slot, stream, data, after, undefined);
+      this.#emit(out, scope, change, rule.type, rule.slot, stream, data, undefined);
       for (const column of rule.claims) {
         if (changed[column] === 1) {
           changed[column] = 2;
@@ -184,7 +213,7 @@ export class TableMapper {
     const rest = this.#allColumns.filter((column) => changed[column] === 1);
     const emits = [...this.table.key, ...rest];
     const data = this.#changedData(this.#rolePrefix.update, emits, rest, before, after);
-    this.#emit(out, scope, change, fallback.type, fallback.update, stream, data, after, undefined);
+    this.#emit(out, scope, change, fallback.type, fallback.update, stream, data, undefined);
     return "fallback";
   }
 
@@ -203,16 +232,23 @@ export class TableMapper {
     scope: MappingScope,
     out: EventBuffer,
   ): Telling {
-    const { fallback, deletes } = this.parts;
-    const hash = hashText(this.streamOf(before), scope.sourceHash);
-    writeCaptureId(this.#uuid, 0, scope.idPrefix, fallback.link, change.ordinal, hash);
+    const { fallback } = this.parts;
+    writeCaptureId(this.#uuid, 0, scope.idPrefix, fallback.link, change.ordinal, scope.tag);
     const link = formatUuid(this.#uuid, 0);
-    if (change.half !== "joined") this.#delete(change, before, scope, out, link);
-    if (change.half !== "left") this.#insert(change, after, scope, out, [], link);
-    const named =
-      this.insertRule(after) !== undefined &&
-      deletes.some((rule) => rowMatches(rule, before, this.parts.json));
-    return named ? "claimed" : "fallback";
+    // Each side is told for itself: one that cannot be must not stop the other.
+    const left =
+      change.half === "joined"
+        ? certainly(() => this.#deleteRule(before) !== undefined)
+        : this.#delete(change, before, scope, out, link) === "claimed";
+    const joined =
+      change.half === "left"
+        ? certainly(() => this.insertRule(after) !== undefined)
+        : this.#insert(change, after, scope, out, [], link) === "claimed";
+    return left && joined ? "claimed" : "fallback";
+  }
+
+  #deleteRule(before: Cells): CompiledRule | undefined {
+    return this.parts.deletes.find((rule) => rowMatches(rule, before, this.parts.json));
   }
 
   #insert(
@@ -230,12 +266,12 @@ export class TableMapper {
     if (rule === undefined) {
       const data = `${this.#rolePrefix.insert}${row}}`;
       const slot = link === undefined ? fallback.update : fallback.join;
-      this.#emit(out, scope, change, fallback.type, slot, stream, data, after, link);
+      this.#emit(out, scope, change, fallback.type, slot, stream, data, link);
       return "fallback";
     }
     let data = `{${row}`;
     for (const role of rule.with) data += `,${JSON.stringify(role)}:[${rowsOf(role, absorbed)}]`;
-    this.#emit(out, scope, change, rule.type, rule.slot, stream, `${data}}`, after, link);
+    this.#emit(out, scope, change, rule.type, rule.slot, stream, `${data}}`, link);
     return "claimed";
   }
 
@@ -246,17 +282,17 @@ export class TableMapper {
     out: EventBuffer,
     link: string | undefined,
   ): Telling {
-    const { json, deletes, fallback } = this.parts;
+    const { json, fallback } = this.parts;
     const stream = this.streamOf(before);
-    const rule = deletes.find((candidate) => rowMatches(candidate, before, json));
+    const rule = this.#deleteRule(before);
     if (rule === undefined) {
       const data = this.removal(before);
       const slot = link === undefined ? fallback.update : fallback.leave;
-      this.#emit(out, scope, change, fallback.type, slot, stream, data, before, link);
+      this.#emit(out, scope, change, fallback.type, slot, stream, data, link);
       return "fallback";
     }
     const data = `{${json.members(before, this.table.key)},"$was":{${json.members(before, this.#allColumns)}}}`;
-    this.#emit(out, scope, change, rule.type, rule.slot, stream, data, before, link);
+    this.#emit(out, scope, change, rule.type, rule.slot, stream, data, link);
     return "claimed";
   }
 
@@ -283,10 +319,19 @@ export class TableMapper {
     const transform = rule.transform!;
     const now = json.object(after) as never;
     const text = JSON.stringify(transform.to(now, json.object(before) as never));
+    if (!isStorableJson(text)) {
+      throw new BanyanError(
+        "VALUE_UNMAPPABLE",
+        `"to" of rule ${rule.type} gives U+0000 or half a surrogate pair, which no event can keep`,
+        { hint: `Correct "to" of rule ${rule.type} and run: banyan quarantine retry` },
+      );
+    }
     const data = JSON.parse(text) as Record<string, unknown>;
     const back = transform.from(data) as Record<string, unknown>;
-    for (const column of rule.transformColumns) {
+    for (const column of this.#allColumns) {
       const name = this.table.columns[column]!.name;
+      // A fold takes whatever the inverse gives, so that a column beside those declared must be right too.
+      if (!rule.transformColumns.includes(column) && !Object.hasOwn(back, name)) continue;
       if (json.cell(column, back[name]) !== after[column]) {
         throw new BanyanError(
           "VALUE_UNMAPPABLE",
@@ -307,19 +352,17 @@ export class TableMapper {
     slot: number,
     stream: string,
     data: string,
-    cells: Cells,
     causation: string | undefined,
   ): void {
     const index = out.push(
       stream,
       type,
-      this.validTimeUs(cells) ?? scope.committedAtUs,
+      this.#changedAtUs(change) ?? scope.committedAtUs,
       changePosition(scope.commit, change.ordinal),
       data,
       scope.contextOf(this.mappingVersion),
     );
-    const hash = hashText(stream, scope.sourceHash);
-    writeCaptureId(out.ids, index * 16, scope.idPrefix, slot, change.ordinal, hash);
+    writeCaptureId(out.ids, index * 16, scope.idPrefix, slot, change.ordinal, scope.tag);
     if (causation !== undefined) out.causationIds.set(index, causation);
   }
 
@@ -332,6 +375,15 @@ export class TableMapper {
   /** The row as one JSON object, for a parent's event. */
   rowObject(cells: Cells): string {
     return `{${this.parts.json.members(cells, this.#allColumns)}}`;
+  }
+}
+
+/** Whether the other side of a move is told by name, which is not known while its rule fails. */
+function certainly(isNamed: () => boolean): boolean {
+  try {
+    return isNamed();
+  } catch {
+    return false;
   }
 }
 

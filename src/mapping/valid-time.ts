@@ -32,9 +32,13 @@ export function timestampUs(cell: Cell): number | undefined {
   return Number.isFinite(us) ? us : undefined;
 }
 
+/** NaN for what is no number: the column may be plain text. */
 function digits(text: string, from: number, to: number): number {
   let value = 0;
-  for (let i = from; i < to; i++) value = value * 10 + (text.charCodeAt(i) - 0x30);
+  for (let i = from; i < to; i++) {
+    if (!isDigit(text.charCodeAt(i))) return Number.NaN;
+    value = value * 10 + (text.charCodeAt(i) - 0x30);
+  }
   return value;
 }
 

@@ -12,7 +12,7 @@ export const EXIT = {
   secondSignal: 130,
 } as const;
 
-/** Every code has a section in docs/errors.md; test/errors-documented.test.ts keeps the two sets equal. */
+/** Every code has a section in docs/errors.md; test/docs/errors-documented.test.ts keeps the two sets equal. */
 export const ERROR_CODES = {
   CONFIG_INVALID: { recovery: "operator", exitCode: EXIT.usage },
   CONFIG_NOT_FOUND: { recovery: "operator", exitCode: EXIT.usage },
@@ -35,13 +35,13 @@ export const ERROR_CODES = {
 
   STORE_UNREACHABLE: { recovery: "retry", exitCode: EXIT.environment },
   STORE_REFUSED: { recovery: "operator", exitCode: EXIT.environment },
+  STORE_OCCUPIED: { recovery: "operator", exitCode: EXIT.environment },
   STORE_SCHEMA_NEWER: { recovery: "operator", exitCode: EXIT.environment },
   STREAM_VERSION_CONFLICT: { recovery: "retry", exitCode: EXIT.environment },
   PIPELINE_FENCED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },
   DEMO_FAILED: { recovery: "operator", exitCode: EXIT.environment },
-  DEADLINE_EXCEEDED: { recovery: "operator", exitCode: EXIT.environment },
 
   VALUE_UNMAPPABLE: { recovery: "operator", exitCode: EXIT.environment },
   SCHEMA_DRIFT: { recovery: "operator", exitCode: EXIT.environment },

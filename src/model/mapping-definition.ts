@@ -1,4 +1,4 @@
-import type { CodecName } from "./table.ts";
+import type { ColumnDefinition } from "./column-definition.ts";
 
 /**
  * What a fold must know of one mapping version: plain data, stored beside the events it explains, so
@@ -21,7 +21,7 @@ export interface StreamDefinition {
 export interface RoleDefinition {
   /** Qualified table name. */
   readonly table: string;
-  readonly columns: readonly { readonly name: string; readonly codec: CodecName }[];
+  readonly columns: readonly ColumnDefinition[];
   /** Columns of the row's own key. */
   readonly key: readonly string[];
 }

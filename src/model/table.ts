@@ -9,6 +9,15 @@ export interface SourceColumn {
   readonly type: string;
   readonly codec: CodecName;
   readonly nullable: boolean;
+  /**
+   * The source's own number of the column, which a renaming leaves as it is and a new column never
+   * gets again. Like the two below known from the catalogue only, never from the log.
+   */
+  readonly number?: number;
+  /** What the rows hold that were there before this column was added, where that is not NULL. */
+  readonly filled?: string;
+  /** True when such rows may each have got a value of their own, which nothing tells any more. */
+  readonly computed?: boolean;
 }
 
 /** How a column's canonical text is written as JSON and read back. See `codec.ts`. */
@@ -27,10 +36,20 @@ export interface SourceTable {
   /** Indexes into `columns` of the primary key (or of the key the config names), in key order. */
   readonly key: readonly number[];
   readonly replicaIdentity: ReplicaIdentity;
+  /** What the source promises of the key. From the catalogue only; absent when that is not known. */
+  readonly keyUniqueness?: KeyUniqueness;
 }
+
+/** `at-commit`: two rows may have one key within a transaction. `nowhere`: for good. */
+export type KeyUniqueness = "always" | "at-commit" | "nowhere";
 
 /** The values of one row, by column index of its `SourceTable`. */
 export type Cells = readonly Cell[];
+
+/** Whether values of a type may have equal ones of another text: 1.0 and 1.00. */
+export function isDecimal(type: string): boolean {
+  return type === "numeric" || type.startsWith("numeric(");
+}
 
 export function qualifiedName(schema: string, relation: string): string {
   return `${escapePart(schema)}.${escapePart(relation)}`;

@@ -7,6 +7,7 @@ import { idPrefix, writeBaselineId, type IdPrefix } from "../mapping/event-id.ts
 import { EventBuffer } from "../mapping/event-buffer.ts";
 import { encodeImage } from "../mapping/row-images.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
+import { BanyanError } from "../model/errors.ts";
 import type { EventContext } from "../model/event.ts";
 import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
@@ -31,8 +32,31 @@ export interface BaselineOptions {
  * Writes one baseline event per aggregate, as of the snapshot, and makes all of them durable in one
  * store transaction together with the first checkpoint: a baseline that is interrupted has left
  * nothing, and begins anew.
+ *
+ * @throws BanyanError `STORE_OCCUPIED` when the store has events of one of the aggregates
  */
 export async function baseline(options: BaselineOptions, signal: AbortSignal): Promise<void> {
+  try {
+    await writeBaseline(options, signal);
+  } catch (error) {
+    throw occupied(error);
+  }
+}
+
+/** A stream that a baseline would begin is there already: another attempt would find it again. */
+function occupied(error: unknown): unknown {
+  if (!(error instanceof BanyanError) || error.code !== "STREAM_VERSION_CONFLICT") return error;
+  return new BanyanError(
+    "STORE_OCCUPIED",
+    "the store holds events of these aggregates already, so no baseline of them can be written",
+    {
+      cause: error,
+      hint: "Name an empty database or folder as `store` in the config; or, to go on with the pipeline that wrote them, give the config its name again",
+    },
+  );
+}
+
+async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Promise<void> {
   const { snapshot, mapping, writer, board } = options;
   const mappingVersion = await writer.mappingVersion();
   for (const table of snapshot.tables) {
@@ -88,7 +112,7 @@ interface Stage {
 /** The aggregates of one stream type as events, in key order. */
 async function* readStages(
   stream: StreamPlan,
-  { snapshot, mapping }: BaselineOptions,
+  { snapshot, mapping, writer }: BaselineOptions,
   context: EventContext,
   signal: AbortSignal,
 ): AsyncGenerator<Stage, void, void> {
@@ -111,6 +135,7 @@ async function* readStages(
         position,
         nowUs,
         ordinal,
+        tag: writer.mapper.tag,
       });
       ordinal += 1;
       rows += keepImages(images, mappers, aggregate);
@@ -137,6 +162,7 @@ function pushBaseline(
     readonly position: Position;
     readonly nowUs: number;
     readonly ordinal: number;
+    readonly tag: number;
   },
 ): void {
   const rootMapper = mappers[0]!;
@@ -156,7 +182,8 @@ function pushBaseline(
   const { position, context } = facts;
   const index = events.push(id!, stream.baselineType, timeUs, position, `${data}}`, context);
   events.versions[index] = 1;
-  writeBaselineId(events.ids, index * 16, facts.prefix, stream.baselineSlot, facts.ordinal);
+  const { prefix, ordinal, tag } = facts;
+  writeBaselineId(events.ids, index * 16, prefix, stream.baselineSlot, ordinal, tag);
 }
 
 /** @returns how many rows the aggregate holds */

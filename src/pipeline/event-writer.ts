@@ -1,12 +1,15 @@
 import { StreamVersions } from "./stream-versions.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { addLedger, EMPTY_LEDGER } from "./status.ts";
-import type { Drift, Mapping } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { Drift } from "../mapping/drift.ts";
 import { ChangeMapper, type MappedChanges } from "../mapping/change-mapper.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
 import { completeImages } from "../mapping/row-images.ts";
 import type { Change, Intent, SourceTransaction } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
+import type { SourceTable } from "../model/table.ts";
+import { failpoint } from "../runtime/failpoint.ts";
 import type {
   CaptureWriter,
   CommitResult,
@@ -35,6 +38,7 @@ export class EventWriter {
   readonly #board: StatusBoard;
   readonly #versions: StreamVersions;
   readonly #mappingVersions = new Map<string, number>();
+  readonly #describe: (table: string) => Promise<SourceTable | undefined>;
   readonly #onDrift: (drift: Drift) => void;
   #pending: Promise<unknown> = Promise.resolve();
   #ledger: Ledger = EMPTY_LEDGER;
@@ -42,17 +46,21 @@ export class EventWriter {
   constructor(options: {
     readonly writer: CaptureWriter;
     readonly mapping: Mapping;
-    readonly source: string;
+    /** See {@link pipelineTag}. */
+    readonly tag: number;
     readonly board: StatusBoard;
     readonly versionsMax: number;
+    /** The table as the catalogue has it now; undefined when it is gone. */
+    readonly describe: (table: string) => Promise<SourceTable | undefined>;
     readonly onDrift: (drift: Drift) => void;
   }) {
     this.#writer = options.writer;
     this.#mapping = options.mapping;
     this.#board = options.board;
+    this.#describe = options.describe;
     this.#onDrift = options.onDrift;
     this.#versions = new StreamVersions(options.versionsMax);
-    this.mapper = new ChangeMapper(options.mapping, options.source);
+    this.mapper = new ChangeMapper(options.mapping, options.tag);
   }
 
   /** Ledger of what was staged since the last commit. */
@@ -62,6 +70,17 @@ export class EventWriter {
 
   /** Maps whole transactions and begins to stage their events. */
   async write(transactions: readonly WholeTransaction[]): Promise<void> {
+    let from = 0;
+    for (let i = 1; i < transactions.length; i++) {
+      if (!this.#showsNewShape(transactions[i]!)) continue;
+      // What came before a schema change is told by the mapping of its own time.
+      await this.#writeSlice(transactions.slice(from, i));
+      from = i;
+    }
+    await this.#writeSlice(from === 0 ? transactions : transactions.slice(from));
+  }
+
+  async #writeSlice(transactions: readonly WholeTransaction[]): Promise<void> {
     const images: ImageChange[] = [];
     for (const { changes } of transactions) await this.adoptShapes(changes);
     const all = transactions.length === 1 ? transactions[0]!.changes : flatten(transactions);
@@ -102,7 +121,10 @@ export class EventWriter {
   ): Promise<void> {
     const nothing = events.length + images.length + parked.length + released.length === 0;
     if (nothing) return;
-    await this.#next(() => this.#writer.stage({ events, images, parked, released }));
+    await this.#next(async () => {
+      await this.#writer.stage({ events, images, parked, released });
+      failpoint("batch-staged");
+    });
   }
 
   async assignVersions(events: EventBuffer): Promise<void> {
@@ -152,19 +174,35 @@ export class EventWriter {
 
   /** Compiles shapes that the log shows for the first time, and records the mapping they make. */
   async adoptShapes(changes: readonly Change[]): Promise<void> {
-    let last: Change["table"] | undefined;
+    let last: SourceTable | undefined;
     for (const { table } of changes) {
       if (table === last) continue;
       last = table;
-      if (this.#mapping.mapperOf(table) !== undefined || !this.#mapping.mapsTable(table.name))
-        continue;
-      const drift = this.#mapping.adopt(table);
+      if (!this.#isNew(table)) continue;
+      const drifted = this.#mapping.hasDrifted(table);
+      const drift = this.#mapping.adopt(
+        table,
+        drifted ? await this.#describe(table.name) : undefined,
+      );
       if (drift !== undefined) {
         this.#board.drifted(drift);
         this.#onDrift(drift);
       }
-      this.#mapping.mapperOf(table)!.mappingVersion = await this.mappingVersion();
+      this.#mapping.setVersion(await this.mappingVersion());
     }
+  }
+
+  #showsNewShape({ changes }: WholeTransaction): boolean {
+    let last: SourceTable | undefined;
+    for (const { table } of changes) {
+      if (table !== last && this.#isNew(table)) return true;
+      last = table;
+    }
+    return false;
+  }
+
+  #isNew(table: SourceTable): boolean {
+    return this.#mapping.mapperOf(table) === undefined && this.#mapping.mapsTable(table.name);
   }
 
   /** The store's number for the mapping as it is now. */

@@ -5,11 +5,11 @@ import { emptyOutput, type EventWriter } from "./event-writer.ts";
 import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
 import type { Mapping } from "../mapping/compile.ts";
 import { EventBuffer, copyEvent } from "../mapping/event-buffer.ts";
-import { HASH_SEED, hashText } from "../mapping/event-id.ts";
+import { hashText } from "../mapping/event-id.ts";
 import type { Cell } from "../model/cell.ts";
 import type { Intent, RowChange, TransactionPart } from "../model/change.ts";
 import type { EventContext } from "../model/event.ts";
-import type { Position } from "../model/position.ts";
+import { changePosition, type Position } from "../model/position.ts";
 import type { Cells, SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 
@@ -60,7 +60,10 @@ export class LargeTransaction {
     const images = await this.#writer.complete(part.changes);
     await this.#writer.stageVersioned(new EventBuffer(), images, []);
     for (const change of part.changes) {
-      if (change.kind === "truncate") throw truncateRefused(change.table.name);
+      if (change.kind === "truncate") {
+        if (!this.#mapping.mapsTable(change.table.name)) continue;
+        throw truncateRefused(change.table.name);
+      }
       const mapper = this.#mapping.mapperOf(change.table);
       if (mapper === undefined) continue;
       const table = this.#tableIndex(change.table);
@@ -111,8 +114,13 @@ export class LargeTransaction {
     await this.#writer.assignVersions(out.events);
     this.#writer.count(out, 0);
     await this.#writer.stageVersioned(new EventBuffer(), [], out.parked);
+    const left = new Set<string>();
+    for (const { half, ordinal } of changes) {
+      if (half === "left") left.add(changePosition(last.transaction.commit, ordinal));
+    }
     for (let i = 0; i < out.events.length; i++) {
-      runs.write(partition, encodeEvent(out.events, i, contexts));
+      const side = left.has(out.events.positions[i]!) ? 0 : 1;
+      runs.write(partition, encodeEvent(out.events, i, side, contexts));
     }
     await runs.flush(BUFFER_BYTES_MAX);
   }
@@ -149,7 +157,7 @@ export class LargeTransaction {
 }
 
 function partitionOf(stream: string): number {
-  return (hashText(stream, HASH_SEED) >>> 0) % PARTITIONS;
+  return (hashText(stream) >>> 0) % PARTITIONS;
 }
 
 /** Restores the order after the first head moved on. Binary search keeps a merge of n files at log n per event. */
@@ -175,6 +183,7 @@ type SpilledEvent = readonly [
   id: string,
   context: number,
   causationId: string | null,
+  side: 0 | 1,
 ];
 
 class MergeHead {
@@ -192,16 +201,21 @@ class MergeHead {
     return true;
   }
 
-  /** By position; two events of one change (a row's move) by id, whose rule number orders them as in memory. */
+  /** By position. A row's move between two streams has one for both, and is told where it left first. */
   compare(other: MergeHead): number {
     const a = this.event[4];
     const b = other.event[4];
     if (a !== b) return a < b ? -1 : 1;
-    return this.event[6] < other.event[6] ? -1 : 1;
+    return this.event[9] - other.event[9];
   }
 }
 
-function encodeEvent(events: EventBuffer, i: number, contexts: EventContext[]): string {
+function encodeEvent(
+  events: EventBuffer,
+  i: number,
+  side: 0 | 1,
+  contexts: EventContext[],
+): string {
   const context = events.contexts[i]!;
   let index = contexts.lastIndexOf(context);
   if (index < 0) index = contexts.push(context) - 1;
@@ -215,6 +229,7 @@ function encodeEvent(events: EventBuffer, i: number, contexts: EventContext[]): 
     Buffer.from(events.ids.buffer, events.ids.byteOffset + i * 16, 16).toString("hex"),
     index,
     events.causationIds.get(i) ?? null,
+    side,
   ];
   return JSON.stringify(event);
 }

@@ -1,4 +1,5 @@
 import type { TableMapper } from "../mapping/table-mapper.ts";
+import { invariant } from "../model/errors.ts";
 import type { Cells } from "../model/table.ts";
 import type { OrderColumn, RowSnapshot } from "../source/change-source.ts";
 import { compareKeyTexts, orderOf } from "../source/key-order.ts";
@@ -41,6 +42,7 @@ export async function* mergeChildren(
       const taken: Cells[][] = [];
       for (const cursor of cursors) taken.push(await cursor.takeEqual(key, orders));
       const [roots, ...rest] = taken;
+      invariant(roots!.length <= 1, `two rows of ${root!.table.name} have one key`);
       group.push({ root: roots![0], children: rest });
       if (group.length < GROUP_SIZE) continue;
       yield group;
@@ -54,11 +56,13 @@ export async function* mergeChildren(
 
 type Order = OrderColumn["as"];
 
-/** One order per key column that all tables can follow: integers as such only where they are integers everywhere. */
+/** One order per key column that all tables can follow: numbers as such only where they are numbers everywhere. */
 function orderPerColumn(mappers: readonly TableMapper[]): readonly Order[] {
   return mappers[0]!.parts.streamColumns.map((_, i) => {
     const types = mappers.map(({ table, parts }) => table.columns[parts.streamColumns[i]!]!.type);
-    return types.every((type) => orderOf(type) === "integer") ? "integer" : "bytes";
+    const orders = new Set(types.map(orderOf));
+    if (orders.has("bytes")) return "bytes";
+    return orders.has("decimal") ? "decimal" : "integer";
   });
 }
 

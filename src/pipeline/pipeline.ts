@@ -5,9 +5,13 @@ import { refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { PipelineStatus } from "./status.ts";
 import { tail, type TailLimits } from "./tail.ts";
-import { compileMapping, plannedTables, type Drift, type Mapping } from "../mapping/compile.ts";
+import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
+import type { Drift } from "../mapping/drift.ts";
+import { pipelineTag } from "../mapping/event-id.ts";
 import type { StreamRef } from "../mapping/rules.ts";
+import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
+import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { CaptureWriter, EventStore } from "../store/event-store.ts";
@@ -44,6 +48,7 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
   await store.migrate();
   const capture = await store.openCapture(name, uri);
   try {
+    failpoint("capture-taken-over");
     const board = new StatusBoard(capture.record);
     const run: Run = {
       ...options,
@@ -92,8 +97,16 @@ interface Started {
 
 /** First run: history begins with the baseline, at the point where the stream will begin. */
 async function begin(run: Run, signal: AbortSignal): Promise<Started> {
-  run.board.enter("baseline");
-  const plan = { tables: plannedTables(run.streams) };
+  const { board, capture } = run;
+  board.enter("baseline");
+  const plan = {
+    tables: plannedTables(run.streams),
+    isRestart: capture.record.phase !== "new",
+    onBegin: async () => {
+      const status = board.snapshot();
+      await capture.commit({ phase: "baseline", checkpoint: undefined, ledger: {}, status });
+    },
+  };
   const snapshot = await run.source.openBaseline(plan, signal);
   try {
     failpoint("baseline-slot-created");
@@ -110,10 +123,9 @@ async function begin(run: Run, signal: AbortSignal): Promise<Started> {
 /** Any later run: goes on at the checkpoint. */
 async function resume(run: Run, from: Position): Promise<Started> {
   const tables = await run.source.discover(plannedTables(run.streams));
-  const mapping = compileMapping(run.streams, tables);
+  const mapping = compileMapping(run.streams, tables, await run.store.mappings());
   const writer = writerOf(run, mapping);
-  const mappingVersion = await writer.mappingVersion();
-  for (const table of tables) mapping.mapperOf(table)!.mappingVersion = mappingVersion;
+  mapping.setVersion(await writer.mappingVersion());
   return { mapping, writer, from };
 }
 
@@ -121,9 +133,20 @@ function writerOf(run: Run, mapping: Mapping): EventWriter {
   return new EventWriter({
     writer: run.capture,
     mapping,
-    source: run.uri,
+    tag: pipelineTag(run.uri, run.name),
     board: run.board,
     versionsMax: VERSIONS_MAX,
+    describe: (table) => describe(run, table),
     onDrift: run.onDrift ?? (() => undefined),
   });
+}
+
+async function describe({ source, streams }: Run, table: string): Promise<SourceTable | undefined> {
+  try {
+    const planned = plannedTables(streams).filter(({ name }) => name === table);
+    return (await source.discover(planned))[0];
+  } catch (error) {
+    if (error instanceof BanyanError && error.code === "TABLE_MISSING") return undefined;
+    throw error;
+  }
 }

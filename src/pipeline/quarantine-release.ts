@@ -7,7 +7,7 @@ import type { EventStore, ParkedRecord } from "../store/event-store.ts";
 
 /** More blocked streams than this means that the mapping is wrong as a whole, not some rows. */
 const BLOCKED_STREAMS_MAX = 100_000;
-const PARKED_PER_STREAM_MAX = 100_000;
+export const PARKED_PER_STREAM_MAX = 100_000;
 
 /**
  * Loads which streams are blocked, and maps the parked changes of those that were decided about:
@@ -54,7 +54,7 @@ async function release(
     const payloads = group.map((record) => record.change as ParkedPayload);
     const changes = payloads.flatMap((payload) => {
       const table = mapping.shapeOf(payload.table);
-      return table === undefined ? [] : [unparkChange(payload, table)];
+      return table === undefined ? [] : [unparkChange(payload, table, mapping.columnsOf(table))];
     });
     await writer.adoptShapes(changes);
     const { transaction, intent } = payloads[0]!;

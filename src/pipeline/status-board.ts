@@ -1,5 +1,5 @@
 import { addLedger, type BaselineProgress, type DriftNote, type PipelineStatus } from "./status.ts";
-import type { Drift } from "../mapping/compile.ts";
+import type { Drift } from "../mapping/drift.ts";
 import type { Position } from "../model/position.ts";
 import type { Ledger, PipelinePhase, PipelineRecord } from "../store/event-store.ts";
 

@@ -1,4 +1,4 @@
-import type { Drift } from "../mapping/compile.ts";
+import type { Drift } from "../mapping/drift.ts";
 import type { Position } from "../model/position.ts";
 import type { Ledger, PipelinePhase } from "../store/event-store.ts";
 

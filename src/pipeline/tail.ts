@@ -74,7 +74,7 @@ export async function tail(
   try {
     while (!queue.closed) {
       const parts = await queue.take(limits.idleMs, limits.lingerMs);
-      if (parts.length === 0) await applier.idle();
+      if (parts.length === 0) await applier.idle(queue);
       else await applier.apply(parts);
     }
     await applier.finish();
@@ -109,7 +109,8 @@ class Applier {
     this.#checkpoint = from;
     this.#committed = from;
     this.#acknowledged = from;
-    this.#truncates = new TruncateWriter(options.writer, options.mapping, options.store);
+    const { writer, mapping, store, pipeline } = options;
+    this.#truncates = new TruncateWriter(writer, mapping, store, pipeline);
   }
 
   async apply(parts: readonly TransactionPart[]): Promise<void> {
@@ -126,11 +127,12 @@ class Applier {
   }
 
   /** Nothing has come for a while: says so, moves the checkpoint over foreign log, looks at decisions. */
-  async idle(): Promise<void> {
+  async idle(queue: TransactionQueue): Promise<void> {
     const { source, writer, board, onProgress } = this.#options;
     await writer.settle();
     if (this.#large !== undefined || this.#partial.length > 0) return onProgress();
-    const idle = source.idlePosition();
+    // Something may have come while the last commit was waited for, and the source counts it as taken.
+    const idle = queue.isEmpty ? source.idlePosition() : undefined;
     if (idle !== undefined && isBefore(this.#checkpoint, idle)) this.#checkpoint = idle;
     failpoint("idle-before-commit");
     board.lagSeconds(undefined);
@@ -267,8 +269,8 @@ async function watchLag(
   while (!signal.aborted) {
     try {
       const { checkpoint } = board.snapshot().positions;
-      const { position, lagBytes } = await source.head(checkpoint);
-      board.lag(position, lagBytes, queue.oldestUs);
+      const head = await unlessAborted(source.head(checkpoint), signal);
+      if (head !== undefined) board.lag(head.position, head.lagBytes, queue.oldestUs);
     } catch {
       // The stream itself reports a source that is gone.
     }
@@ -282,4 +284,13 @@ async function watchLag(
       signal.addEventListener("abort", done, { once: true });
     });
   }
+}
+
+/** The answer, or undefined once the signal aborts: a source that vanished without a word never answers. */
+function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const abandon = (): void => resolve(undefined);
+    signal.addEventListener("abort", abandon, { once: true });
+    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", abandon));
+  });
 }

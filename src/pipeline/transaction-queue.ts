@@ -30,6 +30,10 @@ export class TransactionQueue {
     return this.#parts[0]?.transaction.committedAtUs;
   }
 
+  get isEmpty(): boolean {
+    return this.#parts.length === 0;
+  }
+
   get full(): boolean {
     return this.#changes >= this.#limits.changesMax || this.#bytes >= this.#limits.bytesMax;
   }

@@ -1,13 +1,18 @@
 import { emptyOutput, type EventWriter, type WholeTransaction } from "./event-writer.ts";
-import { truncateRefused } from "../mapping/change-mapper.ts";
+import { PARKED_PER_STREAM_MAX } from "./quarantine-release.ts";
+import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix, ORDINAL_MAX, writeBaselineId } from "../mapping/event-id.ts";
+import { unparkChange, type ParkedPayload } from "../mapping/parked-change.ts";
+import { keyText } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import type { Change, RowChange, TruncateChange } from "../model/change.ts";
+import { cellOf } from "../model/column-definition.ts";
 import { changePosition } from "../model/position.ts";
 import type { Cells } from "../model/table.ts";
 import { foldStreams } from "../projection/fold-streams.ts";
 import { Folder } from "../projection/fold.ts";
+import { failpoint } from "../runtime/failpoint.ts";
 import type { EventStore, ImageChange } from "../store/event-store.ts";
 
 const EVENTS_PER_STAGE = 4_000;
@@ -16,18 +21,20 @@ const EVENTS_PER_STAGE = 4_000;
  * Writes transactions that hold a TRUNCATE: each row that the statement emptied away becomes a removal
  * in its stream, told by the fallback event.
  *
- * Which rows there were is known from the events themselves: the store's, and what the same
- * transaction had done before. All earlier transactions must be durable.
+ * Which rows there were is known from the events themselves: the store's, what waits in quarantine
+ * behind them, and what the same transaction had done before. All earlier transactions must be durable.
  */
 export class TruncateWriter {
   readonly #writer: EventWriter;
   readonly #mapping: Mapping;
   readonly #store: EventStore;
+  readonly #pipeline: string;
 
-  constructor(writer: EventWriter, mapping: Mapping, store: EventStore) {
+  constructor(writer: EventWriter, mapping: Mapping, store: EventStore, pipeline: string) {
     this.#writer = writer;
     this.#mapping = mapping;
     this.#store = store;
+    this.#pipeline = pipeline;
   }
 
   /** @throws BanyanError `TRUNCATE_REFUSED` when the stream's config does not allow it: nothing was staged */
@@ -36,6 +43,7 @@ export class TruncateWriter {
     for (const change of changes) if (change.kind === "truncate") this.#permitted(change);
     await this.#writer.adoptShapes(changes);
     const overlay = new Overlay();
+    await this.#addParked(changes, overlay);
     let rows: RowChange[] = [];
     let removals = 0;
     for (const change of changes) {
@@ -61,6 +69,23 @@ export class TruncateWriter {
     return stream;
   }
 
+  /** Changes that wait in quarantine are not in the store's events, but they did happen before. */
+  async #addParked(changes: readonly Change[], overlay: Overlay): Promise<void> {
+    const emptied = new Map(
+      changes.flatMap(({ kind, table }) => (kind === "truncate" ? [[table.name, table]] : [])),
+    );
+    for (const stream of this.#writer.mapper.blocked) {
+      const filter = { pipeline: this.#pipeline, stream, limit: PARKED_PER_STREAM_MAX };
+      for (const { change } of await this.#store.quarantine.list(filter)) {
+        const payload = change as ParkedPayload;
+        const table = emptied.get(payload.table);
+        if (table === undefined) continue;
+        const row = unparkChange(payload, table, this.#mapping.columnsOf(table));
+        overlay.apply(row, this.#mapping.mapperOf(table));
+      }
+    }
+  }
+
   async #writeRows(
     { transaction, intent }: WholeTransaction,
     rows: readonly RowChange[],
@@ -76,7 +101,7 @@ export class TruncateWriter {
   async #empty(
     { transaction, intent }: WholeTransaction,
     change: TruncateChange,
-    stream: StreamPlan,
+    plan: StreamPlan,
     overlay: Overlay,
     from: number,
     signal: AbortSignal,
@@ -84,43 +109,47 @@ export class TruncateWriter {
     const mapper = this.#mapping.mapperOf(change.table)!;
     const scope = this.#writer.mapper.scope(transaction, intent);
     const prefix = idPrefix(transaction.commit);
+    const { tag } = this.#writer.mapper;
     let count = from;
     let out = emptyOutput();
     let images: ImageChange[] = [];
-    for await (const cells of this.#liveRows(change, stream, mapper, overlay, signal)) {
-      const id = mapper.streamOf(cells);
+    for await (const cells of this.#liveRows(change, plan, mapper, overlay, signal)) {
       if (mapper.keepsImages) {
         images.push({ table: change.table.name, key: mapper.keyOf(cells), image: undefined });
       }
-      if (this.#writer.mapper.blocked.has(id)) {
-        const ordinal = ORDINAL_MAX - count++;
-        const removal: Change = {
-          ...change,
-          kind: "delete",
-          ordinal,
-          before: cells,
-          after: undefined,
-        };
+      const ordinal = ORDINAL_MAX - count;
+      const removal = {
+        ...change,
+        kind: "delete",
+        ordinal,
+        before: cells,
+        after: undefined,
+      } as const;
+      const stream = streamsOf(removal, mapper)[0]!;
+      if (this.#writer.mapper.blocked.has(stream)) {
         this.#writer.mapper.map(transaction, [removal], intent, out);
-        out.counts.changesIn -= 1;
-        out.counts.parked -= 1;
+        count += 1;
         continue;
       }
+      // A row that was emptied away is a change like any other, though the log has one for all.
+      out.counts.changesIn += 1;
+      out.counts.fallback += 1;
       const index = out.events.push(
-        id,
-        stream.fallback.type,
+        stream,
+        plan.fallback.type,
         transaction.committedAtUs,
         changePosition(transaction.commit, change.ordinal),
         mapper.removal(cells),
         scope.contextOf(mapper.mappingVersion),
       );
-      writeBaselineId(out.events.ids, index * 16, prefix, stream.truncateSlot, count++);
+      writeBaselineId(out.events.ids, index * 16, prefix, plan.truncateSlot, count++, tag);
       if (out.events.length < EVENTS_PER_STAGE) continue;
       await this.#writer.stage(out, images, 0);
       out = emptyOutput();
       images = [];
     }
     await this.#writer.stage(out, images, 0);
+    failpoint("truncate-staged");
     overlay.empty(change.table.name);
     return count;
   }
@@ -134,12 +163,13 @@ export class TruncateWriter {
   ): AsyncGenerator<Cells, void, void> {
     const touched = overlay.rows(change.table.name);
     if (!overlay.emptied(change.table.name)) {
+      const columns = this.#mapping.columnsOf(change.table);
       const folder = new Folder(await this.#store.mappings(), this.#mapping.inverses());
       const events = this.#store.readStreamType(stream.type, signal);
       for await (const { state } of foldStreams(events, folder)) {
         for (const row of state.get(mapper.role)?.values() ?? []) {
-          const cells = change.table.columns.map((column) => row[column.name] ?? null);
-          if (!touched.has(mapper.keyOf(cells))) yield cells;
+          const cells = columns.map((column) => cellOf(row, column));
+          if (!touched.has(placeOf(cells, mapper))) yield cells;
         }
       }
     }
@@ -147,7 +177,7 @@ export class TruncateWriter {
   }
 }
 
-/** What a transaction did to rows so far, over what the store knows. */
+/** What became of rows since the events that the store has, by their place. */
 class Overlay {
   readonly #tables = new Map<string, Map<string, Cells | undefined>>();
   readonly #emptied = new Set<string>();
@@ -170,7 +200,13 @@ class Overlay {
     const name = change.table.name;
     let rows = this.#tables.get(name);
     if (rows === undefined) this.#tables.set(name, (rows = new Map<string, Cells | undefined>()));
-    if (change.before !== undefined) rows.set(mapper.keyOf(change.before), undefined);
-    if (change.after !== undefined) rows.set(mapper.keyOf(change.after), change.after);
+    const { before, after, half } = change;
+    if (before !== undefined && half !== "joined") rows.set(placeOf(before, mapper), undefined);
+    if (after !== undefined && half !== "left") rows.set(placeOf(after, mapper), after);
   }
+}
+
+/** A row's stream and key: one that moves between streams leaves the one and is in the other, by its key alone it is the same. */
+function placeOf(cells: Cells, mapper: TableMapper): string {
+  return `${keyText(cells, mapper.parts.streamColumns)}\0${mapper.keyOf(cells)}`;
 }

@@ -1,9 +1,10 @@
 import { CODECS, cellFromJson, cellToJson } from "../model/codec.ts";
+import { cellOf } from "../model/column-definition.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RecordedEvent } from "../model/event.ts";
 import type { EventShape, MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
 
-/** One row as canonical text by column name. A column that no event has told of is absent. */
+/** One row as canonical text by column name. A column that no event has told of is absent; see `cellOf`. */
 export type FoldedRow = Record<string, string | null>;
 
 /** The rows of one aggregate: by role, then by key text. */
@@ -46,6 +47,16 @@ export class Folder {
       );
     }
     const inverse = this.#inverses.get(`${streamType}/${event.type}`);
+    if (inverse === undefined && Object.hasOwn(event.data, "$data")) {
+      throw new BanyanError(
+        "MAPPING_INVALID",
+        `${event.type} of ${event.stream} was made by a rule with a function, and no rule of that name has its inverse now`,
+        {
+          hint: `Give rule ${event.type} its "transform" back`,
+          detail: { version: event.version },
+        },
+      );
+    }
     applyShape(state, shape, stream.roles, event.data, inverse as Inverse | undefined);
   }
 
@@ -109,7 +120,8 @@ function rowsOf(state: StreamState, role: string): Map<string, FoldedRow> {
 function setRow(state: StreamState, role: string, definition: RoleDefinition, data: Data): void {
   const row: FoldedRow = {};
   for (const { name, codec } of definition.columns) {
-    row[name] = cellFromJson(CODECS[codec], data[name]);
+    // An event of just before a schema change may lack what the mapping that it is folded by has.
+    if (Object.hasOwn(data, name)) row[name] = cellFromJson(CODECS[codec], data[name]);
   }
   rowsOf(state, role).set(keyOf(definition, data), row);
 }
@@ -120,25 +132,36 @@ function changeRow(state: StreamState, role: string, definition: RoleDefinition,
   let row = rows.get(key);
   if (row === undefined) rows.set(key, (row = {}));
   for (const { name, codec } of definition.columns) {
-    const value = data[name];
-    if (value !== undefined) row[name] = cellFromJson(CODECS[codec], value);
+    if (Object.hasOwn(data, name)) row[name] = cellFromJson(CODECS[codec], data[name]);
   }
 }
 
-/** Joined without escapes: unique enough within one aggregate's role, and only ever compared with itself. */
+/**
+ * The row's key as text, unique in its role. Only ever compared with others of the same fold, whose
+ * events may have been written when the column was of another type: 1 and "1" are one key.
+ */
 function keyOf(definition: RoleDefinition, data: Data): string {
   const { key } = definition;
-  if (key.length === 1) return String(data[key[0]!]);
-  return JSON.stringify(key.map((name) => data[name]));
+  if (key.length === 1) return keyPart(data[key[0]!]);
+  return JSON.stringify(key.map((name) => keyPart(data[name])));
+}
+
+/** NULL is told apart from every text. */
+function keyPart(value: unknown): string {
+  if (value === null || value === undefined) return String.raw`\0`;
+  const text = String(value);
+  return text.startsWith("\\") ? `\\${text}` : text;
 }
 
 function rowToJson(definition: RoleDefinition, row: FoldedRow): Data {
+  const told = definition.columns.filter(
+    ({ name, formerly = [], filled }) =>
+      filled !== undefined || [name, ...formerly].some((word) => Object.hasOwn(row, word)),
+  );
   return Object.fromEntries(
-    definition.columns
-      .filter(({ name }) => name in row)
-      .map(({ name, codec }) => [
-        name,
-        JSON.parse(cellToJson(CODECS[codec], row[name])) as unknown,
-      ]),
+    told.map((column) => {
+      const json = cellToJson(CODECS[column.codec], cellOf(row, column));
+      return [column.name, JSON.parse(json) as unknown];
+    }),
   );
 }

@@ -2,6 +2,9 @@ import { appendFileSync } from "node:fs";
 
 /** Every place where a crash test may end the process. The order is the order of a run. */
 export const FAILPOINTS = [
+  "store-migrating",
+  "capture-taken-over",
+  "baseline-slot-removed",
   "baseline-slot-created",
   "baseline-first-stage",
   "baseline-middle",
@@ -11,10 +14,12 @@ export const FAILPOINTS = [
   "batch-mapped",
   "batch-staged",
   "batch-before-commit",
+  "batch-commit-sent",
   "batch-after-commit",
   "batch-after-acknowledge",
   "large-spilled",
   "large-merging",
+  "truncate-staged",
   "idle-before-commit",
   "idle-after-commit",
   "quarantine-before-release",
@@ -22,19 +27,19 @@ export const FAILPOINTS = [
 
 export type Failpoint = (typeof FAILPOINTS)[number];
 
-const wanted = process.env["BANYAN_FAILPOINT"];
-const [wantedName, wantedCount] = wanted === undefined ? [undefined, "1"] : wanted.split(":");
+const [wantedName, wantedCount, wantedAct] = (process.env["BANYAN_FAILPOINT"] ?? "").split(":");
 let left = Number(wantedCount ?? "1");
 
 /**
  * Ends the process as SIGKILL would, if `BANYAN_FAILPOINT=<name>[:<n>]` asks for the `n`-th passing of
- * this point. Does nothing otherwise. `BANYAN_FAILPOINT_LOG` names a file that is told of it first.
+ * this point; with `<name>:<n>:stop` it is stopped instead, until SIGCONT, as a suspended machine
+ * would be. Does nothing otherwise. `BANYAN_FAILPOINT_LOG` names a file that is told of it first.
  */
 export function failpoint(name: Failpoint): void {
   if (name !== wantedName) return;
   left -= 1;
-  if (left > 0) return;
+  if (left !== 0) return;
   const log = process.env["BANYAN_FAILPOINT_LOG"];
   if (log !== undefined) appendFileSync(log, `${name}\n`);
-  process.kill(process.pid, "SIGKILL");
+  process.kill(process.pid, wantedAct === "stop" ? "SIGSTOP" : "SIGKILL");
 }

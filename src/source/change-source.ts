@@ -26,12 +26,12 @@ export interface ChangeSource {
 
   /**
    * Starts history: makes the log retained from one exact point and opens a snapshot at that point.
-   * What an interrupted baseline of this pipeline left behind is removed first.
    *
    * @throws BanyanError `PUBLICATION_MISSING`, `REPLICA_IDENTITY_UNUSABLE`, `SLOT_IN_USE`,
-   *   `SLOT_CREATION_BLOCKED` (names the blocking sessions)
+   *   `SLOT_CREATION_BLOCKED` (names the blocking sessions), `SOURCE_NOT_READY` (the publication is
+   *   incomplete, or somebody else may need the slot)
    */
-  openBaseline(plan: CapturePlan, signal: AbortSignal): Promise<BaselineSnapshot>;
+  openBaseline(plan: BaselinePlan, signal: AbortSignal): Promise<BaselineSnapshot>;
 
   /**
    * Whole transactions that committed at or after `from`, in commit order, from the first change on.
@@ -47,8 +47,9 @@ export interface ChangeSource {
 
   /**
    * Where the log has been read to with nothing in flight, when that is past the last transaction
-   * delivered: an idle database still moves on. Undefined when there is nothing new. The caller makes
-   * it durable as a checkpoint before acknowledging it.
+   * delivered: an idle database still moves on. Undefined when there is nothing new, and while the
+   * consumer of the stream holds a group. It lies after everything delivered, so the caller must have
+   * applied all of that; it makes the position durable as a checkpoint before acknowledging it.
    */
   idlePosition(): Position | undefined;
 
@@ -80,6 +81,19 @@ export interface CapturePlan {
   readonly tables: readonly PlannedTable[];
 }
 
+export interface BaselinePlan extends CapturePlan {
+  /**
+   * True when this pipeline had begun a baseline before: what that left behind is removed. Otherwise
+   * what is found under our name may be another pipeline's place in the log, and is left alone.
+   */
+  readonly isRestart?: boolean;
+  /**
+   * Awaited once nothing stands in the way, ahead of the first thing made in the source: the place to
+   * note durably that the next attempt is a restart.
+   */
+  readonly onBegin?: () => Promise<void>;
+}
+
 export interface PlannedTable {
   readonly name: string;
   /** Key columns named by the config, for a table without primary key. */
@@ -99,7 +113,7 @@ export interface Finding {
 /** One column to order by, nulls last. `bytes` orders the canonical text by its UTF-8 bytes. See key-order.ts. */
 export interface OrderColumn {
   readonly column: number;
-  readonly as: "integer" | "bytes";
+  readonly as: "integer" | "decimal" | "bytes";
 }
 
 export interface RowSnapshot {
@@ -115,6 +129,11 @@ export interface RowSnapshot {
   ): AsyncIterable<readonly Cells[]>;
   /** Rows according to the server's statistics; an estimate. */
   estimateRows(table: SourceTable): Promise<number>;
+  /**
+   * Names of the tables that were truncated, rewritten or dropped since the snapshot was taken: it may
+   * not have seen their rows, although they were there. Asked after reading.
+   */
+  rewritten(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 

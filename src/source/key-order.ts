@@ -1,7 +1,8 @@
 import type { OrderColumn } from "./change-source.ts";
+import { isDecimal } from "../model/table.ts";
 
 /**
- * How a column of this type is ordered when tables are merged by key: whole numbers as numbers,
+ * How a column of this type is ordered when tables are merged by key: exact numbers as numbers,
  * everything else by the bytes of its canonical text, which every server can do alike.
  *
  * @param type as in `SourceColumn.type`
@@ -13,7 +14,7 @@ export function orderOf(type: string): OrderColumn["as"] {
     case "int8":
       return "integer";
     default:
-      return "bytes";
+      return isDecimal(type) ? "decimal" : "bytes";
   }
 }
 
@@ -21,7 +22,7 @@ export function orderOf(type: string): OrderColumn["as"] {
  * Compares two keys as {@link RowSnapshot.readRows} orders them: nulls last, the first column that
  * differs decides.
  *
- * @returns below, above or exactly 0; 0 only for equal texts
+ * @returns below, above or exactly 0; 0 only for equal texts, and equal numbers of `decimal` columns
  */
 export function compareKeyTexts(
   a: readonly (string | null)[],
@@ -34,11 +35,17 @@ export function compareKeyTexts(
     if (x === y) continue;
     if (x === null) return 1;
     if (y === null) return -1;
-    const result = order[i] === "integer" ? compareIntegers(x, y) : compareBytes(x, y);
+    const result = COMPARE[order[i]!](x, y);
     if (result !== 0) return result;
   }
   return 0;
 }
+
+const COMPARE = {
+  integer: compareIntegers,
+  decimal: compareDecimals,
+  bytes: compareBytes,
+} as const satisfies Record<OrderColumn["as"], (x: string, y: string) => number>;
 
 /** Canonical whole numbers: no leading zeros, so the longer one is the larger; up to 15 digits are exact. */
 function compareIntegers(a: string, b: string): number {
@@ -46,6 +53,29 @@ function compareIntegers(a: string, b: string): number {
   const x = BigInt(a);
   const y = BigInt(b);
   return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/** As Postgres orders numeric: NaN above all, and trailing zeros mean nothing. */
+function compareDecimals(x: string, y: string): number {
+  const beyond = beyondNumbers(x) - beyondNumbers(y);
+  if (beyond !== 0 || beyondNumbers(x) !== 0) return beyond;
+  const negative = x.startsWith("-");
+  if (negative !== y.startsWith("-")) return negative ? -1 : 1;
+  return negative ? compareMagnitudes(y.slice(1), x.slice(1)) : compareMagnitudes(x, y);
+}
+
+function beyondNumbers(text: string): number {
+  if (text === "NaN") return 2;
+  return text === "Infinity" ? 1 : text === "-Infinity" ? -1 : 0;
+}
+
+function compareMagnitudes(x: string, y: string): number {
+  const [[xWhole = "", xRest = ""], [yWhole = "", yRest = ""]] = [x.split("."), y.split(".")];
+  if (xWhole.length !== yWhole.length) return xWhole.length - yWhole.length;
+  if (xWhole !== yWhole) return xWhole < yWhole ? -1 : 1;
+  const places = Math.max(xRest.length, yRest.length);
+  const [a, b] = [xRest.padEnd(places, "0"), yRest.padEnd(places, "0")];
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 /**

@@ -1,13 +1,12 @@
 import type { AppendResult, ExpectedVersion } from "./event-store.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
 import type { NewEvent } from "../model/event.ts";
+import { isStorableJson, isStorableText } from "../model/storable-text.ts";
 
 /** What every store demands of an append, whatever it keeps events in. */
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const ISO_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})$/;
-/** An escape of U+0000 or of half a surrogate pair: JSON may say it, text in a database cannot. */
-const UNSTORABLE_ESCAPE = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f][0-9a-f]{2})/;
 
 const VERSION_MAX = 2 ** 31 - 1;
 
@@ -60,9 +59,9 @@ export function assertAppendable(stream: string, events: readonly NewEvent[]): v
     ids.add(event.id.toLowerCase());
     const texts = [stream, event.type, event.correlationId, event.causationId, event.actor];
     const unstorable =
-      texts.some((text) => text?.includes("\0")) ||
-      [event.data, event.metadata].some((json) =>
-        UNSTORABLE_ESCAPE.test(JSON.stringify(json) ?? ""),
+      texts.some((text) => text !== undefined && !isStorableText(text)) ||
+      [event.data, event.metadata].some(
+        (value) => value !== undefined && !isStorableJson(asJson(value, event.id)),
       );
     if (!unstorable) continue;
     throw new BanyanError(
@@ -72,6 +71,17 @@ export function assertAppendable(stream: string, events: readonly NewEvent[]): v
     );
   }
   invariant(ids.size === events.length, `two events of one append to ${stream} have the same id`);
+}
+
+function asJson(value: object, id: string): string {
+  try {
+    return JSON.stringify(value);
+  } catch (cause) {
+    throw new BanyanError("VALUE_UNMAPPABLE", `event ${id} holds what JSON cannot say`, {
+      cause,
+      hint: "Write a bigint as text, and let nothing refer to itself.",
+    });
+  }
 }
 
 export interface KnownEvent {

@@ -4,6 +4,8 @@ export type RowVerdict = "equal" | "missing" | "extra" | "different";
 const ROW = 1;
 const FOLD = 2;
 const LOAD_MAX = 0.6;
+/** An estimate may be far too high; from here on the table grows with what really comes. */
+const CAPACITY_FIRST_MAX = 2 ** 22;
 
 /**
  * Compares two sets of rows that arrive in any order, in 17 bytes per row: rows add their digest under
@@ -18,7 +20,8 @@ export class DigestTable {
   #sides: Uint8Array;
 
   constructor(rowsExpected: number) {
-    this.#capacity = 2 ** Math.ceil(Math.log2(Math.max(1024, rowsExpected / LOAD_MAX)));
+    const wanted = Math.min(CAPACITY_FIRST_MAX, Math.max(1024, rowsExpected / LOAD_MAX));
+    this.#capacity = 2 ** Math.ceil(Math.log2(wanted));
     this.#keys = new Int32Array(this.#capacity * 2);
     this.#sums = new Int32Array(this.#capacity * 2);
     this.#sides = new Uint8Array(this.#capacity);

@@ -5,7 +5,7 @@ export type ParityState = "equal" | "different" | "inconclusive";
 
 export interface ParityReport {
   readonly state: ParityState;
-  /** Why it could not be told; empty otherwise. */
+  /** Why it could not be told, and what may explain a difference. */
   readonly reasons: readonly string[];
   readonly pipeline: string;
   /** ISO 8601. */
@@ -24,7 +24,7 @@ export interface ParityReport {
   readonly different: number;
   readonly tables: readonly TableParity[];
   readonly excluded: {
-    /** Streams that wait in quarantine; their rows were not compared. */
+    /** Streams that wait in quarantine, or that a service has written to: not compared. */
     readonly streams: number;
     readonly rows: number;
   };

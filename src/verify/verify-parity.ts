@@ -1,20 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { DigestTable, type RowVerdict } from "./digest-table.ts";
-import type { ParityReport, ParitySample, TableParity } from "./parity-report.ts";
-import { Digest } from "./row-digest.ts";
-import {
-  compileMapping,
-  plannedTables,
-  type Mapping,
-  type StreamPlan,
-} from "../mapping/compile.ts";
+import { Comparison } from "./comparison.ts";
+import type { ParityReport, TableParity } from "./parity-report.ts";
+import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
-import type { TableMapper } from "../mapping/table-mapper.ts";
 import { BanyanError } from "../model/errors.ts";
 import { isBefore, type Position } from "../model/position.ts";
-import type { Cells } from "../model/table.ts";
-import { foldStreams } from "../projection/fold-streams.ts";
-import { Folder } from "../projection/fold.ts";
 import type { ChangeSource, ParitySnapshot } from "../source/change-source.ts";
 import type { EventStore } from "../store/event-store.ts";
 
@@ -48,27 +38,45 @@ export async function verifyParity(
 ): Promise<ParityReport> {
   const startedAt = new Date().toISOString();
   const { source, store, pipeline } = options;
+  await requireBaseline(options);
+  const tables = await source.discover(plannedTables(options.streams));
+  const snapshot = await source.openParity(tables, signal);
+  try {
+    const mapping = compileMapping(options.streams, snapshot.tables, await store.mappings());
+    const reached = await waitForFence(options, snapshot.fence, signal);
+    if (reached !== undefined) return inconclusive(options, startedAt, snapshot.fence, reached);
+    const waiting = await store.quarantine.streams(pipeline);
+    const quarantined = new Set(waiting.map((entry) => entry.stream));
+    const comparison = new Comparison({
+      ...options,
+      snapshot,
+      mapping,
+      quarantined,
+      onProgress: (step, rows) => options.onProgress?.({ step, rows }),
+    });
+    for (const stream of mapping.streams) await comparison.compare(stream, signal);
+    const found = { comparison, mapping, quarantined, rewritten: await snapshot.rewritten() };
+    return reportOf(options, startedAt, snapshot, found);
+  } finally {
+    await snapshot.close();
+  }
+}
+
+/** Rows of another database would be compared in vain, or worse, found equal. */
+async function requireBaseline({ store, source, pipeline }: VerifyOptions): Promise<void> {
   const record = await store.pipeline(pipeline);
   if (record?.checkpoint === undefined) {
     throw new BanyanError("PIPELINE_UNKNOWN", `pipeline ${pipeline} has no baseline yet`, {
       hint: "Run: banyan run",
     });
   }
-  const tables = await source.discover(plannedTables(options.streams));
-  const snapshot = await source.openParity(tables, signal);
-  try {
-    const mapping = compileMapping(options.streams, snapshot.tables);
-    const reached = await waitForFence(options, snapshot.fence, signal);
-    if (reached !== undefined) return inconclusive(options, startedAt, snapshot.fence, reached);
-    const quarantined = new Set(
-      (await store.quarantine.streams(pipeline)).map((entry) => entry.stream),
-    );
-    const comparison = new Comparison(options, snapshot, mapping, quarantined);
-    for (const stream of mapping.streams) await comparison.compare(stream, signal);
-    return comparison.report(startedAt);
-  } finally {
-    await snapshot.close();
-  }
+  const { uri } = await source.identify();
+  if (record.source === uri) return;
+  throw new BanyanError(
+    "SOURCE_CHANGED",
+    `pipeline ${pipeline} follows ${record.source}, but the config names ${uri}`,
+    { hint: "Point the config at the source that the pipeline was made for." },
+  );
 }
 
 /** @returns why the fence was not reached, or undefined when it was */
@@ -115,251 +123,90 @@ function inconclusive(
   };
 }
 
-/** One comparison at one fence; adds up what the stream types give. */
-class Comparison {
-  readonly #options: VerifyOptions;
-  readonly #snapshot: ParitySnapshot;
-  readonly #mapping: Mapping;
-  readonly #quarantined: ReadonlySet<string>;
-  readonly #tables: TableParity[] = [];
-  readonly #samples: ParitySample[] = [];
-  #excludedRows = 0;
-  #rowsSeen = 0;
+interface Findings {
+  readonly comparison: Comparison;
+  readonly mapping: Mapping;
+  readonly quarantined: ReadonlySet<string>;
+  readonly rewritten: readonly string[];
+}
 
-  constructor(
-    options: VerifyOptions,
-    snapshot: ParitySnapshot,
-    mapping: Mapping,
-    quarantined: ReadonlySet<string>,
-  ) {
-    this.#options = options;
-    this.#snapshot = snapshot;
-    this.#mapping = mapping;
-    this.#quarantined = quarantined;
-  }
+function reportOf(
+  { pipeline, showValues }: VerifyOptions,
+  startedAt: string,
+  { fence }: ParitySnapshot,
+  { comparison, mapping, quarantined, rewritten }: Findings,
+): ParityReport {
+  const tables = comparison.tables.filter(({ table }) => !rewritten.includes(table));
+  const samples = comparison.samples.filter(({ table }) => !rewritten.includes(table));
+  const total = (of: (table: TableParity) => number): number =>
+    tables.reduce((sum, table) => sum + of(table), 0);
+  const [missing, extra, different] = [
+    total((t) => t.missing),
+    total((t) => t.extra),
+    total((t) => t.different),
+  ];
+  const unclear = [
+    ...rewritten.map(
+      (table) =>
+        `${table} was truncated or rewritten while it was read, which hides its rows from the snapshot`,
+    ),
+    ...counted(quarantined.size, "streams wait in quarantine and were not compared"),
+    ...counted(
+      comparison.foreign.size,
+      "streams hold events that a service appended, and were not compared",
+    ),
+    ...counted(comparison.unnamedRows, "rows have a key that is too long to name a stream"),
+  ];
+  const found = missing + extra + different > 0;
+  const first = samples[0];
+  return {
+    state: found ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
+    reasons: [...unclear, ...untoldChanges(tables, mapping)],
+    pipeline,
+    startedAt,
+    finishedAt: new Date().toISOString(),
+    fence,
+    compared: total((t) => t.compared),
+    present: total((t) => t.present),
+    missing,
+    extra,
+    different,
+    tables,
+    excluded: {
+      streams: quarantined.size + comparison.foreign.size,
+      rows: comparison.excludedRows,
+    },
+    samples,
+    nextSteps: [
+      ...(first === undefined ? [] : [`banyan history ${quoteArgument(first.stream)}`]),
+      ...(quarantined.size > 0 ? ["banyan quarantine list"] : []),
+      ...(found && !showValues ? ["banyan verify --show-values"] : []),
+    ],
+  };
+}
 
-  async compare(stream: StreamPlan, signal: AbortSignal): Promise<void> {
-    const mappers = stream.roles.map((role) => {
-      const table = this.#snapshot.tables.find(
-        (candidate) => candidate.name === role.tableRef.name,
-      );
-      return this.#mapping.mapperOf(table!)!;
+function counted(count: number, what: string): readonly string[] {
+  return count === 0 ? [] : [`${count} ${what}`];
+}
+
+/** Schema changes that explain a difference: what they made of the rows is not in the log. */
+function untoldChanges(tables: readonly TableParity[], mapping: Mapping): readonly string[] {
+  return tables.flatMap(({ table, different }) => {
+    const shape = mapping.shapeOf(table);
+    if (different === 0 || shape === undefined) return [];
+    return mapping.columnsOf(shape).flatMap(({ name, untold }) => {
+      if (untold === undefined) return [];
+      const what = UNTOLD[untold];
+      return `${table}: column ${name} ${what}; the log does not tell what that made of rows written before`;
     });
-    const sides = new Map<string, DigestTable>();
-    const present = new Map<string, number>();
-    for (const mapper of mappers) {
-      const expected = await this.#snapshot.estimateRows(mapper.table);
-      sides.set(mapper.role, new DigestTable(expected));
-      present.set(mapper.role, 0);
-    }
-    const identity = new Digest();
-    const content = new Digest();
-    const addRow = (mapper: TableMapper, streamId: string, cells: Cells): void => {
-      identify(identity, streamId, mapper.keyOf(cells));
-      content.reset().cells(cells).end();
-      sides.get(mapper.role)!.addRow(identity.high, identity.low, content.high, content.low);
-    };
-    const addFold = (mapper: TableMapper, streamId: string, cells: Cells): void => {
-      identify(identity, streamId, mapper.keyOf(cells));
-      content.reset().cells(cells).end();
-      sides.get(mapper.role)!.addFold(identity.high, identity.low, content.high, content.low);
-    };
-    // One after the other: side by side, the two would only wait for the same processor.
-    for (const mapper of mappers) {
-      await this.#eachRow(mapper, signal, addRow, (rows, excluded) => {
-        present.set(mapper.role, present.get(mapper.role)! + rows);
-        this.#excludedRows += excluded;
-      });
-    }
-    await this.#eachFold(stream, mappers, signal, addFold);
-
-    const suspects = mappers.map((mapper) => ({ mapper, table: sides.get(mapper.role)! }));
-    for (const { mapper, table } of suspects) {
-      const { equal, missing, extra, different } = table.counts();
-      this.#tables.push({
-        table: mapper.table.name,
-        streamType: stream.type,
-        present: present.get(mapper.role)!,
-        compared: equal + missing + different,
-        missing,
-        extra,
-        different,
-        columns: mapper.table.columns.length,
-      });
-    }
-    const differs = this.#tables.some(
-      (t) => t.streamType === stream.type && t.missing + t.extra + t.different > 0,
-    );
-    if (differs) await this.#sample(stream, mappers, sides, signal);
-  }
-
-  /** Reads both sides once more and keeps what the tables of digests found fault with. */
-  async #sample(
-    stream: StreamPlan,
-    mappers: readonly TableMapper[],
-    sides: ReadonlyMap<string, DigestTable>,
-    signal: AbortSignal,
-  ): Promise<void> {
-    interface Suspect {
-      readonly verdict: Exclude<RowVerdict, "equal">;
-      readonly mapper: TableMapper;
-      readonly stream: string;
-      readonly key: string;
-      row: Cells | undefined;
-      fold: Cells | undefined;
-    }
-    const suspects = new Map<string, Suspect>();
-    const identity = new Digest();
-    const collect =
-      (side: "row" | "fold") =>
-      (mapper: TableMapper, streamId: string, cells: Cells): void => {
-        const key = mapper.keyOf(cells);
-        identify(identity, streamId, key);
-        const verdict = sides.get(mapper.role)!.verdict(identity.high, identity.low);
-        if (verdict === undefined || verdict === "equal") return;
-        const id = `${mapper.role}\0${streamId}\0${key}`;
-        let suspect = suspects.get(id);
-        if (suspect === undefined) {
-          if (suspects.size >= this.#options.samplesMax) return;
-          suspect = { verdict, mapper, stream: streamId, key, row: undefined, fold: undefined };
-          suspects.set(id, suspect);
-        }
-        suspect[side] = cells;
-      };
-    for (const mapper of mappers) {
-      await this.#eachRow(mapper, signal, collect("row"), () => undefined);
-    }
-    await this.#eachFold(stream, mappers, signal, collect("fold"));
-    for (const { verdict, mapper, stream: id, key, row, fold } of suspects.values()) {
-      this.#samples.push({
-        verdict,
-        table: mapper.table.name,
-        stream: id,
-        key,
-        columns:
-          row === undefined || fold === undefined
-            ? []
-            : differingColumns(mapper, row, fold, this.#options.showValues),
-      });
-    }
-  }
-
-  async #eachRow(
-    mapper: TableMapper,
-    signal: AbortSignal,
-    visit: (mapper: TableMapper, stream: string, cells: Cells) => void,
-    count: (rows: number, excluded: number) => void,
-  ): Promise<void> {
-    for await (const rows of this.#snapshot.readRows(mapper.table, [], signal)) {
-      let excluded = 0;
-      for (const cells of rows) {
-        const id = mapper.streamOf(cells);
-        if (this.#quarantined.has(id)) excluded += 1;
-        else visit(mapper, id, cells);
-      }
-      count(rows.length, excluded);
-      this.#progress(`reading ${mapper.table.name}`, rows.length);
-    }
-  }
-
-  async #eachFold(
-    stream: StreamPlan,
-    mappers: readonly TableMapper[],
-    signal: AbortSignal,
-    visit: (mapper: TableMapper, stream: string, cells: Cells) => void,
-  ): Promise<void> {
-    const { store } = this.#options;
-    const folder = new Folder(await store.mappings(), this.#mapping.inverses());
-    const seen = new Map<string, boolean>();
-    const sees = ({ sourceTransaction }: { sourceTransaction: string | undefined }): boolean => {
-      if (sourceTransaction === undefined) return true;
-      let visible = seen.get(sourceTransaction);
-      if (visible === undefined) {
-        visible = this.#snapshot.sees(sourceTransaction);
-        if (seen.size > 10_000) seen.clear();
-        seen.set(sourceTransaction, visible);
-      }
-      return visible;
-    };
-    for await (const folded of foldStreams(
-      store.readStreamType(stream.type, signal),
-      folder,
-      sees,
-    )) {
-      if (this.#quarantined.has(folded.stream)) continue;
-      for (const mapper of mappers) {
-        const { columns } = mapper.table;
-        for (const row of folded.state.get(mapper.role)?.values() ?? []) {
-          const cells = columns.map((column) => row[column.name] ?? null);
-          visit(mapper, folded.stream, cells);
-          this.#progress(`folding ${stream.type}`, 1);
-        }
-      }
-    }
-  }
-
-  #progress(step: string, rows: number): void {
-    const before = this.#rowsSeen;
-    this.#rowsSeen += rows;
-    if (Math.floor(before / 10_000) === Math.floor(this.#rowsSeen / 10_000)) return;
-    this.#options.onProgress?.({ step, rows: this.#rowsSeen });
-  }
-
-  report(startedAt: string): ParityReport {
-    const total = (of: (table: TableParity) => number): number =>
-      this.#tables.reduce((sum, table) => sum + of(table), 0);
-    const [missing, extra, different] = [
-      total((t) => t.missing),
-      total((t) => t.extra),
-      total((t) => t.different),
-    ];
-    const reasons: string[] = [];
-    if (this.#quarantined.size > 0) {
-      reasons.push(`${this.#quarantined.size} streams wait in quarantine and were not compared`);
-    }
-    const found = missing + extra + different > 0;
-    const state = found ? "different" : reasons.length > 0 ? "inconclusive" : "equal";
-    const first = this.#samples[0];
-    return {
-      state,
-      reasons,
-      pipeline: this.#options.pipeline,
-      startedAt,
-      finishedAt: new Date().toISOString(),
-      fence: this.#snapshot.fence,
-      compared: total((t) => t.compared),
-      present: total((t) => t.present),
-      missing,
-      extra,
-      different,
-      tables: this.#tables,
-      excluded: { streams: this.#quarantined.size, rows: this.#excludedRows },
-      samples: this.#samples,
-      nextSteps: [
-        ...(first === undefined ? [] : [`banyan history ${quoteArgument(first.stream)}`]),
-        ...(this.#quarantined.size > 0 ? ["banyan quarantine list"] : []),
-        ...(found && !this.#options.showValues ? ["banyan verify --show-values"] : []),
-      ],
-    };
-  }
+  });
 }
 
-function identify(digest: Digest, stream: string, key: string): void {
-  digest.reset().text(stream).text(key).end();
-}
-
-function differingColumns(
-  { table }: TableMapper,
-  row: Cells,
-  fold: Cells,
-  showValues: boolean,
-): ParitySample["columns"] {
-  const show = (cell: string | null | undefined): string | null =>
-    cell === null || cell === undefined ? null : showValues ? cell : `‹${cell.length} characters›`;
-  return table.columns.flatMap((column, i) =>
-    row[i] === fold[i] ? [] : [{ column: column.name, row: show(row[i]), fold: show(fold[i]) }],
-  );
-}
+const UNTOLD = {
+  added: "was added with a computed default",
+  retyped: "was given another type",
+  replaced: "was dropped and added again",
+} as const;
 
 function quoteArgument(text: string): string {
   return /^[\w.,:@-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;

@@ -145,7 +145,14 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
       expect(left.restarted).toBe(false);
       await first.close();
       const second = await db.open();
-      const snapshot = await second.openBaseline(db.plan, never);
+      // Without knowing that it was ours, what is found is left alone.
+      await expect(second.openBaseline(db.plan, never)).rejects.toMatchObject({
+        code: "SOURCE_NOT_READY",
+      });
+      let begun = 0;
+      const onBegin = async (): Promise<void> => void (begun += 1);
+      const snapshot = await second.openBaseline({ ...db.plan, isRestart: true, onBegin }, never);
+      expect(begun).toBe(1);
       expect(snapshot.restarted).toBe(true);
       expect(isBefore(snapshot.position, left.position)).toBe(false);
       expect(await readAll(snapshot, snapshot.tables[0]!)).toHaveLength(1);
@@ -320,6 +327,23 @@ export function changeSourceContract(name: string, fresh: () => Promise<Contract
       const idle = await watching;
       expect(idle).toBeDefined();
       expect(isBefore(end!, idle!)).toBe(true);
+    });
+
+    test("there is no idle position while the consumer holds what it was given", async () => {
+      await using s = await started();
+      await s.db.commit([insert(1)]);
+      const stop = new AbortController();
+      let held = 0;
+      for await (const _ of s.source.stream(s.position, stop.signal)) {
+        // The log goes on without a change, and the reader with it.
+        for (; held < 8; held++) {
+          await s.source.fence();
+          await sleep(50);
+          expect(s.source.idlePosition()).toBeUndefined();
+        }
+        stop.abort();
+      }
+      expect(held).toBe(8);
     });
 
     test("an acknowledged idle position is nothing new", async () => {

@@ -269,6 +269,28 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     }
   });
 
+  test("a writer that wakes up after it was fenced holds up nobody with what it stages", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    for (const length of [1, 800]) {
+      const place = { stream: `order-${length}`, version: 1 };
+      const others = Array.from({ length }, (_, i) => ({ stream: `x${length}-${i}`, version: 1 }));
+      const old = await store.openCapture("shop", SOURCE);
+      const next = await store.openCapture("shop", SOURCE);
+      // Never ended: its process is stopped at this very point.
+      const late = old.stage({ events: batchOf([place, ...others]) }).catch((e: unknown) => e);
+      await late;
+      const begunMs = performance.now();
+      await next.stage({ events: batchOf([place, ...others]) });
+      await next.commit(tailing(length));
+      expect(performance.now() - begunMs).toBeLessThan(5_000);
+      await expect(old.commit(tailing(length + 1))).rejects.toMatchObject({
+        code: "PIPELINE_FENCED",
+      });
+      await Promise.all([old.close(), next.close()]);
+    }
+  });
+
   test("a taken place in a stream is a conflict that undoes the whole commit and ends the writer", async () => {
     await using opened = await open();
     const { store } = opened;
@@ -322,8 +344,14 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await using opened = await open();
     const { store } = opened;
     const first = await store.openCapture("shop", "test://one");
+    await first.commit(tailing(undefined, { phase: "baseline" }));
     await first.close();
+    const again = await store.openCapture("shop", "test://one");
+    expect(again.record.phase).toBe("baseline");
+    await again.close();
     const second = await store.openCapture("shop", "test://two");
+    // Whatever was begun was begun in the other source.
+    expect(second.record.phase).toBe("new");
     await second.stage({ events: batchOf([{ stream: "order-1", version: 1 }]) });
     await second.commit(tailing(1));
     expect((await streamOf(store, "order-1"))[0]!.source).toBe("test://two");

@@ -167,7 +167,12 @@ function appendContract(open: () => Promise<OpenedStore>): void {
       { ...event(), data: { half: "\ud83c" } },
       { ...event(), metadata: { "k\0": 1 } },
       { ...event(), actor: "a\0" },
+      { ...event(), actor: "half \udf33" },
+      { ...event(), data: { n: 1n } },
     ];
+    await expect(store.append("order-\ud83c", [event()], "any")).rejects.toMatchObject({
+      code: "VALUE_UNMAPPABLE",
+    });
     for (const bad of unmappable) {
       await expect(store.append("order-1", [event(), bad], "any")).rejects.toMatchObject({
         code: "VALUE_UNMAPPABLE",

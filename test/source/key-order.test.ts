@@ -33,9 +33,38 @@ describe("key order", () => {
     expect(compareKeyTexts([null], [null], ["integer"])).toBe(0);
   });
 
-  test("only the integer types are ordered as numbers", () => {
+  test("decimals are ordered as numbers, whatever their scale", () => {
+    const ascending = [
+      "-Infinity",
+      "-10",
+      "-2.50",
+      "-2.4",
+      "0.0",
+      "0.09",
+      "0.1",
+      "1",
+      "9.99",
+      "10.0",
+    ];
+    ascending.push("9".repeat(40), "Infinity", "NaN");
+    ascending.forEach((a, i) =>
+      ascending.forEach((b, j) => {
+        expect(Math.sign(compareKeyTexts([a], [b], ["decimal"]))).toBe(Math.sign(i - j));
+      }),
+    );
+    for (const [a, b] of [
+      ["1.0", "1.00"],
+      ["0", "0.00"],
+      ["-3", "-3.0"],
+      ["NaN", "NaN"],
+    ] as const)
+      expect(compareKeyTexts([a], [b], ["decimal"])).toBe(0);
+  });
+
+  test("only numbers are ordered as numbers", () => {
     expect(["int2", "int4", "int8"].map(orderOf)).toEqual(["integer", "integer", "integer"]);
-    expect(["text", "numeric(10)", "uuid", "int4[]", "public.id"].map(orderOf)).toEqual(
+    expect(["numeric", "numeric(10,2)"].map(orderOf)).toEqual(["decimal", "decimal"]);
+    expect(["text", "numeric[]", "uuid", "int4[]", "public.id"].map(orderOf)).toEqual(
       Array(5).fill("bytes"),
     );
   });

@@ -61,7 +61,7 @@ export function mapAll(
   transactions: readonly (readonly Change[])[],
   intent?: Intent,
 ): MappedChanges {
-  const mapper = new ChangeMapper(mapping, "test://source");
+  const mapper = new ChangeMapper(mapping, 1);
   const out = emptyOutput();
   transactions.forEach((changes, i) => mapper.map(transaction(i + 1), changes, intent, out));
   return out;

@@ -1,5 +1,6 @@
 import type { CommandModule } from "yargs";
 import { runDemo, type DemoDocument } from "../demo/demo.ts";
+import { numberOption } from "../number-option.ts";
 import { count, plural, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import { EXIT } from "../../model/errors.ts";
@@ -24,9 +25,12 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
         describe: "Leave the shop, its traffic and the capture running until Ctrl-C",
       })
       .option("seed", {
-        type: "number",
+        ...numberOption("seed", {
+          min: 0,
+          max: 2 ** 31 - 1,
+          describe: "Of the shop's rows and its traffic",
+        }),
         default: 1,
-        describe: "Of the shop's rows and its traffic",
       }) as never,
   handler: async ({ json, keep, seed }) => {
     const progress = new Progress();

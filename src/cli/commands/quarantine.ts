@@ -15,7 +15,11 @@ export const quarantineCommand: CommandModule<object, QuarantineArgs> = {
   describe: "List changes that could not be mapped, map them again, or skip the first of a stream",
   builder: (y) =>
     y
-      .positional("action", { choices: ["list", "retry", "skip"] as const, demandOption: true })
+      .positional("action", {
+        choices: ["list", "retry", "skip"] as const,
+        demandOption: true,
+        describe: "skip drops the first parked change, then maps the rest",
+      })
       .positional("stream", {
         type: "string",
         describe: "One stream; all when absent (not for skip)",

@@ -5,6 +5,7 @@ import { Progress } from "../progress.ts";
 import type { CommonArgs } from "../session.ts";
 import { openSource, openStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
+import type { Drift } from "../../mapping/drift.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
 import { runWithRetry } from "../../runtime/loop.ts";
@@ -55,15 +56,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
                 if (goal !== undefined && checkpoint !== undefined && checkpoint >= goal)
                   done.abort();
               },
-              onDrift: ({ table, added, dropped, retyped, broken }) => {
-                const parts = [
-                  ...added.map((name) => `+${name}`),
-                  ...dropped.map((name) => `-${name}`),
-                  ...retyped.map((name) => `~${name}`),
-                ];
-                progress.line(`schema of ${table} changed: ${parts.join(" ")}`);
-                if (broken !== undefined) progress.line(`  its streams stop: ${broken.message}`);
-              },
+              onDrift: (drift) => tellDrift(progress, drift),
             },
             stop,
           );
@@ -85,6 +78,23 @@ export const runCommand: CommandModule<object, RunArgs> = {
     });
   },
 };
+
+function tellDrift(progress: Progress, drift: Drift): void {
+  const { table, added, dropped, retyped, renamed, untold, broken } = drift;
+  const parts = [
+    ...renamed.map(({ from, to }) => `${from}→${to}`),
+    ...added.filter((name) => !renamed.some(({ to }) => to === name)).map((name) => `+${name}`),
+    ...dropped.filter((name) => !renamed.some(({ from }) => from === name)).map((n) => `-${n}`),
+    ...retyped.map((name) => `~${name}`),
+  ];
+  progress.line(`schema of ${table} changed: ${parts.join(" ")}`);
+  if (broken !== undefined) progress.line(`  its streams stop: ${broken.message}`);
+  if (untold.length === 0) return;
+  const columns = untold.map(({ column }) => column).join(", ");
+  progress.line(
+    `  what that made of ${columns} in rows written before is not in the log: verify may call them different until they change`,
+  );
+}
 
 function tell(progress: Progress, before: PipelineStatus | undefined, now: PipelineStatus): void {
   if (now.phase === "baseline" && now.baseline !== undefined) {
@@ -109,5 +119,7 @@ function tell(progress: Progress, before: PipelineStatus | undefined, now: Pipel
 }
 
 function summary({ ledger, positions }: PipelineStatus): string {
+  if (positions.checkpoint === undefined)
+    return "stopped before the baseline was complete, so nothing is kept. Run it again to begin anew.";
   return `stopped at ${positions.checkpoint}: ${count(ledger.baselined)} aggregates baselined, ${count(ledger.changesIn)} changes became ${count(ledger.events - ledger.baselined)} events. Run it again to go on.`;
 }

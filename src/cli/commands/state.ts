@@ -1,4 +1,5 @@
 import type { CommandModule } from "yargs";
+import { numberOption } from "../number-option.ts";
 import { writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import { streamUnknown } from "../stream-unknown.ts";
@@ -19,15 +20,23 @@ export const stateCommand: CommandModule<object, StateArgs> = {
   describe: "Show one aggregate as it is, or as it was at a time or version",
   builder: (y) =>
     y
+      // Ahead of the option of that name, which would mean the program's own version otherwise.
+      .version(false)
       .positional("stream", {
         type: "string",
         demandOption: true,
         describe: "Stream id, e.g. order-42",
       })
       .option("at", { type: "string", describe: "ISO 8601 time, e.g. 2026-01-31T10:00:00Z" })
-      .option("version", { type: "number", describe: "After this event of the stream" })
-      .conflicts("at", "version")
-      .version(false) as never,
+      .option(
+        "version",
+        numberOption("version", {
+          min: 1,
+          max: 2 ** 31 - 1,
+          describe: "After this event of the stream",
+        }),
+      )
+      .conflicts("at", "version") as never,
   handler: (args) =>
     withSession(args, async ({ config, store }) => {
       const untilMs = parseTime(args.at);

@@ -1,5 +1,5 @@
 import type { CommandModule } from "yargs";
-import { bytes, count, renderTable, writeResult } from "../output.ts";
+import { bytes, count, plural, renderTable, writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import { BanyanError } from "../../model/errors.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
@@ -74,7 +74,7 @@ function describe(
     ["  no effect", count(ledger.changesUnchanged)],
     [
       "  quarantine",
-      `${count(ledger.changesParked)} (${count(status.quarantine.streams)} streams wait)`,
+      `${count(ledger.changesParked)} (waiting now: ${plural(status.quarantine.streams, "stream")})`,
     ],
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],

@@ -1,4 +1,5 @@
 import type { CommandModule } from "yargs";
+import { numberOption } from "../number-option.ts";
 import { count, plural, renderTable, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import { withSession, type CommonArgs } from "../session.ts";
@@ -18,11 +19,17 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
   builder: (y) =>
     y
       .option("wait", {
-        type: "number",
+        ...numberOption("wait", {
+          min: 0,
+          max: 86_400,
+          describe: "Seconds to wait for the pipeline to reach the fence",
+        }),
         default: 60,
-        describe: "Seconds to wait for the pipeline to reach the fence",
       })
-      .option("samples", { type: "number", default: 20, describe: "Differences to show" })
+      .option("samples", {
+        ...numberOption("samples", { min: 0, max: 10_000, describe: "Differences to show" }),
+        default: 20,
+      })
       .option("show-values", {
         type: "boolean",
         default: false,
@@ -41,7 +48,8 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
           waitMsMax: args.wait * 1000,
           samplesMax: args.samples,
           showValues: args.showValues,
-          onProgress: ({ step, rows }) => progress.update(`${step}: ${count(rows)} rows`),
+          onProgress: ({ step, rows }) =>
+            progress.update(rows === 0 ? step : `${step}: ${count(rows)} rows`),
         },
         scope.signal,
       );

@@ -174,6 +174,8 @@ describe("pgoutput decoder", () => {
           8,
           {
             oid: 8,
+            schema: "public",
+            relation: "full",
             key: ["name"],
             notNull: new Set(["name"]),
             identity: "full",
@@ -201,7 +203,18 @@ describe("pgoutput decoder", () => {
     const relations = new RelationCache();
     relations.useCatalogue({
       tables: new Map([
-        [8, { oid: 8, key: ["name"], notNull: new Set(), identity: "full", partitioned: false }],
+        [
+          8,
+          {
+            oid: 8,
+            schema: "public",
+            relation: "full",
+            key: ["name"],
+            notNull: new Set(),
+            identity: "full",
+            partitioned: false,
+          },
+        ],
       ]),
       types: new Map(),
       modifiers: new Map(),
@@ -213,6 +226,27 @@ describe("pgoutput decoder", () => {
     inTransaction([FULL, m.insert(8, ["1", "a"])], relations);
     const [part] = inTransaction([renamed, m.insert(8, ["1", "a"])], relations);
     expect(part!.changes[0]!.table.key).toEqual([1]);
+  });
+
+  test("a renamed table goes on under the name that the config knows", () => {
+    const facts = { key: ["id"], notNull: new Set<string>(), partitioned: false } as const;
+    const nameOf = (planned: string, catalogue: string): string => {
+      const relations = new RelationCache(new Set([planned]));
+      const known = { ...facts, oid: 8, schema: "public", relation: catalogue } as const;
+      relations.useCatalogue({
+        tables: new Map([[8, { ...known, identity: "full" }]]),
+        types: new Map(),
+        modifiers: new Map(),
+      });
+      const [part] = inTransaction([FULL, m.insert(8, ["1", "a"])], relations);
+      return part!.changes[0]!.table.name;
+    };
+    // The config was changed with the name, and the log is from before.
+    expect(nameOf("public.renamed", "renamed")).toBe("public.renamed");
+    // It was renamed after the stream began.
+    expect(nameOf("public.before", "before")).toBe("public.before");
+    // Another table has got its name since.
+    expect(nameOf("public.full", "full_old")).toBe("public.full");
   });
 
   test("types are named from the catalogue, else from the log, else by number", () => {

@@ -1,0 +1,65 @@
+import { hasUsableIdentity, type CatalogueEntry, type Leaf } from "./catalogue.ts";
+import { quoteIdentifier, quoteTable } from "./identifiers.ts";
+import type { SurveyedLeaf, SurveyedTable } from "./survey-tables.ts";
+
+/**
+ * SQL after which the log names the row of each update and delete; undefined when it does so already.
+ *
+ * An index of its own costs nothing; REPLICA IDENTITY FULL writes the whole old row into the log. It
+ * does not descend from a partitioned table to its leaves, so each leaf gets its own statement.
+ *
+ * @param key unique columns that all leaves have, where there are such
+ */
+export function identityMend(
+  table: SurveyedTable,
+  entry: CatalogueEntry,
+  key: readonly string[] | undefined,
+): string | undefined {
+  const primaryKey = entry.table.key.map((index) => entry.table.columns[index]!.name);
+  const needed = primaryKey.length > 0 ? primaryKey : (key ?? []);
+  const tells = ({ identityColumns }: Leaf): boolean =>
+    identityColumns.length > 0 && needed.every((name) => identityColumns.includes(name));
+  if (hasUsableIdentity(entry) && entry.leaves.every(tells)) return undefined;
+  const statements = entry.leaves
+    .filter((leaf) => !tells(leaf))
+    .map(
+      (leaf) =>
+        `ALTER TABLE ${quoteTable(leaf)} REPLICA IDENTITY ${identityOf(leaf, table, needed)};`,
+    );
+  return statements.length === 0 ? undefined : statements.join(" ");
+}
+
+function identityOf(leaf: Leaf, { leaves }: SurveyedTable, needed: readonly string[]): string {
+  const own = leaves.find(
+    ({ schema, relation }) => schema === leaf.schema && relation === leaf.relation,
+  );
+  const fitting = own?.keys.find(
+    ({ columns }) =>
+      columns.length === needed.length && columns.every((name) => needed.includes(name)),
+  );
+  if (fitting === undefined) return "FULL";
+  return fitting.primary ? "DEFAULT" : `USING INDEX ${quoteIdentifier(fitting.index)}`;
+}
+
+const NEW_KEY = "row_id";
+
+/**
+ * Adds a key column. That rewrites the table under an exclusive lock, and a partitioned table takes
+ * a key only together with the columns it is partitioned by: left to a person.
+ */
+export function keyMend(table: SurveyedTable, entry: CatalogueEntry): string | undefined {
+  if (table.kind !== "r") return undefined;
+  const taken = new Set([
+    ...entry.table.columns.map(({ name }) => name),
+    ...entry.generatedLeftOut,
+  ]);
+  let name = NEW_KEY;
+  while (taken.has(name)) name = `${name}_`;
+  return `ALTER TABLE ${quoteTable(entry.table)} ADD COLUMN ${quoteIdentifier(name)} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;`;
+}
+
+export function loggedMend(leaves: readonly SurveyedLeaf[]): string | undefined {
+  const unlogged = leaves.filter(({ persistence }) => persistence === "u");
+  if (unlogged.length === 0) return undefined;
+  return unlogged.map((leaf) => `ALTER TABLE ${quoteTable(leaf)} SET LOGGED;`).join(" ");
+}

@@ -1,0 +1,86 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { openBank, startTraffic, type Bank } from "../support/faults-bank.ts";
+import { Capture, expectIntact, openScene, seedOf } from "../support/faults-capture.ts";
+
+/*
+ * A connection that is there and says nothing: a stalled wire, a peer that is gone without a word, a
+ * consumer that does not read. The server's own patience is set to one second.
+ */
+
+const PATIENCE_MS = 1_000;
+
+async function impatientBank(label: string): Promise<Bank> {
+  const bank = await openBank(label);
+  await bank.db.query(`ALTER DATABASE ${bank.db.name} SET wal_sender_timeout = '${PATIENCE_MS}ms'`);
+  return bank;
+}
+
+test("a wire stalled beyond the server's patience is left for a new one, and nothing is lost", async () => {
+  await using scene = await openScene(await impatientBank("stall"));
+  await using traffic = startTraffic({ url: scene.bank.db.url, seed: seedOf("stall") });
+  await using capture = new Capture(scene);
+  await capture.untilTailing();
+  await capture.untilMore();
+  scene.toSource.stall();
+  await sleep(2.5 * PATIENCE_MS);
+  scene.toSource.resume();
+  await capture.untilRetry("SOURCE_UNREACHABLE");
+  await capture.untilMore();
+  await expectIntact(scene, capture, traffic);
+});
+
+test("a source that vanished without a word is noticed by the watchdog in bounded time", async () => {
+  await using scene = await openScene(await impatientBank("half open"));
+  await using traffic = startTraffic({ url: scene.bank.db.url, seed: seedOf("half open") });
+  await using capture = new Capture(scene);
+  await capture.untilTailing();
+  await capture.untilMore();
+  const since = performance.now();
+  scene.toSource.halfOpen();
+  const error = await capture.untilRetry("SOURCE_UNREACHABLE");
+  expect(error.message).toMatch(/silent for \d+ s/);
+  // Twice the patience, and a tick or two.
+  expect(performance.now() - since).toBeLessThan(5 * PATIENCE_MS);
+  await capture.untilMore();
+  await expectIntact(scene, capture, traffic);
+});
+
+test("a slow store does not make the server take the capture for dead", async () => {
+  await using scene = await openScene(await impatientBank("slow store"));
+  await using traffic = startTraffic({
+    url: scene.bank.db.url,
+    seed: seedOf("slow store"),
+    pauseMs: 0,
+  });
+  await using capture = new Capture(scene, {
+    source: { bufferBytesMax: 65_536, partBytesMax: 32_768 },
+    limits: { batchChangesMax: 100 },
+  });
+  await capture.untilTailing();
+  await capture.untilMore();
+  scene.toStore.stall();
+  await sleep(3 * PATIENCE_MS);
+  scene.toStore.resume();
+  await capture.untilMore();
+  expect(capture.codes).toEqual([]);
+  await expectIntact(scene, capture, traffic);
+});
+
+test("a stalled source does not keep the capture from stopping", async () => {
+  await using scene = await openScene(await openBank("stop"));
+  await using traffic = startTraffic({ url: scene.bank.db.url, seed: seedOf("stop") });
+  await using capture = new Capture(scene);
+  await capture.untilTailing();
+  await capture.untilMore();
+  scene.toSource.stall();
+  await sleep(500);
+  const since = performance.now();
+  await capture.stop();
+  expect(performance.now() - since).toBeLessThan(8_000);
+  scene.toSource.resume();
+  await using again = new Capture(scene);
+  await again.untilTailing();
+  await again.untilMore();
+  await expectIntact(scene, again, traffic);
+});
