@@ -57,7 +57,7 @@ export class MemoryCaptureWriter implements CaptureWriter {
     });
   }
 
-  stage({ events, images, parked, released }: StagedBatch): Promise<void> {
+  stage({ events, images, parked, released, skipped }: StagedBatch): Promise<void> {
     return this.#run(() => {
       const staged = this.#staged;
       staged.events.push(...recordedEvents(events, this.record.source, Date.now() * 1000));
@@ -66,6 +66,7 @@ export class MemoryCaptureWriter implements CaptureWriter {
         staged.images.set(imageKey(table, key), image);
       staged.parked.push(...structuredClone(parked ?? []));
       staged.released.push(...(released ?? []));
+      staged.skipped.push(...(skipped ?? []));
     });
   }
 
@@ -91,7 +92,8 @@ export class MemoryCaptureWriter implements CaptureWriter {
         else pipeline.images.set(key, image);
       }
       this.#park(staged.parked);
-      settleParked(this.#state, staged.released);
+      settleParked(this.#state, staged.released, "retried");
+      settleParked(this.#state, staged.skipped, "skipped");
       pipeline.record = {
         ...record,
         phase: progress.phase,
@@ -144,10 +146,11 @@ interface Staged {
   readonly images: Map<string, string | undefined>;
   readonly parked: ParkedChange[];
   readonly released: string[];
+  readonly skipped: string[];
 }
 
 function nothingStaged(): Staged {
-  return { events: [], images: new Map(), parked: [], released: [] };
+  return { events: [], images: new Map(), parked: [], released: [], skipped: [] };
 }
 
 function sum(ledger: Ledger, added: Partial<Ledger>): Ledger {

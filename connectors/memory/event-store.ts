@@ -76,6 +76,11 @@ export class MemoryEventStore implements EventStore {
     return { events, next };
   }
 
+  /** What is committed is shown at once. */
+  feedHold(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   async *readStreamType(
     streamType: string,
     signal: AbortSignal,

@@ -1,5 +1,10 @@
 import type { MemoryState, ParkedEntry } from "./state.ts";
-import type { ParkedRecord, Quarantine, QuarantinedStream } from "../../src/store/event-store.ts";
+import type {
+  ParkedFilter,
+  ParkedRecord,
+  Quarantine,
+  QuarantinedStream,
+} from "../../src/store/event-store.ts";
 
 const LISTED_DEFAULT = 1_000;
 
@@ -10,12 +15,11 @@ export class MemoryQuarantine implements Quarantine {
     this.#state = state;
   }
 
-  list(
-    filter: { readonly pipeline?: string; readonly stream?: string; readonly limit?: number } = {},
-  ): Promise<readonly ParkedRecord[]> {
-    const { pipeline, stream, limit = LISTED_DEFAULT } = filter;
+  list(filter: ParkedFilter = {}): Promise<readonly ParkedRecord[]> {
+    const { pipeline, stream, limit = LISTED_DEFAULT, after = "0" } = filter;
     return Promise.resolve(
       this.#pending(pipeline, stream)
+        .filter(({ record }) => Number(record.id) > Number(after))
         .slice(0, limit)
         .map((entry) => structuredClone(entry.record)),
     );
@@ -57,16 +61,11 @@ export class MemoryQuarantine implements Quarantine {
   }
 }
 
-/** Entries that were carried out: the first of a skipped stream was skipped, all others mapped. */
-export function settleParked(state: MemoryState, ids: readonly string[]): void {
-  const settled = new Set(ids);
-  const begun = new Set<string>();
-  for (const entry of state.parked) {
-    if (entry.state !== "pending") continue;
-    const { id, stream, decision } = entry.record;
-    const at = `${entry.pipeline}\0${stream}`;
-    const isFirst = !begun.has(at);
-    begun.add(at);
-    if (settled.has(id)) entry.state = decision === "skip" && isFirst ? "skipped" : "retried";
-  }
+export function settleParked(
+  state: MemoryState,
+  ids: readonly string[],
+  settled: "retried" | "skipped",
+): void {
+  const concerned = new Set(ids);
+  for (const entry of state.parked) if (concerned.has(entry.record.id)) entry.state = settled;
 }

@@ -19,11 +19,15 @@ import { requirePublished } from "./check-publication.ts";
 import { checkpointAt, lsnDigits } from "./lsn.ts";
 import type { ServerFacts } from "./server-facts.ts";
 import { connect, destroy, disconnect } from "./session.ts";
-import { createSlot, removeLeftover, requireUnused } from "./slot.ts";
+import { createSlot, findLeftover, removeLeftover, requireUnused } from "./slot.ts";
 import { SnapshotRows } from "./snapshot-rows.ts";
+import { classify } from "./sqlstate.ts";
 
-/** One attempt at creating the slot; between two a signal is noticed and the deadline looked at. */
-const ATTEMPT_MS = 5_000;
+/** How soon the server notices that we gave up waiting (since version 14; before, when the wait ends). */
+const GONE_MS_MAX = 2_000;
+const NOTICE_GONE = `
+  SELECT set_config('client_connection_check_interval', '${GONE_MS_MAX}', false)
+   WHERE current_setting('client_connection_check_interval', true) IS NOT NULL`;
 
 export interface BaselineOptions {
   readonly url: string;
@@ -31,6 +35,8 @@ export interface BaselineOptions {
   readonly publication: string;
   readonly applicationName: string;
   readonly keys: PlannedKeys;
+  /** A read that has said nothing for so long is asked after. */
+  readonly silenceMs: number;
   /** How long to wait for transactions that are open in the source when the slot is created. */
   readonly slotWaitMsMax: number;
 }
@@ -56,12 +62,21 @@ export async function openBaseline(
   await requirePublished(ask, publication, before);
   requireIdentities(before, plan.tables);
   if (plan.isRestart !== true) await requireUnused(ask, slot);
+  // Looked at before the pipeline says that it is ours, so that afterwards it can only be this one.
+  const leftover = await findLeftover(ask, slot, facts.database);
   await plan.onBegin?.();
-  const restarted = await removeLeftover(ask, slot, facts.database);
+  const restarted = leftover !== undefined;
+  if (restarted) await removeLeftover(ask, slot, leftover);
   if (restarted) failpoint("baseline-slot-removed");
   const exporter = await openExporter(options);
   try {
-    const { consistentPoint, snapshot } = await creating(options, exporter, ask, signal);
+    const { consistentPoint, snapshot } = await creating(
+      options,
+      exporter,
+      ask,
+      facts.version,
+      signal,
+    );
     const position = checkpointAt(lsnDigits(consistentPoint));
     const partitioned = new Set(
       before.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
@@ -110,20 +125,31 @@ async function openExporter({
   applicationName,
   slotWaitMsMax,
 }: BaselineOptions): Promise<pg.Client> {
-  const lockTimeoutMs = Math.max(1, Math.min(ATTEMPT_MS, slotWaitMsMax));
-  return await connect({ url, applicationName, replication: true, lockTimeoutMs });
+  const client = await connect({
+    url,
+    applicationName,
+    replication: true,
+    lockTimeoutMs: Math.max(1, slotWaitMsMax),
+  });
+  await client.query(NOTICE_GONE).catch(async (error: unknown) => {
+    await disconnect(client);
+    throw classify(error, "source", "creating the replication slot");
+  });
+  return client;
 }
 
 async function creating(
   { slot, slotWaitMsMax }: BaselineOptions,
   exporter: pg.Client,
   ask: Ask,
+  version: number,
   signal: AbortSignal,
 ): ReturnType<typeof createSlot> {
   const abort = (): void => destroy(exporter);
   signal.addEventListener("abort", abort, { once: true });
   try {
-    return await createSlot(exporter, ask, slot, slotWaitMsMax, signal);
+    signal.throwIfAborted();
+    return await createSlot(exporter, ask, slot, version, slotWaitMsMax);
   } catch (error) {
     signal.throwIfAborted();
     throw error;

@@ -17,6 +17,9 @@ interface Settings {
   readonly keep_size_mb: number;
   readonly recovery: boolean;
   readonly replication: boolean;
+  readonly synchronous_standbys: string;
+  /** Null before version 18. */
+  readonly idle_slot_timeout: string | null;
 }
 
 /** On a managed server the right to replicate can be a membership instead of an attribute. */
@@ -32,6 +35,8 @@ const SETTINGS = `
          (SELECT json_object_agg(name, source) FROM pg_settings
            WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders', 'wal_sender_timeout')) AS sources,
          current_database()::text AS database,
+         current_setting('synchronous_standby_names') AS synchronous_standbys,
+         current_setting('idle_replication_slot_timeout', true) AS idle_slot_timeout,
          pg_is_in_recovery() AS recovery,
          (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user)
            OR coalesce(pg_has_role(to_regrole('rds_replication')::oid, 'MEMBER'), false) AS replication`;
@@ -39,20 +44,26 @@ const SETTINGS = `
 /** Below this a garbage collection of either side can end the connection. */
 const SENDER_TIMEOUT_MS_MIN = 5_000;
 
-/** Settings of the server and the role's right to replicate. */
+/**
+ * Settings of the server and the role's right to replicate.
+ *
+ * @param applicationName under which the capture reads the log
+ */
 export async function checkServer(
   ask: Ask,
   slot: Slot | undefined,
   role: string,
+  applicationName = "banyan",
 ): Promise<readonly Finding[]> {
   const [settings] = await ask<Settings>("checking the server", SETTINGS, []);
-  return [...checkSettings(settings!, slot, role), ...checkRole(settings!, role)];
+  return [...checkSettings(settings!, slot, role, applicationName), ...checkRole(settings!, role)];
 }
 
 function* checkSettings(
   settings: Settings,
   slot: Slot | undefined,
   role: string,
+  applicationName: string,
 ): Generator<Finding> {
   if (settings.recovery) {
     yield error(
@@ -70,7 +81,7 @@ function* checkSettings(
     yield {
       ...error(
         "wal-level",
-        `wal_level is ${settings.wal_level} and must be logical; the server must be restarted after the change`,
+        `wal_level is ${settings.wal_level}${placeOf(settings, "wal_level")} and must be logical; the server must be restarted after the change`,
       ),
       ...alterSystem(settings, "wal_level", "'logical'"),
     };
@@ -79,7 +90,7 @@ function* checkSettings(
     yield {
       ...error(
         "slots-exhausted",
-        `all ${settings.slots_max} replication slots are taken; the server must be restarted after the change`,
+        `all ${settings.slots_max} replication slots${placeOf(settings, "max_replication_slots")} are taken; the server must be restarted after the change`,
       ),
       ...alterSystem(settings, "max_replication_slots", String(settings.slots + 4)),
     };
@@ -88,7 +99,7 @@ function* checkSettings(
     yield {
       ...error(
         "senders-exhausted",
-        `all ${settings.senders_max} log senders are busy; the server must be restarted after the change`,
+        `all ${settings.senders_max} log senders${placeOf(settings, "max_wal_senders")} are busy; the server must be restarted after the change`,
       ),
       ...alterSystem(settings, "max_wal_senders", String(settings.senders + 4)),
     };
@@ -103,10 +114,11 @@ function* checkSettings(
     yield {
       severity: "warning",
       code: "sender-timeout-short",
-      message: `wal_sender_timeout is ${timeoutMs} ms: a short stall ends the connection`,
+      message: `wal_sender_timeout is ${timeoutMs} ms${placeOf(settings, "wal_sender_timeout")}: a short stall ends the connection`,
       ...raiseSenderTimeout(settings, role),
     };
   }
+  yield* checkBystanders(settings, applicationName);
   if (settings.keep_size_mb === -1) {
     yield info(
       "slot-log-unlimited",
@@ -115,14 +127,49 @@ function* checkSettings(
   }
 }
 
-/** What stands on the server's command line wins over ALTER SYSTEM, so there is no SQL for it. */
+/** Settings meant for others that take the capture in. */
+function* checkBystanders(
+  { synchronous_standbys: standbys, idle_slot_timeout: idle }: Settings,
+  applicationName: string,
+): Generator<Finding> {
+  const names = standbys.split(/[\s,()]+/).map((name) => name.replaceAll('"', "").toLowerCase());
+  if (names.includes("*") || names.includes(applicationName.toLowerCase())) {
+    yield {
+      severity: "warning",
+      code: "counted-as-standby",
+      message: `synchronous_standby_names (${standbys}) takes Banyan's reader for a standby: commits of the application would wait for it; name the standbys instead`,
+    };
+  }
+  if (idle !== null && !/^0\D*$/.test(idle)) {
+    yield {
+      severity: "warning",
+      code: "slot-idle-timeout",
+      message: `idle_replication_slot_timeout is ${idle}: a capture that is stopped for longer loses its place in the log`,
+    };
+  }
+}
+
 function alterSystem(
-  { sources }: Settings,
+  settings: Settings,
   name: string,
   value: string,
 ): Pick<Finding, "mend"> | undefined {
-  const isFixed = ["command line", "environment variable"].includes(sources[name] ?? "");
-  return isFixed ? undefined : { mend: `ALTER SYSTEM SET ${name} = ${value};` };
+  if (placeOf(settings, name) !== "") return undefined;
+  return { mend: `ALTER SYSTEM SET ${name} = ${value};` };
+}
+
+/** Where a value stands that no SQL can change, because it wins over what SQL can set. */
+function placeOf({ sources }: Settings, name: string): string {
+  switch (sources[name]) {
+    case "command line":
+      return " (set on the server's command line)";
+    case "environment variable":
+      return " (set in the server's environment)";
+    case "client":
+      return " (set in the URL)";
+    default:
+      return "";
+  }
 }
 
 /** Of this setting a role and a database can have values of their own, which win over the server's. */
@@ -132,8 +179,6 @@ function raiseSenderTimeout(settings: Settings, role: string): Pick<Finding, "me
   const database = quoteIdentifier(settings.database);
   const set = `SET ${name} = '60s';`;
   switch (settings.sources[name]) {
-    case "client":
-      return undefined;
     case "user":
       return { mend: `${ofRole} ${set}` };
     case "database user":

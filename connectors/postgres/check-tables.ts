@@ -80,6 +80,13 @@ export function* checkTable(
     );
   }
   yield* checkIdentity(entry, plannedKey, of);
+  if (kind === "p") {
+    yield of(
+      "info",
+      "partition-changes",
+      `ATTACH and DETACH of a partition of ${table.name}, and TRUNCATE of one alone, are not in the log: run banyan verify after one`,
+    );
+  }
   if (entry.generatedLeftOut.length > 0) {
     const list = entry.generatedLeftOut.join(", ");
     yield of(

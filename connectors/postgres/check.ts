@@ -1,4 +1,5 @@
-import type { CapturePlan, Finding } from "../../src/source/change-source.ts";
+import { isShort } from "../../src/source/change-source.ts";
+import type { CapturePlan, Finding, LogLeft } from "../../src/source/change-source.ts";
 import {
   missingOf,
   readTables,
@@ -7,22 +8,23 @@ import {
   type PlannedKeys,
 } from "./catalogue.ts";
 import { checkPublication } from "./check-publication.ts";
+import { checkSuperuser } from "./check-role.ts";
 import { checkServer } from "./check-server.ts";
-import { checkTable } from "./check-tables.ts";
+import { checkTable, isCapturable } from "./check-tables.ts";
 import { quoteLiteral } from "./identifiers.ts";
+import { averageLogRate, logLeft } from "./log-left.ts";
 import { readPublication } from "./publication.ts";
 import { isLost, readSlot, type Slot } from "./slot.ts";
 
 export interface CheckOptions {
   readonly slot: string;
   readonly publication: string;
+  readonly applicationName: string;
   readonly keys: PlannedKeys;
 }
 
 /** The oldest version whose functions and log messages are used. */
 const VERSION_MIN = 130_000;
-/** Below this much log to go before the server gives the slot up, it is worth a warning. */
-const SAFE_BYTES_MIN = 256 * 1024 * 1024;
 
 /**
  * Everything that stands in the way of capturing the planned tables. Changes nothing.
@@ -36,13 +38,20 @@ export async function checkSource(
   plan: CapturePlan,
   ask: Ask,
 ): Promise<readonly Finding[]> {
-  const [server] = await ask<{ version: number; text: string; role: string; database: string }>(
+  const [server] = await ask<{
+    version: number;
+    text: string;
+    role: string;
+    superuser: boolean;
+    database: string;
+  }>(
     "checking the server",
     `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS text,
-            current_user::text AS role, current_database()::text AS database`,
+            rolname::text AS role, rolsuper AS superuser, current_database()::text AS database
+       FROM pg_roles WHERE rolname = current_user`,
     [],
   );
-  const { version, text, role, database } = server!;
+  const { version, text, role, superuser, database } = server!;
   if (version < VERSION_MIN) {
     return [
       error("server-too-old", `the server is PostgreSQL ${text}; version 13 or later is needed`),
@@ -52,7 +61,10 @@ export async function checkSource(
   const entries = await readTables(ask, names, options.publication, options.keys);
   const publication = await readPublication(ask, options.publication);
   const slot = await readSlot(ask, options.slot);
-  const findings: Finding[] = [...(await checkServer(ask, slot, role))];
+  const findings: Finding[] = [
+    ...(await checkServer(ask, slot, role, options.applicationName)),
+    ...checkSuperuser(role, superuser, database, entries.filter(isCapturable)),
+  ];
   for (const name of missingOf(names, entries)) {
     findings.push({
       ...error("table-missing", `table ${name} does not exist in database ${database}`),
@@ -72,7 +84,8 @@ export async function checkSource(
     );
   }
   findings.push(...checkPublication(options.publication, publication, entries));
-  findings.push(...checkSlot(options.slot, slot, database));
+  const rate = slot?.safeBytes === undefined ? undefined : await averageLogRate(ask, version);
+  findings.push(...checkSlot(options.slot, slot, database, logLeft(slot, rate)));
   return findings;
 }
 
@@ -98,7 +111,12 @@ async function readRights(
   return new Map(rows.map((row) => [Number(row.oid), row]));
 }
 
-function checkSlot(name: string, slot: Slot | undefined, database: string): readonly Finding[] {
+function checkSlot(
+  name: string,
+  slot: Slot | undefined,
+  database: string,
+  left: LogLeft | undefined,
+): readonly Finding[] {
   if (slot === undefined) return [];
   if (slot.plugin !== "pgoutput" || slot.database !== database) {
     const what =
@@ -133,16 +151,21 @@ function checkSlot(name: string, slot: Slot | undefined, database: string): read
           : `replication slot ${name} is being read by process ${slot.activePid}`,
     },
   ];
-  const low = slot.safeBytes !== undefined && slot.safeBytes < SAFE_BYTES_MIN;
-  if (slot.walStatus === "unreserved" || low) {
-    const left = Math.max(0, Math.floor((slot.safeBytes ?? 0) / (1024 * 1024)));
+  if (slot.walStatus === "unreserved" || (left !== undefined && isShort(left))) {
     findings.push({
       severity: "warning",
       code: "slot-log-short",
-      message: `replication slot ${name} is lost after another ${left} MB of log: run the capture, or raise max_slot_wal_keep_size`,
+      message: `replication slot ${name} is lost after another ${describeLeft(left ?? { bytes: 0 })}: run the capture, or raise max_slot_wal_keep_size`,
     });
   }
   return findings;
+}
+
+function describeLeft({ bytes, seconds }: LogLeft): string {
+  const log = `${Math.floor(bytes / (1024 * 1024))} MB of log`;
+  if (seconds === undefined) return log;
+  const minutes = Math.floor(seconds / 60);
+  return `${log}, at the server's average rate in about ${minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`}`;
 }
 
 function error(code: string, message: string): Finding {

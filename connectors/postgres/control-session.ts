@@ -1,9 +1,11 @@
 import type pg from "pg";
 import { connect, destroy, disconnect } from "./session.ts";
-import { classify, isUnanswered } from "./sqlstate.ts";
+import { classify, isUnanswered, sqlstateOf } from "./sqlstate.ts";
 
 /** A server that has not answered a short question by then is gone, or the network before it. */
 const ANSWER_MS_MAX = 60_000;
+/** admin_shutdown, crash_shutdown, cannot_connect_now */
+const SHUTTING_DOWN: readonly string[] = ["57P01", "57P02", "57P03"];
 
 /**
  * One session for short questions to the server, opened when first needed and again after it broke.
@@ -12,13 +14,21 @@ const ANSWER_MS_MAX = 60_000;
 export class ControlSession {
   readonly #url: string;
   readonly #applicationName: string;
+  readonly #onShutdown: () => void;
   readonly #answerMsMax: number;
   #client: Promise<pg.Client> | undefined;
   #closed = false;
 
-  constructor(url: string, applicationName: string, answerMsMax = ANSWER_MS_MAX) {
+  /** @param onShutdown told when a question fails because the server shuts down, or may do so */
+  constructor(
+    url: string,
+    applicationName: string,
+    onShutdown: () => void = () => undefined,
+    answerMsMax = ANSWER_MS_MAX,
+  ) {
     this.#url = url;
     this.#applicationName = applicationName;
+    this.#onShutdown = onShutdown;
     this.#answerMsMax = answerMsMax;
   }
 
@@ -27,13 +37,15 @@ export class ControlSession {
    * @throws BanyanError as `classify` says
    */
   async query<Row>(doing: string, sql: string, params: readonly unknown[] = []): Promise<Row[]> {
-    const client = await this.#open();
+    let client: pg.Client | undefined;
     try {
+      client = await this.#open();
       const result = await client.query(sql, [...params]);
       return result.rows as Row[];
     } catch (error) {
       // It would give the late answer to the next question.
-      if (isUnanswered(error)) destroy(client);
+      if (client !== undefined && isUnanswered(error)) destroy(client);
+      if (SHUTTING_DOWN.includes(sqlstateOf(error))) this.#onShutdown();
       throw classify(error, "source", doing);
     }
   }
@@ -49,25 +61,28 @@ export class ControlSession {
     if (client !== undefined) await disconnect(client);
   }
 
-  async #open(): Promise<pg.Client> {
-    this.#client ??= this.#connect();
-    return await this.#client;
+  #open(): Promise<pg.Client> {
+    if (this.#client !== undefined) return this.#client;
+    const opening = this.#connect();
+    this.#client = opening;
+    // Only this one: meanwhile another may have taken its place.
+    const forget = (): void => {
+      if (this.#client === opening) this.#client = undefined;
+    };
+    opening.then((client) => {
+      client.once("end", forget);
+      client.once("error", forget);
+    }, forget);
+    return opening;
   }
 
   async #connect(): Promise<pg.Client> {
-    try {
-      const client = await connect({
-        url: this.#url,
-        applicationName: this.#applicationName,
-        answerMsMax: this.#answerMsMax,
-      });
-      client.once("end", () => (this.#client = undefined));
-      client.once("error", () => (this.#client = undefined));
-      if (this.#closed) await disconnect(client);
-      return client;
-    } catch (error) {
-      this.#client = undefined;
-      throw error;
-    }
+    const client = await connect({
+      url: this.#url,
+      applicationName: this.#applicationName,
+      answerMsMax: this.#answerMsMax,
+    });
+    if (this.#closed) await disconnect(client);
+    return client;
   }
 }

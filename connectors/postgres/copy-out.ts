@@ -2,6 +2,7 @@ import type pg from "pg";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { Cells } from "../../src/model/table.ts";
 import { parseCopyRow } from "./copy-text.ts";
+import { askAfter, type SilenceOptions } from "./silence-watch.ts";
 import { classify } from "./sqlstate.ts";
 import { readServerError, Wire } from "./wire.ts";
 
@@ -17,6 +18,7 @@ const GROUPS_AHEAD_MAX = 2;
  * abort, failure) its connection is cut, which also stops the statement on the server.
  *
  * @param doing for the message of an error
+ * @param silence how to tell a dead connection from a slow server; waited for TCP to tell when absent
  */
 export async function* copyOut(
   client: pg.Client,
@@ -24,9 +26,11 @@ export async function* copyOut(
   columns: number,
   doing: string,
   signal: AbortSignal,
+  silence?: SilenceOptions,
 ): AsyncGenerator<readonly Cells[], void, void> {
   const run = new CopyOut(client, columns, doing);
   const abort = (): void => run.fail(signal.reason);
+  const unwatch = silence && watchSilence(run, client, silence, doing);
   let complete = false;
   try {
     signal.throwIfAborted();
@@ -39,9 +43,29 @@ export async function* copyOut(
     }
     complete = true;
   } finally {
+    unwatch?.();
     signal.removeEventListener("abort", abort);
     run.end(complete);
   }
+}
+
+/** @returns ends the watch */
+function watchSilence(
+  run: CopyOut,
+  client: pg.Client,
+  silence: SilenceOptions,
+  doing: string,
+): () => void {
+  let asking = false;
+  const timer = setInterval(() => {
+    if (asking || !run.isSilent()) return;
+    asking = true;
+    void askAfter(client, silence, doing).then((error) => {
+      asking = false;
+      if (error !== undefined && run.isSilent()) run.fail(error);
+    });
+  }, silence.silenceMs);
+  return () => clearInterval(timer);
 }
 
 class CopyOut {
@@ -54,6 +78,7 @@ class CopyOut {
   #done = false;
   #failure: unknown;
   #failed = false;
+  #heard = true;
   #wake: (() => void) | undefined;
 
   constructor(client: pg.Client, columns: number, doing: string) {
@@ -75,12 +100,23 @@ class CopyOut {
       if (this.#failed) throw this.#failure;
       const group = this.#groups.shift();
       if (group !== undefined) {
-        if (this.#wire.paused && this.#groups.length < GROUPS_AHEAD_MAX) this.#wire.resume();
+        if (this.#wire.paused && this.#groups.length < GROUPS_AHEAD_MAX) {
+          // Time in which we did not listen says nothing about the server.
+          this.#heard = true;
+          this.#wire.resume();
+        }
         return group;
       }
       if (this.#done) return undefined;
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
+  }
+
+  /** Whether nothing has come since the last call, while it was listened for. */
+  isSilent(): boolean {
+    const silent = !this.#heard && !this.#wire.paused && !this.#done;
+    this.#heard = false;
+    return silent;
   }
 
   fail(error: unknown): void {
@@ -97,6 +133,7 @@ class CopyOut {
   }
 
   #receive(tag: number, body: Buffer, start: number, end: number): void {
+    this.#heard = true;
     switch (tag) {
       case 0x64: // d: one row
         this.#rows.push(parseCopyRow(body, start, end, this.#columns));

@@ -4,6 +4,7 @@ import { appendEvents } from "./store-append.ts";
 import { PostgresCaptureWriter } from "./store-capture.ts";
 import { classifyStore } from "./store-errors.ts";
 import { readFeed, readStreamPages } from "./store-events.ts";
+import { readFeedHold } from "./store-feed-hold.ts";
 import { copyStreamType } from "./store-fold.ts";
 import { migrateStore } from "./store-migrations.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
@@ -18,6 +19,7 @@ import type {
   EventStore,
   ExpectedVersion,
   FeedCursor,
+  FeedHold,
   FeedPage,
   FoldEvent,
   PipelineRecord,
@@ -90,6 +92,10 @@ class PostgresEventStore implements EventStore {
 
   readAll(after: FeedCursor | undefined, limit: number): Promise<FeedPage> {
     return this.#read("reading events", () => readFeed(this.#pool, after, limit));
+  }
+
+  feedHold(): Promise<FeedHold | undefined> {
+    return this.#read("asking what readers wait for", () => readFeedHold(this.#pool));
   }
 
   async *readStreamType(

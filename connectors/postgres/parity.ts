@@ -11,6 +11,8 @@ export interface ParityOptions {
   readonly applicationName: string;
   readonly publication: string;
   readonly keys: PlannedKeys;
+  /** A read that has said nothing for so long is asked after. */
+  readonly silenceMs: number;
 }
 
 /**

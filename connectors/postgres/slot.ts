@@ -101,20 +101,40 @@ export async function requireUnused(ask: Ask, name: string): Promise<void> {
 }
 
 /**
- * Removes the slot that an interrupted baseline left behind.
+ * The slot that an interrupted baseline left behind, if there is one.
  *
- * @returns whether there was one
  * @throws BanyanError `SLOT_IN_USE`, `SOURCE_NOT_READY` when it is somebody else's
  */
-export async function removeLeftover(ask: Ask, name: string, database: string): Promise<boolean> {
+export async function findLeftover(
+  ask: Ask,
+  name: string,
+  database: string,
+): Promise<Slot | undefined> {
   const slot = await readSlot(ask, name);
-  if (slot === undefined) return false;
+  if (slot === undefined) return undefined;
   requireOurs(slot, name, database);
   await requireInactive(ask, slot, name);
-  await ask("removing the slot of an interrupted baseline", "SELECT pg_drop_replication_slot($1)", [
-    name,
-  ]);
-  return true;
+  return slot;
+}
+
+/**
+ * Removes the slot that was found, and no other one of its name: whoever stood still in between may
+ * have been overtaken, and then it is the slot of a successor that has its history already.
+ *
+ * @throws BanyanError `SLOT_IN_USE`
+ */
+export async function removeLeftover(ask: Ask, name: string, leftover: Slot): Promise<void> {
+  const dropped = await ask<object>(
+    "removing the slot of an interrupted baseline",
+    `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+      WHERE slot_name = $1 AND confirmed_flush_lsn IS NOT DISTINCT FROM $2::pg_lsn`,
+    [name, leftover.confirmed === undefined ? null : formatLsn(leftover.confirmed)],
+  );
+  if (dropped.length > 0) return;
+  throw new BanyanError("SLOT_IN_USE", `replication slot ${name} was made anew by another`, {
+    hint: "Only one `banyan run` per pipeline; see `banyan status`.",
+    detail: { slot: name },
+  });
 }
 
 export interface CreatedSlot {
@@ -126,36 +146,31 @@ export interface CreatedSlot {
 
 /**
  * Creates the slot and exports the snapshot of its consistent point. The server waits for every
- * transaction that is open in the whole cluster; each attempt gives up after `client`'s lock_timeout,
- * so that a signal or the deadline is noticed.
+ * transaction that is open in the whole cluster, and afterwards for those that began meanwhile. All of
+ * that is one attempt, because a new one would begin to wait anew: on a busy server it might never
+ * end. `client`'s lock_timeout bounds the wait for each of them.
  *
- * @param client a replication connection
+ * @param client a replication connection; cut it to give up
  * @throws BanyanError `SLOT_CREATION_BLOCKED` naming the sessions that stand in the way
  */
 export async function createSlot(
   client: pg.Client,
   ask: Ask,
   name: string,
+  version: number,
   waitMsMax: number,
-  signal: AbortSignal,
 ): Promise<CreatedSlot> {
-  const deadline = performance.now() + waitMsMax;
-  for (;;) {
-    signal.throwIfAborted();
-    try {
-      const { rows } = await client.query<{ consistent_point: string; snapshot_name: string }>(
-        `CREATE_REPLICATION_SLOT ${quoteIdentifier(name)} LOGICAL pgoutput EXPORT_SNAPSHOT`,
-      );
-      const created = rows[0]!;
-      return {
-        consistentPoint: parseLsn(created.consistent_point),
-        snapshot: created.snapshot_name,
-      };
-    } catch (error) {
-      if (sqlstateOf(error) !== "55P03")
-        throw classify(error, "source", "creating the replication slot");
-      if (performance.now() >= deadline) throw await blocked(ask, name, waitMsMax, error);
-    }
+  // Kept on standbys too, so that it is there after a fail-over (since version 17).
+  const options = version >= 170_000 ? "(SNAPSHOT 'export', FAILOVER true)" : "EXPORT_SNAPSHOT";
+  try {
+    const { rows } = await client.query<{ consistent_point: string; snapshot_name: string }>(
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(name)} LOGICAL pgoutput ${options}`,
+    );
+    const { consistent_point: point, snapshot_name: snapshot } = rows[0]!;
+    return { consistentPoint: parseLsn(point), snapshot };
+  } catch (error) {
+    if (sqlstateOf(error) === "55P03") throw await blocked(ask, name, waitMsMax, error);
+    throw classify(error, "source", "creating the replication slot");
   }
 }
 
@@ -232,13 +247,22 @@ async function blocked(
     `replication slot ${name} could not be created in ${Math.round(waitMs / 1000)} s: the server waits for open transactions: ${list}`,
     {
       cause,
-      hint:
-        pids.length > 0
-          ? `Let them end, or end them: SELECT pg_terminate_backend(pid) FROM unnest('{${pids.join(",")}}'::int[]) pid;`
-          : "Run the command again; look at pg_prepared_xacts for forgotten prepared transactions.",
+      hint: `Let them end, or end them: ${endings(blockers)}`,
       detail: { slot: name, pids: pids.join(",") },
     },
   );
+}
+
+function endings(blockers: readonly Blocker[]): string {
+  const pids = blockers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+  const gids = blockers.flatMap(({ prepared }) => (prepared === null ? [] : [prepared]));
+  const statements = [
+    ...(pids.length === 0
+      ? []
+      : [`SELECT pg_terminate_backend(pid) FROM unnest('{${pids.join(",")}}'::int[]) pid;`]),
+    ...gids.map((gid) => `ROLLBACK PREPARED ${quoteLiteral(gid)};`),
+  ];
+  return statements.length === 0 ? "run the command again." : statements.join(" ");
 }
 
 function describeBlocker({ pid, application, state, seconds, prepared }: Blocker): string {

@@ -7,10 +7,13 @@ import { copyOut } from "./copy-out.ts";
 import { quoteIdentifier, quoteLiteral, quoteTable } from "./identifiers.ts";
 import { connect, disconnect } from "./session.ts";
 import { readTableFiles, rewrittenTables } from "./table-files.ts";
+import type { SilenceOptions } from "./silence-watch.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 
 /** A reader that waits longer for a table's lock gives up: somebody alters the table. */
 const LOCK_MS_MAX = 60_000;
+/** A short question that is not answered by then never will be; waiting for a lock comes first. */
+const ANSWER_MS_MAX = 2 * LOCK_MS_MAX;
 /** Locks taken after a savepoint end with the way back to it; the snapshot stays. */
 const HOLD_LOCKS = "SAVEPOINT reading";
 const RELEASE_LOCKS = "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading";
@@ -30,6 +33,7 @@ export class SnapshotRows {
   readonly #snapshot: string;
   /** Names of partitioned tables: those are read with all that is below them. */
   readonly #partitioned: ReadonlySet<string>;
+  readonly #silence: SilenceOptions;
   readonly #idle: pg.Client[] = [];
   readonly #busy = new Set<pg.Client>();
   #closed = false;
@@ -39,11 +43,13 @@ export class SnapshotRows {
     readonly applicationName: string;
     readonly snapshot: string;
     readonly partitioned: ReadonlySet<string>;
+    readonly silenceMs: number;
   }) {
     this.#url = options.url;
     this.#applicationName = options.applicationName;
     this.#snapshot = options.snapshot;
     this.#partitioned = options.partitioned;
+    this.#silence = options;
   }
 
   /** As {@link RowSnapshot.readRows}. */
@@ -59,7 +65,8 @@ export class SnapshotRows {
       const order = orderBy.length === 0 ? "" : ` ORDER BY ${orderTerms(table, orderBy)}`;
       const sql = `COPY (SELECT ${columns} FROM ${this.#from(table)}${order}) TO STDOUT`;
       await client.query(HOLD_LOCKS);
-      yield* copyOut(client, sql, table.columns.length, `reading table ${table.name}`, signal);
+      const doing = `reading table ${table.name}`;
+      yield* copyOut(client, sql, table.columns.length, doing, signal, this.#silence);
       await client.query(RELEASE_LOCKS);
       reusable = true;
     } finally {
@@ -127,6 +134,7 @@ export class SnapshotRows {
       url: this.#url,
       applicationName: this.#applicationName,
       lockTimeoutMs: LOCK_MS_MAX,
+      answerMsMax: ANSWER_MS_MAX,
     });
     try {
       await client.query(

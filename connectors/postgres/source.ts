@@ -8,8 +8,10 @@ import type {
   CapturePlan,
   ChangeSource,
   Finding,
+  LogLeft,
   ParitySnapshot,
   PlannedTable,
+  SourceHead,
   SourceIdentity,
 } from "../../src/source/change-source.ts";
 import { openBaseline } from "./baseline.ts";
@@ -18,7 +20,8 @@ import { checkSource } from "./check.ts";
 import { requirePublished } from "./check-publication.ts";
 import { ControlSession } from "./control-session.ts";
 import { FENCE_PREFIX } from "./intent.ts";
-import { checkpointAt, lsnDigits, lsnOf, parseLsn, type Lsn } from "./lsn.ts";
+import { averageLogRate, logLeft, LogRate } from "./log-left.ts";
+import { checkpointAt, formatLsn, lsnDigits, lsnOf, parseLsn, type Lsn } from "./lsn.ts";
 import { newBaselineHint } from "./new-baseline.ts";
 import { openParity } from "./parity.ts";
 import { watchPublication } from "./publication-watch.ts";
@@ -26,7 +29,7 @@ import { RelationCache } from "./relations.ts";
 import { ReplicationConnection } from "./replication-connection.ts";
 import { identityUri, readServerFacts, type ServerFacts } from "./server-facts.ts";
 import { connect } from "./session.ts";
-import { requireReadable } from "./slot.ts";
+import { readSlot, requireReadable } from "./slot.ts";
 import { XidEpoch } from "./xid.ts";
 
 export interface PostgresSourceOptions {
@@ -43,6 +46,8 @@ export interface PostgresSourceOptions {
   readonly partBytesMax?: number;
   /** How long the creation of the slot waits for open transactions; 60 s. */
   readonly slotWaitMsMax?: number;
+  /** A read of a table that has said nothing for so long is asked after; 30 s. */
+  readonly silenceMs?: number;
   /** How often the publication is looked at while the log is read; 5 s. */
   readonly publicationCheckMs?: number;
 }
@@ -51,6 +56,7 @@ const BUFFER_BYTES_MAX = 16 * 1024 * 1024;
 const PART_BYTES_MAX = 4 * 1024 * 1024;
 const SLOT_WAIT_MS_MAX = 60_000;
 const PUBLICATION_CHECK_MS = 5_000;
+const SILENCE_MS = 30_000;
 
 /**
  * A Postgres database (13 or later) as a source: its log through a logical replication slot with the
@@ -71,6 +77,7 @@ class PostgresSource implements ChangeSource {
   readonly #oids = new Map<string, number>();
   /** Kept across connections, so that an unchanged table stays the same object. */
   readonly #relations = new RelationCache(this.#planned);
+  readonly #logRate = new LogRate();
   readonly #closing = new AbortController();
   readonly #open = new Set<{ close(): Promise<void> }>();
   #identity: string | undefined;
@@ -84,9 +91,12 @@ class PostgresSource implements ChangeSource {
       partBytesMax: PART_BYTES_MAX,
       slotWaitMsMax: SLOT_WAIT_MS_MAX,
       publicationCheckMs: PUBLICATION_CHECK_MS,
+      silenceMs: SILENCE_MS,
       ...options,
     };
-    this.#control = new ControlSession(options.url, this.#options.applicationName);
+    this.#control = new ControlSession(options.url, this.#options.applicationName, () =>
+      this.#letGo(),
+    );
     this.#ask = (doing, sql, params) => this.#control.query(doing, sql, params);
     if (plan !== undefined) this.#learn(plan);
   }
@@ -184,16 +194,20 @@ class PostgresSource implements ChangeSource {
     return this.#track(await openParity(options, tables, () => this.fence(), this.#ask, either));
   }
 
-  async head(
-    from: Position | undefined,
-  ): Promise<{ readonly position: Position; readonly lagBytes: number }> {
-    const { lsn } = await this.#control.one<{ lsn: string }>(
+  async head(from: Position | undefined): Promise<SourceHead> {
+    const { lsn, version } = await this.#control.one<{ lsn: string; version: number }>(
       "asking for the end of the log",
-      `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text AS lsn`,
+      `SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text AS lsn,
+              current_setting('server_version_num')::int AS version`,
     );
     const head = parseLsn(lsn);
     const behind = from === undefined ? 0n : head - lsnOf(from);
-    return { position: checkpointAt(lsnDigits(head)), lagBytes: behind > 0n ? Number(behind) : 0 };
+    const left = await this.#logLeft(head, version);
+    return {
+      position: checkpointAt(lsnDigits(head)),
+      lagBytes: behind > 0n ? Number(behind) : 0,
+      ...(left === undefined ? {} : { logLeft: left }),
+    };
   }
 
   async close(): Promise<void> {
@@ -203,11 +217,36 @@ class PostgresSource implements ChangeSource {
     await this.#control.close();
   }
 
+  /**
+   * A server that shuts down in good order waits until the stream's reader has everything acknowledged,
+   * which never comes while our store is stuck: so the stream is ended for it.
+   */
+  #letGo(): void {
+    this.#stream?.fail(
+      new BanyanError(
+        "SOURCE_UNREACHABLE",
+        "the server ends its sessions; it may be shutting down",
+        {
+          hint: "It is tried again.",
+        },
+      ),
+    );
+  }
+
+  async #logLeft(head: Lsn, version: number): Promise<LogLeft | undefined> {
+    const slot = await readSlot(this.#ask, this.#options.slot);
+    this.#logRate.note(head);
+    if (slot?.safeBytes === undefined) return undefined;
+    const rate = this.#logRate.bytesPerSecond(head) ?? (await averageLogRate(this.#ask, version));
+    return logLeft(slot, rate);
+  }
+
   async #startStream(from: Lsn): Promise<ReplicationConnection> {
     const { url, slot, publication, applicationName, bufferBytesMax, partBytesMax } = this.#options;
     const facts = await this.#facts();
-    await this.#requirePublished();
+    if (!facts.inRecovery) await this.#requireLogUpTo(from);
     await requireReadable(this.#ask, slot, facts.database, from);
+    await this.#requirePublished();
     this.#relations.useCatalogue(await readCatalogue(this.#ask, publication, this.#keys));
     const client = await connect({ url, applicationName, replication: true });
     return await ReplicationConnection.start({
@@ -223,6 +262,23 @@ class PostgresSource implements ChangeSource {
       bufferBytesMax: Math.max(bufferBytesMax, partBytesMax),
       partBytesMax,
     });
+  }
+
+  /**
+   * A log that ends before the checkpoint is not the one that was read. Followed all the same, it would
+   * pass over everything until it has grown to there.
+   */
+  async #requireLogUpTo(from: Lsn): Promise<void> {
+    const end = lsnOf((await this.head(undefined)).position);
+    if (end >= from) return;
+    throw new BanyanError(
+      "SOURCE_CHANGED",
+      `the log of the source ends at ${formatLsn(end)}, before the checkpoint ${formatLsn(from)}`,
+      {
+        hint: `The source was restored from a backup, or has lost what it had written. ${newBaselineHint(this.#options.slot)}`,
+        detail: { end: formatLsn(end), checkpoint: formatLsn(from) },
+      },
+    );
   }
 
   /** Whether the log has all that was planned; what it lacked so far cannot be read any more. */
@@ -249,7 +305,7 @@ class PostgresSource implements ChangeSource {
         "SOURCE_CHANGED",
         `the source was ${this.#identity} and is now ${uri}`,
         {
-          hint: "Another server, timeline or database answers at this address: after a fail-over check that the slot came along, else start with a new baseline.",
+          hint: `Another server, timeline or database answers at this address. ${newBaselineHint()}`,
           detail: { before: this.#identity, now: uri },
         },
       );

@@ -9,6 +9,7 @@ import { insertEvents } from "./store-insert.ts";
 import { insertParked, settleParked } from "./store-quarantine.ts";
 import type { TakenPipeline } from "./store-takeover.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
+import type { EventBatch } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { Position } from "../../src/model/position.ts";
 import { failpoint } from "../../src/runtime/failpoint.ts";
@@ -23,6 +24,8 @@ import type {
 
 /** Above this many events COPY is quicker than one INSERT of arrays; measured by bench/store-append.ts. */
 const COPY_FROM_EVENTS = 500;
+/** A statement takes its arrays whole, here and at the server, and at most a gigabyte; COPY is a stream. */
+const INSERT_DATA_LENGTH_MAX = 4 * 1024 * 1024;
 
 /**
  * The one writer of a pipeline, on a session of its own that pipelines: statements are sent without
@@ -106,10 +109,10 @@ export class PostgresCaptureWriter implements CaptureWriter {
     );
   }
 
-  async stage({ events, images, parked, released }: StagedBatch): Promise<void> {
+  async stage({ events, images, parked, released, skipped }: StagedBatch): Promise<void> {
     await this.#run("appending events", async () => {
       const client = this.#client;
-      const copied = events.length > COPY_FROM_EVENTS;
+      const copied = isCopied(events);
       const sent: Promise<unknown>[] = [this.#begin()];
       if (events.length > 0 && !copied) sent.push(insertEvents(client, events, this.#sourceId));
       if (images !== undefined && images.length > 0) {
@@ -118,7 +121,10 @@ export class PostgresCaptureWriter implements CaptureWriter {
       if (parked !== undefined && parked.length > 0) {
         sent.push(insertParked(client, this.#pipelineId, parked));
       }
-      if (released !== undefined && released.length > 0) sent.push(settleParked(client, released));
+      if (released !== undefined && released.length > 0)
+        sent.push(settleParked(client, released, "retried"));
+      if (skipped !== undefined && skipped.length > 0)
+        sent.push(settleParked(client, skipped, "skipped"));
       await Promise.all(sent);
       if (copied) {
         await copyIn(
@@ -221,6 +227,13 @@ export class PostgresCaptureWriter implements CaptureWriter {
       return error;
     }
   }
+}
+
+function isCopied({ length, data }: EventBatch): boolean {
+  if (length > COPY_FROM_EVENTS) return true;
+  let dataLength = 0;
+  for (let i = 0; i < length; i++) dataLength += data[i]!.length;
+  return dataLength > INSERT_DATA_LENGTH_MAX;
 }
 
 /** In the order of the parameter `ledger` of banyan.advance_pipeline. */

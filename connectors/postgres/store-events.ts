@@ -1,14 +1,16 @@
 import type pg from "pg";
-import { EVENT_COLUMNS, EVENT_TABLES, recordedEvent, type EventRow } from "./store-rows.ts";
+import { EVENT_COLUMNS, recordedEvent, type EventRow } from "./store-rows.ts";
 import { invariant } from "../../src/model/errors.ts";
 import type { RecordedEvent } from "../../src/model/event.ts";
 import type { FeedCursor, FeedPage } from "../../src/store/event-store.ts";
 
 const FEED_EVENTS_MAX = 10_000;
-/** Pages of one stream: so many events, and about so much data once the size of an event is known. */
-const PAGE_EVENTS_FIRST = 100;
-const PAGE_EVENTS_MAX = 2_000;
-const PAGE_LENGTH = 8 * 1024 * 1024;
+const STREAM_PAGE_EVENTS_MAX = 2_000;
+/**
+ * A page ends after the event with which its data reaches this. Measured as the server keeps it,
+ * perhaps compressed, because that costs it no look at the data.
+ */
+const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 const VERSION_MAX = 2 ** 31 - 1;
 
 /** See `EventStore.readStream`. A page is read when the consumer has used up the one before. */
@@ -17,24 +19,26 @@ export async function* readStreamPages(
   stream: string,
   range: { readonly fromVersion?: number; readonly toVersion?: number },
 ): AsyncGenerator<RecordedEvent, void, void> {
-  let next = range.fromVersion ?? 1;
   const last = range.toVersion ?? VERSION_MAX;
-  let limit = PAGE_EVENTS_FIRST;
-  for (;;) {
+  for (let next = range.fromVersion ?? 1; next <= last;) {
     const { rows } = await pool.query<EventRow>(
-      `SELECT ${EVENT_COLUMNS} FROM ${EVENT_TABLES}
-        WHERE e.stream_id = $1 AND e.version BETWEEN $2 AND $3 ORDER BY e.version LIMIT $4`,
-      [stream, next, last, limit],
+      page("e.stream_id = $1 AND e.version BETWEEN $2 AND $3", "e.version", "$4"),
+      [stream, next, last, STREAM_PAGE_EVENTS_MAX],
     );
-    let lengthMax = 1;
-    for (const row of rows) {
-      lengthMax = Math.max(lengthMax, row.data.length);
-      yield recordedEvent(row);
-    }
-    if (rows.length < limit) return;
+    if (rows.length === 0) return;
+    for (const row of rows) yield recordedEvent(row);
     next = rows.at(-1)!.version + 1;
-    limit = Math.min(PAGE_EVENTS_MAX, Math.max(1, Math.floor(PAGE_LENGTH / lengthMax)));
   }
+}
+
+/** Selects the next events in an order, whole, as many as a page holds and at least one. */
+function page(where: string, order: string, limit: string): string {
+  return `
+    SELECT ${EVENT_COLUMNS} FROM (
+        SELECT e.*, sum(pg_column_size(e.data)) OVER (ORDER BY ${order}) - pg_column_size(e.data) AS bytes_before
+          FROM (SELECT * FROM banyan.events e WHERE ${where} ORDER BY ${order} LIMIT ${limit}) e) e
+      LEFT JOIN banyan.sources s ON s.id = e.source_id
+     WHERE e.bytes_before < ${PAGE_BYTES_MAX} ORDER BY ${order}`;
 }
 
 /**
@@ -51,11 +55,13 @@ export async function readFeed(
     `a page holds 1 to ${FEED_EVENTS_MAX} events, not ${limit}`,
   );
   const { rows } = await pool.query<EventRow>(
-    `SELECT ${EVENT_COLUMNS} FROM ${EVENT_TABLES}
-      WHERE (e.transaction_id, e.position) > ($1::text::xid8, $2::bigint)
+    page(
+      `(e.transaction_id, e.position) > ($1::text::xid8, $2::bigint)
         AND e.transaction_id < (SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8
-                                  FROM banyan.transaction_base)
-      ORDER BY e.transaction_id, e.position LIMIT $3`,
+                                  FROM banyan.transaction_base)`,
+      "e.transaction_id, e.position",
+      "$3",
+    ),
     [...cursorParts(after), limit],
   );
   const last = rows.at(-1);

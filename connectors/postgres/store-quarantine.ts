@@ -3,6 +3,7 @@ import { classifyStore } from "./store-errors.ts";
 import type { Position } from "../../src/model/position.ts";
 import type {
   ParkedChange,
+  ParkedFilter,
   ParkedRecord,
   Quarantine,
   QuarantinedStream,
@@ -34,17 +35,13 @@ export async function insertParked(
   );
 }
 
-/** Entries that were carried out: the first of a skipped stream was skipped, all others mapped. */
-export async function settleParked(client: pg.ClientBase, ids: readonly string[]): Promise<void> {
-  await client.query(
-    `UPDATE banyan.quarantine q
-        SET state = CASE WHEN q.decision = 'skip' AND NOT EXISTS (
-              SELECT FROM banyan.quarantine before
-               WHERE before.pipeline_id = q.pipeline_id AND before.stream_id = q.stream_id
-                 AND before.state = 'pending' AND before.id < q.id) THEN 'skipped' ELSE 'retried' END
-      WHERE q.id = ANY($1::bigint[])`,
-    [ids],
-  );
+export async function settleParked(
+  client: pg.ClientBase,
+  ids: readonly string[],
+  state: "retried" | "skipped",
+): Promise<void> {
+  const sql = "UPDATE banyan.quarantine SET state = $2 WHERE id = ANY ($1::bigint[])";
+  await client.query(sql, [ids, state]);
 }
 
 interface ParkedRow {
@@ -68,14 +65,12 @@ export class PostgresQuarantine implements Quarantine {
     this.#pool = pool;
   }
 
-  async list(
-    filter: { readonly pipeline?: string; readonly stream?: string; readonly limit?: number } = {},
-  ): Promise<readonly ParkedRecord[]> {
+  async list(filter: ParkedFilter = {}): Promise<readonly ParkedRecord[]> {
     const rows = await this.#query<ParkedRow>(
       `SELECT q.* FROM banyan.quarantine q JOIN banyan.pipelines p ON p.id = q.pipeline_id
         WHERE q.state = 'pending' AND ($1::text IS NULL OR p.name = $1) AND ($2::text IS NULL OR q.stream_id = $2)
-        ORDER BY q.id LIMIT $3`,
-      [filter.pipeline, filter.stream, filter.limit ?? LISTED_DEFAULT],
+          AND q.id > $4 ORDER BY q.id LIMIT $3`,
+      [filter.pipeline, filter.stream, filter.limit ?? LISTED_DEFAULT, filter.after ?? "0"],
     );
     return rows.map((row) => ({
       id: row.id,

@@ -55,7 +55,6 @@ export const EVENT_COLUMNS = `e.event_id, coalesce(s.uri, 'urn:banyan') AS uri, 
   to_char(e.time AT TIME ZONE 'UTC', ${ISO}) AS time, to_char(e.recorded_time AT TIME ZONE 'UTC', ${ISO}) AS recorded_time,
   e.origin, e.schema_version, e.source_position, e.source_transaction, e.mapping_version, e.correlation_id,
   e.causation_id, e.actor, e.metadata, e.data::text AS data, e.transaction_id::text AS transaction_id, e.position::text AS position`;
-export const EVENT_TABLES = "banyan.events e LEFT JOIN banyan.sources s ON s.id = e.source_id";
 
 export interface EventRow {
   readonly event_id: string;

@@ -1,4 +1,5 @@
 import type pg from "pg";
+import { newBaselineHint } from "./new-baseline.ts";
 import { classifyStore } from "./store-errors.ts";
 import { sqlstateOf } from "./sqlstate.ts";
 import { pipelineRecord, type PipelineRow } from "./store-rows.ts";
@@ -117,7 +118,7 @@ async function standing(
       "SOURCE_CHANGED",
       `pipeline ${name} belongs to ${uri}, but the config names ${source}`,
       {
-        hint: "Give this source a pipeline name of its own, or point the config at the old one.",
+        hint: `Point the config at the old one, or give this source a pipeline name and a store of its own. Was the old one restored or failed over (another timeline)? ${newBaselineHint()}`,
       },
     );
   }

@@ -1,7 +1,7 @@
 export interface NumberOption {
   readonly type: "number";
   readonly describe: string;
-  readonly coerce: (value: number | undefined) => number | undefined;
+  readonly coerce: (value: number | undefined) => number;
 }
 
 /**
@@ -16,8 +16,9 @@ export function numberOption(
     type: "number",
     describe,
     coerce: (value) => {
-      if (value === undefined) return undefined;
-      if (Number.isInteger(value) && value >= min && value <= max) return value;
+      // Undefined when it was named without a value; it does not come here when it was not named.
+      if (value !== undefined && Number.isInteger(value) && value >= min && value <= max)
+        return value;
       // The parser keeps only the message.
       throw new Error(`--${name} is a whole number from ${min} to ${max}`);
     },

@@ -1,4 +1,5 @@
 import Table from "cli-table3";
+import type { LogLeft } from "../source/change-source.ts";
 
 /** Writes the result of a command to stdout: text, or with `--json` one JSON document. */
 export function writeResult(json: boolean, document: unknown, text: () => string): void {
@@ -71,4 +72,13 @@ export function bytes(value: number): string {
 
 function bigintAsText(_key: string, value: unknown): unknown {
   return typeof value === "bigint" ? value.toString() : value;
+}
+
+/** When a source that keeps its log within a limit gives up what was not acknowledged. */
+export function describeLogLeft({ bytes: left, seconds: until }: LogLeft): string {
+  const log = `after another ${bytes(left)} of it`;
+  if (until === undefined) return log;
+  const minutes = Math.floor(until / 60);
+  const time = minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
+  return `${log}, at the present rate in about ${time}`;
 }

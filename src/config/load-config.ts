@@ -99,7 +99,8 @@ function findConfig(path: string | undefined): string {
   );
 }
 
-function configSchema(environment: Readonly<Record<string, string | undefined>>) {
+/** The shape of a config. @param environment where `env()` looks */
+export function configSchema(environment: Readonly<Record<string, string | undefined>>) {
   const secret = z
     .union([
       z.string(),

@@ -1,5 +1,5 @@
 import type { ColumnDefinition } from "../model/column-definition.ts";
-import type { MappingDefinition } from "../model/mapping-definition.ts";
+import type { MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
 import type { SourceColumn, SourceTable } from "../model/table.ts";
 
 /** Types whose values keep their text when one becomes another. */
@@ -15,7 +15,7 @@ export class ColumnHistory {
   readonly #columns = new Map<string, ColumnDefinition>();
 
   /** @param recorded columns as the store's newest mapping has them; none before the first baseline */
-  constructor(recorded: readonly ColumnDefinition[] = []) {
+  constructor(recorded: readonly ColumnDefinition[]) {
     for (const column of recorded) this.#columns.set(column.name, column);
   }
 
@@ -76,16 +76,16 @@ function kept({ formerly, filled, untold, type }: ColumnDefinition, typeNow: str
   };
 }
 
-/** The columns of a table as the newest mapping of a stream type has recorded them. */
-export function recordedColumns(
+/** A table's role in a stream type as the newest mapping has recorded it. */
+export function recordedRole(
   mappings: ReadonlyMap<number, MappingDefinition>,
   streamType: string,
   table: string,
-): readonly ColumnDefinition[] {
+): RoleDefinition | undefined {
   for (const [, { streams }] of [...mappings].sort(([a], [b]) => b - a)) {
     const stream = Object.hasOwn(streams, streamType) ? streams[streamType]! : undefined;
     const role = Object.values(stream?.roles ?? {}).find((candidate) => candidate.table === table);
-    if (role !== undefined) return role.columns;
+    if (role !== undefined) return role;
   }
-  return [];
+  return undefined;
 }

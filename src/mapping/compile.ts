@@ -1,5 +1,5 @@
 import { checkTable } from "./check-table.ts";
-import { ColumnHistory, recordedColumns } from "./column-history.ts";
+import { ColumnHistory, recordedRole } from "./column-history.ts";
 import { compileRule, type CompiledRule } from "./compiled-rule.ts";
 import { describeStreams, fingerprintOf } from "./definition.ts";
 import { brokenBy, compareShapes, silentChanges, sinceCatalogue, type Drift } from "./drift.ts";
@@ -51,6 +51,8 @@ export class Mapping {
   readonly #adopted = new Set<string>();
   readonly #mappers = new WeakMap<SourceTable, TableMapper>();
   readonly #histories = new Map<string, ColumnHistory>();
+  /** Tables of whose rows images are kept: once begun it goes on, whatever the log tells later. */
+  readonly #imaged = new Set<string>();
   /** By shape; forgotten when a history goes on. */
   #columns = new WeakMap<SourceTable, readonly ColumnDefinition[]>();
 
@@ -67,8 +69,9 @@ export class Mapping {
       const { name } = plan.tableRef;
       if (this.#rolesByTable.has(name)) continue;
       this.#rolesByTable.set(name, plan);
-      const known = recordedColumns(recorded, plan.streamType, name);
-      this.#histories.set(name, new ColumnHistory(known));
+      const known = recordedRole(recorded, plan.streamType, name);
+      this.#histories.set(name, new ColumnHistory(known?.columns ?? []));
+      if (known?.images === true) this.#imaged.add(name);
     }
   }
 
@@ -79,6 +82,10 @@ export class Mapping {
 
   stream(type: string): StreamPlan | undefined {
     return this.streams.find((stream) => stream.type === type);
+  }
+
+  streamOfTable(name: string): StreamPlan | undefined {
+    return this.#rolesByTable.get(name)?.stream;
   }
 
   /** The mapper of a shape, or undefined when it has not been adopted yet (or the table is not mapped). */
@@ -104,7 +111,7 @@ export class Mapping {
   columnsOf(table: SourceTable): readonly ColumnDefinition[] {
     let columns = this.#columns.get(table);
     if (columns === undefined) {
-      columns = (this.#histories.get(table.name) ?? new ColumnHistory()).of(table);
+      columns = (this.#histories.get(table.name) ?? new ColumnHistory([])).of(table);
       this.#columns.set(table, columns);
     }
     return columns;
@@ -153,17 +160,17 @@ export class Mapping {
     const broken = brokenBy(plan, table, real);
     this.#shapes.set(table.name, table);
     this.#adopted.add(table.name);
-    this.#mappers.set(
-      table,
-      compileTable(plan, table, this.#rootKey(plan), broken, () => undefined),
-    );
+    this.#compile(plan, table, broken, () => undefined);
     if (change === undefined) return undefined;
     const silent = silentChanges(change, this.columnsOf(table));
     return { table: table.name, ...change, ...silent, broken };
   }
 
   definition(): MappingDefinition {
-    return describeStreams(this.streams, this.#shapes, (table) => this.columnsOf(table));
+    return describeStreams(this.streams, this.#shapes, {
+      columnsOf: (table) => this.columnsOf(table),
+      keepsImages: ({ name }) => this.#imaged.has(name),
+    });
   }
 
   fingerprint(): string {
@@ -182,8 +189,19 @@ export class Mapping {
       const plan = this.#rolesByTable.get(table.name);
       if (plan === undefined) continue;
       checkTable(plan, table, this.#shapes, problem);
-      this.#mappers.set(table, compileTable(plan, table, this.#rootKey(plan), undefined, problem));
+      this.#compile(plan, table, undefined, problem);
     }
+  }
+
+  #compile(
+    plan: RolePlan,
+    table: SourceTable,
+    broken: BanyanError | undefined,
+    problem: (message: string) => void,
+  ): void {
+    if (table.replicaIdentity !== "full") this.#imaged.add(table.name);
+    const state = { rootKey: this.#rootKey(plan), keepsImages: this.#imaged.has(table.name) };
+    this.#mappers.set(table, compileTable(plan, table, { ...state, broken }, problem));
   }
 
   #learn(table: SourceTable): void {
@@ -338,8 +356,14 @@ function planStream(
 function compileTable(
   plan: RolePlan,
   table: SourceTable,
-  rootKey: readonly string[],
-  broken: BanyanError | undefined,
+  {
+    rootKey,
+    ...state
+  }: {
+    readonly rootKey: readonly string[];
+    readonly keepsImages: boolean;
+    readonly broken: BanyanError | undefined;
+  },
   problem: (message: string) => void,
 ): TableMapper {
   const json = new RowJson(table);
@@ -387,7 +411,7 @@ function compileTable(
     fallback: plan.stream.fallback,
     baselineType: plan.stream.baselineType,
     baselineSlot: plan.stream.baselineSlot,
-    broken,
+    ...state,
   });
 }
 

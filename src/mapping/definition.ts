@@ -9,28 +9,38 @@ import type {
 } from "../model/mapping-definition.ts";
 import type { SourceTable } from "../model/table.ts";
 
+/** What a mapping knows of a table beside its shape. */
+interface TableFacts {
+  readonly columnsOf: (table: SourceTable) => readonly ColumnDefinition[];
+  readonly keepsImages: (table: SourceTable) => boolean;
+}
+
 /** The derived inverse of a compiled config: what each event type does to which row. */
 export function describeStreams(
   streams: readonly StreamPlan[],
   shapes: ReadonlyMap<string, SourceTable>,
-  columnsOf: (table: SourceTable) => readonly ColumnDefinition[],
+  facts: TableFacts,
 ): MappingDefinition {
   return {
-    streams: Object.fromEntries(
-      streams.map((plan) => [plan.type, describe(plan, shapes, columnsOf)]),
-    ),
+    streams: Object.fromEntries(streams.map((plan) => [plan.type, describe(plan, shapes, facts)])),
   };
 }
 
 /** Stable over runs: the same config on the same shapes is the same mapping version. */
 export function fingerprintOf(definition: MappingDefinition): string {
-  return createHash("sha256").update(JSON.stringify(definition)).digest("hex");
+  return createHash("sha256").update(JSON.stringify(definition, inOrder)).digest("hex");
+}
+
+/** Members by name: what was read back from the store has them in another order than what was made. */
+function inOrder(_name: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function describe(
   plan: StreamPlan,
   shapes: ReadonlyMap<string, SourceTable>,
-  columnsOf: (table: SourceTable) => readonly ColumnDefinition[],
+  { columnsOf, keepsImages }: TableFacts,
 ): StreamDefinition {
   const roleOf = (table: string): string =>
     plan.roles.find((role) => role.tableRef.name === table)!.role;
@@ -49,7 +59,8 @@ function describe(
     const table = shapes.get(tableRef.name);
     if (table === undefined) return [];
     const key = table.key.map((index) => table.columns[index]!.name);
-    return [[role, { table: table.name, columns: columnsOf(table), key }] as const];
+    const images = keepsImages(table) ? { images: true as const } : {};
+    return [[role, { table: table.name, columns: columnsOf(table), key, ...images }] as const];
   });
   return { root: plan.rootRole, roles: Object.fromEntries(roles), events };
 }

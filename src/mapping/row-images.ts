@@ -66,7 +66,7 @@ function keysToLookUp(
     wanted ??= new Map();
     let keys = wanted.get(change.table.name);
     if (keys === undefined) wanted.set(change.table.name, (keys = new Set()));
-    if (change.kind !== "insert") keys.add(oldKey(change, mapper));
+    if (change.kind !== "insert" && !isWhole(change.before)) keys.add(oldKey(change, mapper));
   }
   return wanted;
 }
@@ -99,7 +99,10 @@ function completeKept(
     const image = images.get(key);
     const known = image === undefined ? undefined : decodeImage(columns, image);
     const logged = change.before;
-    change.before = known === undefined ? logged : known.map((cell, i) => logged?.[i] ?? cell);
+    change.before =
+      known === undefined
+        ? logged
+        : known.map((cell, i) => (logged?.[i] === undefined ? cell : logged[i]));
     if (change.kind === "delete") set(key, undefined);
     else {
       completeFromLog(change);
@@ -115,14 +118,16 @@ function completeKept(
 /** @throws BanyanError `BEFORE_IMAGE_MISSING` when the mapping would have to guess */
 export function assertComplete(change: RowChange): void {
   const { kind, before, after } = change;
-  const whole = (cells: Cells | undefined): boolean =>
-    cells !== undefined && !cells.includes(undefined);
-  if ((kind === "insert" || whole(before)) && (kind === "delete" || whole(after))) return;
+  if ((kind === "insert" || isWhole(before)) && (kind === "delete" || isWhole(after))) return;
   throw new BanyanError(
     "BEFORE_IMAGE_MISSING",
     `the row of ${change.table.name} before its ${kind} is not known`,
     { hint: `ALTER TABLE … REPLICA IDENTITY FULL makes the log carry it; see docs/errors.md` },
   );
+}
+
+function isWhole(cells: Cells | undefined): boolean {
+  return cells !== undefined && !cells.includes(undefined);
 }
 
 /** A row's image as JSON text: canonical text by column name. */

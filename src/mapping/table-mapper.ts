@@ -46,6 +46,7 @@ export interface TableMapperParts {
   readonly fallback: FallbackSlots;
   readonly baselineType: string;
   readonly baselineSlot: number;
+  readonly keepsImages: boolean;
   /** Set when the shape no longer fits the rules: every change of the table is refused with it. */
   readonly broken: BanyanError | undefined;
 }
@@ -71,7 +72,7 @@ export class TableMapper {
   readonly streamType: string;
   readonly role: string;
   readonly isRoot: boolean;
-  /** True when the log does not carry whole old rows, so that Banyan keeps the last image itself. */
+  /** True when the log does not carry whole old rows, or once did not: Banyan keeps the last image itself. */
   readonly keepsImages: boolean;
   /** The store's number for the mapping this shape belongs to; set before the first change is mapped. */
   mappingVersion = 0;
@@ -89,7 +90,7 @@ export class TableMapper {
     this.streamType = parts.streamType;
     this.role = parts.role;
     this.isRoot = parts.isRoot;
-    this.keepsImages = parts.table.replicaIdentity !== "full";
+    this.keepsImages = parts.keepsImages;
     this.#allColumns = parts.table.columns.map((_, index) => index);
     this.#changed = new Uint8Array(parts.table.columns.length);
     this.#decimals = parts.streamColumns.filter((column) =>

@@ -77,15 +77,17 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   const startedMs = Date.now();
   let rowsRead = 0;
   let aggregates = 0;
+  let events = 0;
   const stages = merged(
     mapping.streams.map((stream) => () => readStages(stream, options, context, signal)),
     STREAM_TYPES_AT_ONCE,
   );
   for await (const stage of stages) {
-    if (aggregates === 0) failpoint("baseline-first-stage");
+    if (events === 0) failpoint("baseline-first-stage");
     await writer.stageVersioned(stage.events, stage.images, []);
     rowsRead += stage.rows;
-    aggregates += stage.events.length;
+    aggregates += stage.aggregates;
+    events += stage.events.length;
     if (rowsRead * 2 >= rowsEstimated) failpoint("baseline-middle");
     const rowsPerSecond = Math.round((rowsRead * 1000) / Math.max(1, Date.now() - startedMs));
     const { restarted } = snapshot;
@@ -93,7 +95,8 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
     options.onProgress();
   }
   signal.throwIfAborted();
-  writer.addToLedger({ baselined: aggregates, baselineRows: rowsRead, events: aggregates });
+  await requireWhole(snapshot);
+  writer.addToLedger({ baselined: aggregates, baselineRows: rowsRead, events });
   failpoint("baseline-before-commit");
   const { position } = snapshot;
   board.baselined(position);
@@ -103,8 +106,24 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   await writer.settle();
 }
 
+/** @throws BanyanError `SOURCE_NOT_READY` when a table was emptied or rewritten while it was to be read */
+async function requireWhole(snapshot: BaselineSnapshot): Promise<void> {
+  const tables = await snapshot.rewritten();
+  if (tables.length === 0) return;
+  const list = tables.join(", ");
+  throw new BanyanError(
+    "SOURCE_NOT_READY",
+    `truncated or rewritten while the baseline was taken, which hides their rows from it: ${list}`,
+    {
+      hint: "Run the command again: nothing was kept, and the baseline begins anew.",
+      detail: { tables: list },
+    },
+  );
+}
+
 interface Stage {
   readonly events: EventBuffer;
+  readonly aggregates: number;
   readonly images: readonly ImageChange[];
   readonly rows: number;
 }
@@ -123,32 +142,38 @@ async function* readStages(
   const { position } = snapshot;
   const prefix = idPrefix(position.slice(0, 16));
   const nowUs = Date.now() * 1000;
+  const { tag } = writer.mapper;
   let ordinal = 0;
+  let version = 0;
+  let timeUs = nowUs;
   let events = new EventBuffer();
   let images: ImageChange[] = [];
+  let aggregates = 0;
   let rows = 0;
-  for await (const aggregates of mergeChildren(snapshot, mappers, signal)) {
-    for (const aggregate of aggregates) {
-      pushBaseline(events, stream, mappers, aggregate, {
-        prefix,
-        context,
-        position,
-        nowUs,
-        ordinal,
-        tag: writer.mapper.tag,
-      });
+  for await (const group of mergeChildren(snapshot, mappers, signal)) {
+    for (const aggregate of group) {
+      const { root, continues } = aggregate;
+      // The further parts of a large aggregate are of the same moment as the first.
+      version = continues ? version + 1 : 1;
+      if (!continues) {
+        aggregates += 1;
+        timeUs = (root === undefined ? undefined : mappers[0]!.validTimeUs(root)) ?? nowUs;
+      }
+      const facts = { prefix, context, position, timeUs, version, ordinal, tag };
+      pushBaseline(events, stream, mappers, aggregate, facts);
       ordinal += 1;
       rows += keepImages(images, mappers, aggregate);
       const full =
         events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
       if (!full) continue;
-      yield { events, images, rows };
+      yield { events, aggregates, images, rows };
       events = new EventBuffer();
       images = [];
+      aggregates = 0;
       rows = 0;
     }
   }
-  if (events.length > 0) yield { events, images, rows };
+  if (events.length > 0) yield { events, aggregates, images, rows };
 }
 
 function pushBaseline(
@@ -160,7 +185,8 @@ function pushBaseline(
     readonly prefix: IdPrefix;
     readonly context: EventContext;
     readonly position: Position;
-    readonly nowUs: number;
+    readonly timeUs: number;
+    readonly version: number;
     readonly ordinal: number;
     readonly tag: number;
   },
@@ -178,11 +204,9 @@ function pushBaseline(
     }
     data += "]";
   }
-  const timeUs = (root === undefined ? undefined : rootMapper.validTimeUs(root)) ?? facts.nowUs;
-  const { position, context } = facts;
+  const { prefix, context, position, timeUs, version, ordinal, tag } = facts;
   const index = events.push(id!, stream.baselineType, timeUs, position, `${data}}`, context);
-  events.versions[index] = 1;
-  const { prefix, ordinal, tag } = facts;
+  events.versions[index] = version;
   writeBaselineId(events.ids, index * 16, prefix, stream.baselineSlot, ordinal, tag);
 }
 

@@ -16,7 +16,11 @@ import type {
   ImageChange,
   Ledger,
   PipelinePhase,
+  StagedBatch,
 } from "../store/event-store.ts";
+
+/** Parked changes that are settled together with what is staged. */
+type Settled = Pick<StagedBatch, "released" | "skipped">;
 
 /** A whole source transaction in memory. */
 export interface WholeTransaction {
@@ -105,11 +109,11 @@ export class EventWriter {
     out: MappedChanges,
     images: readonly ImageChange[],
     transactions: number,
-    released: readonly string[] = [],
+    settled: Settled = {},
   ): Promise<void> {
     await this.#versions.assign(out.events, (streams) => this.#writer.versions(streams));
     this.count(out, transactions);
-    await this.stageVersioned(out.events, images, out.parked, released);
+    await this.stageVersioned(out.events, images, out.parked, settled);
   }
 
   /** Begins to stage events that have their versions already. */
@@ -117,18 +121,20 @@ export class EventWriter {
     events: EventBuffer,
     images: readonly ImageChange[],
     parked: MappedChanges["parked"],
-    released: readonly string[] = [],
+    settled: Settled = {},
   ): Promise<void> {
-    const nothing = events.length + images.length + parked.length + released.length === 0;
-    if (nothing) return;
+    const { released = [], skipped = [] } = settled;
+    const lengths = [events, images, parked, released, skipped].map(({ length }) => length);
+    if (lengths.every((length) => length === 0)) return;
     await this.#next(async () => {
-      await this.#writer.stage({ events, images, parked, released });
+      await this.#writer.stage({ events, images, parked, released, skipped });
       failpoint("batch-staged");
     });
   }
 
+  /** Gives events their versions; all that the commit has of their streams are here. */
   async assignVersions(events: EventBuffer): Promise<void> {
-    await this.#versions.assign(events, (streams) => this.#writer.versions(streams));
+    await this.#versions.assignOnce(events, (streams) => this.#writer.versions(streams));
   }
 
   count(out: MappedChanges, transactions: number): void {
@@ -162,9 +168,17 @@ export class EventWriter {
     await this.#next(async () => {
       const status = this.#board.snapshot();
       const result = await this.#writer.commit({ ...progress, ledger, status });
+      this.#versions.committed();
       this.#board.committed(ledger, progress.checkpoint);
       then(result);
     });
+  }
+
+  /** Drops what was staged since the last commit. Nothing more may be written, only committed. */
+  async rollback(): Promise<void> {
+    await this.#next(() => this.#writer.rollback());
+    this.#ledger = EMPTY_LEDGER;
+    await this.settle();
   }
 
   /** Waits until all that was begun has ended. */

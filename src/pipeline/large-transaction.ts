@@ -8,6 +8,7 @@ import { EventBuffer, copyEvent } from "../mapping/event-buffer.ts";
 import { hashText } from "../mapping/event-id.ts";
 import type { Cell } from "../model/cell.ts";
 import type { Intent, RowChange, TransactionPart } from "../model/change.ts";
+import { BanyanError } from "../model/errors.ts";
 import type { EventContext } from "../model/event.ts";
 import { changePosition, type Position } from "../model/position.ts";
 import type { Cells, SourceTable } from "../model/table.ts";
@@ -16,7 +17,9 @@ import { failpoint } from "../runtime/failpoint.ts";
 /** Files that a large transaction is spread over; each is grouped in memory for itself. */
 const PARTITIONS = 128;
 const BUFFER_BYTES_MAX = 64 * 1024;
+/** Events per stage, and the length of their data at which a stage is full before that. */
 const EVENTS_PER_STAGE = 4_000;
+const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 
 /**
  * One source transaction that is too large for memory: spilled to disk by stream, mapped stream by
@@ -61,8 +64,8 @@ export class LargeTransaction {
     await this.#writer.stageVersioned(new EventBuffer(), images, []);
     for (const change of part.changes) {
       if (change.kind === "truncate") {
-        if (!this.#mapping.mapsTable(change.table.name)) continue;
-        throw truncateRefused(change.table.name);
+        this.#refuseTruncate(change.table.name);
+        continue;
       }
       const mapper = this.#mapping.mapperOf(change.table);
       if (mapper === undefined) continue;
@@ -76,6 +79,20 @@ export class LargeTransaction {
     this.#changeCount += part.changes.length;
     this.#intent = part.intent ?? this.#intent;
     await this.#changes.flush(BUFFER_BYTES_MAX);
+  }
+
+  #refuseTruncate(table: string): void {
+    if (!this.#mapping.mapsTable(table)) return;
+    const { truncate } = this.#mapping.streamOfTable(table)!.ref;
+    if (truncate === "refuse") throw truncateRefused(table);
+    throw new BanyanError(
+      "TRUNCATE_REFUSED",
+      `${table} was truncated in a transaction beyond the bound on memory, which is not possible yet`,
+      {
+        hint: "Raise limits.transactionChangesMax and limits.transactionBytesMax in the config beyond that transaction, then start banyan run again",
+        detail: { table },
+      },
+    );
   }
 
   /** Maps and stages everything. @param last the part that ended the transaction, already added */
@@ -139,7 +156,9 @@ export class LargeTransaction {
       decodeEvent(head.event, buffer, contexts);
       if (await head.advance()) sinkFirst(heads);
       else heads.shift();
-      if (buffer.length >= EVENTS_PER_STAGE) {
+      const full =
+        buffer.length >= EVENTS_PER_STAGE || buffer.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
+      if (full) {
         failpoint("large-merging");
         await this.#writer.stageVersioned(buffer, [], []);
         buffer = new EventBuffer();
@@ -333,11 +352,15 @@ class SpillFiles {
 
   /** Not node:readline, which also ends a line at U+2028, and JSON does not escape that. */
   async *lines(file: number): AsyncGenerator<string, void, void> {
-    let rest = "";
+    // In pieces, for a line may be a row of a hundred megabytes and a chunk is a small part of it.
+    let line: string[] = [];
     for await (const chunk of createReadStream(this.#path(file), { encoding: "utf8" })) {
-      const lines = (rest + String(chunk)).split("\n");
-      rest = lines.pop()!;
-      yield* lines;
+      const [first, ...rest] = String(chunk).split("\n");
+      line.push(first!);
+      for (const next of rest) {
+        yield line.join("");
+        line = [next];
+      }
     }
   }
 

@@ -6,16 +6,22 @@ import { compareKeyTexts, orderOf } from "../source/key-order.ts";
 
 /** The rows of one aggregate. `children` has an entry per child table, in the order of the mappers. */
 export interface MergedAggregate {
-  /** Absent when child rows refer to a root row that does not exist. */
+  /** Absent when child rows refer to a root row that does not exist, and in a further part. */
   readonly root: Cells | undefined;
   readonly children: readonly (readonly Cells[])[];
+  /** True for more rows of the aggregate before, which is too large to be in memory at once. */
+  readonly continues: boolean;
 }
 
+/** Aggregates per group, and the length of their text at which a group is full before that. */
 const GROUP_SIZE = 500;
+const GROUP_LENGTH_MAX = 4 * 1024 * 1024;
+/** Length of an aggregate's text at which it goes on in a further part. */
+const PART_LENGTH_MAX = 1024 * 1024;
 
 /**
  * Reads a root table and its child tables, each in the order of the root's key, and merges them by
- * that key: whole aggregates, in memory only the one at hand.
+ * that key: whole aggregates, in memory only those of a group, and of a large one only a part.
  *
  * @param mappers of the root, then of the children
  */
@@ -27,7 +33,7 @@ export async function* mergeChildren(
   const [root, ...children] = mappers;
   if (children.length === 0) {
     for await (const rows of snapshot.readRows(root!.table, [], signal)) {
-      yield rows.map((row) => ({ root: row, children: [] }));
+      yield rows.map((row) => ({ root: row, children: [], continues: false }));
     }
     return;
   }
@@ -36,17 +42,24 @@ export async function* mergeChildren(
   try {
     await Promise.all(cursors.map((cursor) => cursor.advance()));
     let group: MergedAggregate[] = [];
+    let groupLength = 0;
+    let last: readonly (string | null)[] | undefined;
     for (;;) {
       const key = smallestKey(cursors, orders);
       if (key === undefined) break;
+      const room = { length: PART_LENGTH_MAX };
       const taken: Cells[][] = [];
-      for (const cursor of cursors) taken.push(await cursor.takeEqual(key, orders));
+      for (const cursor of cursors) taken.push(await cursor.takeEqual(key, orders, room));
       const [roots, ...rest] = taken;
       invariant(roots!.length <= 1, `two rows of ${root!.table.name} have one key`);
-      group.push({ root: roots![0], children: rest });
-      if (group.length < GROUP_SIZE) continue;
+      const continues = last !== undefined && compareKeyTexts(last, key, orders) === 0;
+      group.push({ root: roots![0], children: rest, continues });
+      last = key;
+      groupLength += PART_LENGTH_MAX - room.length;
+      if (group.length < GROUP_SIZE && groupLength < GROUP_LENGTH_MAX) continue;
       yield group;
       group = [];
+      groupLength = 0;
     }
     if (group.length > 0) yield group;
   } finally {
@@ -112,11 +125,21 @@ class Cursor {
     this.#setKey();
   }
 
-  /** Takes all rows that have this key. */
-  async takeEqual(key: readonly (string | null)[], orders: readonly Order[]): Promise<Cells[]> {
+  /** Takes the rows that have this key, as long as there is room. */
+  async takeEqual(
+    key: readonly (string | null)[],
+    orders: readonly Order[],
+    room: { length: number },
+  ): Promise<Cells[]> {
     const rows: Cells[] = [];
-    while (this.key !== undefined && compareKeyTexts(this.key, key, orders) === 0) {
-      rows.push(this.#rows[this.#index]!);
+    while (
+      room.length > 0 &&
+      this.key !== undefined &&
+      compareKeyTexts(this.key, key, orders) === 0
+    ) {
+      const row = this.#rows[this.#index]!;
+      rows.push(row);
+      room.length -= lengthOf(row);
       this.#index += 1;
       if (this.#index < this.#rows.length) this.#setKey();
       else await this.advance();
@@ -132,4 +155,11 @@ class Cursor {
     const row = this.#rows[this.#index]!;
     this.key = this.#columns.map((column) => row[column] ?? null);
   }
+}
+
+/** At least 1, so that rows of nothing take room too. */
+function lengthOf(cells: Cells): number {
+  let length = 1;
+  for (const cell of cells) length += cell?.length ?? 0;
+  return length;
 }

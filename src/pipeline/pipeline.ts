@@ -13,7 +13,7 @@ import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
-import type { ChangeSource } from "../source/change-source.ts";
+import type { ChangeSource, LogLeft } from "../source/change-source.ts";
 import type { CaptureWriter, EventStore } from "../store/event-store.ts";
 
 export interface PipelineOptions {
@@ -26,6 +26,7 @@ export interface PipelineOptions {
   readonly spillDirectory: string;
   readonly onProgress?: (status: PipelineStatus) => void;
   readonly onDrift?: (drift: Drift) => void;
+  readonly onLogLeft?: (left: LogLeft) => void;
 }
 
 /** Streams whose place is remembered, in each of two generations. */
@@ -63,6 +64,9 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
 
     refuseTooMany(await store.quarantine.count(name));
     await releaseQuarantine(name, store, started.mapping, started.writer);
+    // Durable before the log is read: a TRUNCATE asks the store which rows there are.
+    await started.writer.commit({ phase: "tail", checkpoint: undefined }, () => undefined);
+    await started.writer.settle();
 
     board.enter("tail");
     run.report();
@@ -77,9 +81,29 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     board.enter("stopped");
     await started.writer.commit({ phase: "stopped", checkpoint: undefined }, run.report);
     await started.writer.settle();
+  } catch (error) {
+    throw await causeOf(error, store, capture);
   } finally {
     await capture.close();
   }
+}
+
+/**
+ * Whatever failed, being fenced is the reason if we are: a successor takes the slot too, and moves it
+ * on. Tried again, the failure would only take the pipeline back.
+ */
+async function causeOf(
+  error: unknown,
+  store: EventStore,
+  { record }: CaptureWriter,
+): Promise<unknown> {
+  const now = await store.pipeline(record.name).catch(() => undefined);
+  if (now === undefined || now.epoch <= record.epoch) return error;
+  return new BanyanError(
+    "PIPELINE_FENCED",
+    "another process has taken over this pipeline; nothing more is written here",
+    { cause: error, hint: "Only one `banyan run` per pipeline; see `banyan status`." },
+  );
 }
 
 interface Run extends PipelineOptions {

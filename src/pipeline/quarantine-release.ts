@@ -3,17 +3,19 @@ import type { Mapping } from "../mapping/compile.ts";
 import { unparkChange, type ParkedPayload } from "../mapping/parked-change.ts";
 import { BanyanError } from "../model/errors.ts";
 import { failpoint } from "../runtime/failpoint.ts";
-import type { EventStore, ParkedRecord } from "../store/event-store.ts";
+import type { EventStore, ParkedFilter, ParkedRecord } from "../store/event-store.ts";
 
 /** More blocked streams than this means that the mapping is wrong as a whole, not some rows. */
 const BLOCKED_STREAMS_MAX = 100_000;
-export const PARKED_PER_STREAM_MAX = 100_000;
+/** Parked changes in memory at once. */
+const PARKED_PER_PAGE = 2_000;
 
 /**
  * Loads which streams are blocked, and maps the parked changes of those that were decided about:
  * `retry` all of them, `skip` all but the first. What fails again is parked again, as new.
  *
- * Stages only; the caller commits. Nothing else may be staged before in the same commit.
+ * Stages only; the caller commits, before it writes anything else. Nothing else may be staged before
+ * in the same commit.
  */
 export async function releaseQuarantine(
   pipeline: string,
@@ -28,14 +30,36 @@ export async function releaseQuarantine(
   for (const { stream } of streams) blocked.add(stream);
   for (const { stream, decision } of streams) {
     if (decision === "none") continue;
-    const records = await store.quarantine.list({ pipeline, stream, limit: PARKED_PER_STREAM_MAX });
     blocked.delete(stream);
-    await release(decision === "skip" ? records.slice(1) : records, records, mapping, writer);
+    let skips = decision === "skip" ? 1 : 0;
+    for await (const records of parkedChanges(store, pipeline, stream)) {
+      await release(records.slice(skips), records.slice(0, skips), mapping, writer);
+      skips = 0;
+    }
   }
 }
 
+/** All that waits in one stream, in order, some at a time. What is staged meanwhile does not show. */
+export async function* parkedChanges(
+  store: EventStore,
+  pipeline: string,
+  stream: string,
+): AsyncGenerator<readonly ParkedRecord[], void, void> {
+  let filter: ParkedFilter = { pipeline, stream, limit: PARKED_PER_PAGE };
+  for (;;) {
+    const records = await store.quarantine.list(filter);
+    if (records.length > 0) yield records;
+    if (records.length < PARKED_PER_PAGE) return;
+    filter = { ...filter, after: records.at(-1)!.id };
+  }
+}
+
+export function isTooMany(streams: number): boolean {
+  return streams > BLOCKED_STREAMS_MAX;
+}
+
 export function refuseTooMany(streams: number): void {
-  if (streams <= BLOCKED_STREAMS_MAX) return;
+  if (!isTooMany(streams)) return;
   throw new BanyanError(
     "QUARANTINE_FULL",
     `${streams} streams are in quarantine; at most ${BLOCKED_STREAMS_MAX} are kept apart`,
@@ -45,7 +69,7 @@ export function refuseTooMany(streams: number): void {
 
 async function release(
   toMap: readonly ParkedRecord[],
-  all: readonly ParkedRecord[],
+  toSkip: readonly ParkedRecord[],
   mapping: Mapping,
   writer: EventWriter,
 ): Promise<void> {
@@ -61,8 +85,8 @@ async function release(
     writer.mapper.map(transaction, changes, intent, out);
   }
   failpoint("quarantine-before-release");
-  const released = all.map((record) => record.id);
-  await writer.stage(out, [], 0, released);
+  const idOf = ({ id }: ParkedRecord): string => id;
+  await writer.stage(out, [], 0, { released: toMap.map(idOf), skipped: toSkip.map(idOf) });
   // They were counted in and parked when they came; now they are counted by what became of them.
   const again = toMap.filter((record) => (record.change as ParkedPayload).half !== "joined").length;
   writer.addToLedger({ changesIn: -again, changesParked: -again });

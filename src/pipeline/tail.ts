@@ -1,6 +1,6 @@
 import type { EventWriter, WholeTransaction } from "./event-writer.ts";
 import { LargeTransaction } from "./large-transaction.ts";
-import { releaseQuarantine } from "./quarantine-release.ts";
+import { isTooMany, refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { TransactionQueue } from "./transaction-queue.ts";
 import { TruncateWriter } from "./truncate.ts";
@@ -8,7 +8,7 @@ import type { Mapping } from "../mapping/compile.ts";
 import type { Change, TransactionPart } from "../model/change.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
-import type { ChangeSource } from "../source/change-source.ts";
+import type { ChangeSource, LogLeft } from "../source/change-source.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 export interface TailLimits {
@@ -38,6 +38,8 @@ export interface TailOptions {
   readonly spillDirectory: string;
   /** Told after every durable commit and on every idle tick. */
   readonly onProgress: () => void;
+  /** Told now and then, where the source keeps its log within a limit. */
+  readonly onLogLeft?: ((left: LogLeft) => void) | undefined;
 }
 
 /**
@@ -68,9 +70,10 @@ export async function tail(
       queue.close(error);
     }
   };
-  const lag = watchLag(options, queue, reading);
-  const reader = read();
   const applier = new Applier(options, from, signal);
+  const oldestUs = (): number | undefined => applier.oldestUs ?? queue.oldestUs;
+  const lag = watchLag(options, oldestUs, reading);
+  const reader = read();
   try {
     while (!queue.closed) {
       const parts = await queue.take(limits.idleMs, limits.lingerMs);
@@ -102,6 +105,9 @@ class Applier {
   #acknowledged: Position;
   #quarantineGeneration = -1;
   #quarantineSeen = -1;
+  /** Commit times of what is in hand: of the first transaction of each commit under way, and of the next one. */
+  readonly #committingUs: number[] = [];
+  #nextUs: number | undefined;
 
   constructor(options: TailOptions, from: Position, signal: AbortSignal) {
     this.#options = options;
@@ -113,10 +119,16 @@ class Applier {
     this.#truncates = new TruncateWriter(writer, mapping, store, pipeline);
   }
 
+  /** Commit time of the oldest transaction taken and not yet durable, in microseconds. */
+  get oldestUs(): number | undefined {
+    return this.#committingUs[0] ?? this.#nextUs;
+  }
+
   async apply(parts: readonly TransactionPart[]): Promise<void> {
     failpoint("tail-first-part");
     const { limits } = this.#options;
     for (const part of parts) {
+      this.#nextUs ??= part.transaction.committedAtUs;
       if (this.#large !== undefined) await this.#addToLarge(part);
       else if (part.last && this.#partial.length === 0) {
         await this.#whole(part.changes, part);
@@ -144,8 +156,12 @@ class Applier {
 
   /** The stream has ended: makes durable what is complete. */
   async finish(): Promise<void> {
+    const { writer } = this.#options;
+    // A large transaction that has not ended staged the images of its rows: made durable without its
+    // events, they would pass for the rows before it when it is read again.
     if (this.#large === undefined) await this.#commit();
-    await this.#options.writer.settle();
+    else await writer.rollback();
+    await writer.settle();
   }
 
   async discard(): Promise<void> {
@@ -221,6 +237,12 @@ class Applier {
     await this.#flushSlice();
     if (this.#checkpoint === this.#committed) return;
     await this.#commitNow();
+    const blocked = this.#options.writer.mapper.blocked.size;
+    if (isTooMany(blocked)) {
+      // Durable first, so that they can be looked at.
+      await this.#options.writer.settle();
+      refuseTooMany(blocked);
+    }
     if (this.#quarantineGeneration !== this.#quarantineSeen) await this.#decisions();
   }
 
@@ -229,9 +251,13 @@ class Applier {
     const checkpoint = this.#checkpoint;
     this.#committed = checkpoint;
     this.#batchChanges = 0;
+    const oldestUs = this.#nextUs;
+    if (oldestUs !== undefined) this.#committingUs.push(oldestUs);
+    this.#nextUs = this.#partial[0]?.transaction.committedAtUs;
     failpoint("batch-before-commit");
     await writer.commit({ phase: "tail", checkpoint }, (result) => {
       failpoint("batch-after-commit");
+      if (oldestUs !== undefined) this.#committingUs.shift();
       // Durable now, and only now may the source forget it.
       if (checkpoint !== this.#acknowledged) source.acknowledge(checkpoint);
       this.#acknowledged = checkpoint;
@@ -262,15 +288,16 @@ function sum<T>(items: readonly T[], of: (item: T) => number): number {
 
 /** Keeps the lag of the status current. An unanswered question leaves the last answer standing. */
 async function watchLag(
-  { source, board, limits }: TailOptions,
-  queue: TransactionQueue,
+  { source, board, limits, onLogLeft }: TailOptions,
+  oldestUs: () => number | undefined,
   signal: AbortSignal,
 ): Promise<void> {
   while (!signal.aborted) {
     try {
       const { checkpoint } = board.snapshot().positions;
       const head = await unlessAborted(source.head(checkpoint), signal);
-      if (head !== undefined) board.lag(head.position, head.lagBytes, queue.oldestUs);
+      if (head !== undefined) board.lag(head.position, head.lagBytes, oldestUs());
+      if (head?.logLeft !== undefined) onLogLeft?.(head.logLeft);
     } catch {
       // The stream itself reports a source that is gone.
     }

@@ -1,5 +1,5 @@
 import { emptyOutput, type EventWriter, type WholeTransaction } from "./event-writer.ts";
-import { PARKED_PER_STREAM_MAX } from "./quarantine-release.ts";
+import { parkedChanges } from "./quarantine-release.ts";
 import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix, ORDINAL_MAX, writeBaselineId } from "../mapping/event-id.ts";
@@ -15,7 +15,9 @@ import { Folder } from "../projection/fold.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { EventStore, ImageChange } from "../store/event-store.ts";
 
+/** Events per stage, and the length of their data at which a stage is full before that. */
 const EVENTS_PER_STAGE = 4_000;
+const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 
 /**
  * Writes transactions that hold a TRUNCATE: each row that the statement emptied away becomes a removal
@@ -75,13 +77,14 @@ export class TruncateWriter {
       changes.flatMap(({ kind, table }) => (kind === "truncate" ? [[table.name, table]] : [])),
     );
     for (const stream of this.#writer.mapper.blocked) {
-      const filter = { pipeline: this.#pipeline, stream, limit: PARKED_PER_STREAM_MAX };
-      for (const { change } of await this.#store.quarantine.list(filter)) {
-        const payload = change as ParkedPayload;
-        const table = emptied.get(payload.table);
-        if (table === undefined) continue;
-        const row = unparkChange(payload, table, this.#mapping.columnsOf(table));
-        overlay.apply(row, this.#mapping.mapperOf(table));
+      for await (const records of parkedChanges(this.#store, this.#pipeline, stream)) {
+        for (const { change } of records) {
+          const payload = change as ParkedPayload;
+          const table = emptied.get(payload.table);
+          if (table === undefined) continue;
+          const row = unparkChange(payload, table, this.#mapping.columnsOf(table));
+          overlay.apply(row, this.#mapping.mapperOf(table));
+        }
       }
     }
   }
@@ -143,7 +146,8 @@ export class TruncateWriter {
         scope.contextOf(mapper.mappingVersion),
       );
       writeBaselineId(out.events.ids, index * 16, prefix, plan.truncateSlot, count++, tag);
-      if (out.events.length < EVENTS_PER_STAGE) continue;
+      const { length, dataLength } = out.events;
+      if (length < EVENTS_PER_STAGE && dataLength < DATA_LENGTH_PER_STAGE_MAX) continue;
       await this.#writer.stage(out, images, 0);
       out = emptyOutput();
       images = [];

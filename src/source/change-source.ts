@@ -62,10 +62,8 @@ export interface ChangeSource {
   /** Rows as of one snapshot whose visible transactions are known, with a fence written after it. */
   openParity(tables: readonly SourceTable[], signal: AbortSignal): Promise<ParitySnapshot>;
 
-  /** Newest position in the source's log now, and how many bytes `from` is behind it. */
-  head(
-    from: Position | undefined,
-  ): Promise<{ readonly position: Position; readonly lagBytes: number }>;
+  /** Newest position in the source's log now, and how far `from` is behind it. */
+  head(from: Position | undefined): Promise<SourceHead>;
 
   close(): Promise<void>;
 }
@@ -75,6 +73,25 @@ export interface SourceIdentity {
   readonly uri: string;
   /** e.g. `PostgreSQL 18.4`. */
   readonly server: string;
+}
+
+export interface SourceHead {
+  readonly position: Position;
+  readonly lagBytes: number;
+  /** Absent when the source keeps its log for us without limit. */
+  readonly logLeft?: LogLeft;
+}
+
+/** How much log may still be written before the source gives up what was not acknowledged. */
+export interface LogLeft {
+  readonly bytes: number;
+  /** Until then, at the rate at which log is written; absent when that is not known or next to nothing. */
+  readonly seconds?: number;
+}
+
+/** Below this much log or time to go it is worth a warning. */
+export function isShort({ bytes, seconds }: LogLeft): boolean {
+  return bytes < 256 * 1024 * 1024 || (seconds !== undefined && seconds < 3_600);
 }
 
 export interface CapturePlan {

@@ -30,12 +30,19 @@ export interface EventStore {
 
   /**
    * The next events after `after` in an order that never shows a later event before an earlier one,
-   * whoever is writing. Fewer than `limit`, or none, when the rest is not yet safe to show.
+   * whoever is writing. None when the rest is not yet safe to show; fewer than `limit` then, and when
+   * the events are large: a page ends after some megabytes, with at least one event.
    *
    * @param after cursor of an earlier page; undefined for the beginning
    * @param limit 1 to 10,000
    */
   readAll(after: FeedCursor | undefined, limit: number): Promise<FeedPage>;
+
+  /**
+   * What keeps {@link readAll} from showing events that are stored: a transaction that began before
+   * them and is still open. Undefined when nothing does.
+   */
+  feedHold(): Promise<FeedHold | undefined>;
 
   /**
    * All events of the streams `<streamType>-…`, ordered by stream (bytewise) and version, as of one
@@ -77,6 +84,21 @@ export interface FeedPage {
   readonly events: readonly RecordedEvent[];
   /** Cursor after the last event of the page; the one given when the page is empty. */
   readonly next: FeedCursor | undefined;
+}
+
+export interface FeedHold {
+  /** Events stored and not shown, counted up to 10,000. */
+  readonly events: number;
+  /** Oldest first, at most ten; they have written something, not necessarily here. */
+  readonly holders: readonly FeedHolder[];
+}
+
+export interface FeedHolder {
+  /** The server's process; absent for a transaction that was prepared and left. */
+  readonly pid?: number;
+  /** For people, e.g. `process 4711 (psql) idle in transaction, in database shop`. */
+  readonly what: string;
+  readonly openSeconds: number;
 }
 
 /** The part of an event that a fold reads. */
@@ -178,6 +200,8 @@ export interface StagedBatch {
   readonly parked?: readonly ParkedChange[];
   /** Ids of parked changes that these events settle. */
   readonly released?: readonly string[];
+  /** Ids of parked changes that are given up. */
+  readonly skipped?: readonly string[];
 }
 
 export interface ImageChange {
@@ -208,12 +232,8 @@ export interface CommitResult {
  * events; what comes after the first failure is parked behind it.
  */
 export interface Quarantine {
-  /** @param filter all pipelines and streams when empty */
-  list(filter?: {
-    readonly pipeline?: string;
-    readonly stream?: string;
-    readonly limit?: number;
-  }): Promise<readonly ParkedRecord[]>;
+  /** In the order of parking. @param filter all pipelines and streams when empty; `after` is the id of an earlier one */
+  list(filter?: ParkedFilter): Promise<readonly ParkedRecord[]>;
   /** Streams with a pending entry, and what was decided for them. */
   streams(pipeline: string): Promise<readonly QuarantinedStream[]>;
   /**
@@ -238,6 +258,13 @@ export interface ParkedChange {
   readonly reason: string;
   /** All that is needed to map it again; JSON, holds row contents. */
   readonly change: unknown;
+}
+
+export interface ParkedFilter {
+  readonly pipeline?: string;
+  readonly stream?: string;
+  readonly limit?: number;
+  readonly after?: string;
 }
 
 export interface ParkedRecord extends ParkedChange {

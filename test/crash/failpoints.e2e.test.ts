@@ -227,10 +227,9 @@ describe("a capture that meets a transaction too large for memory", () => {
 });
 
 test("every point of the list is among these", () => {
-  const used = [...BASELINE, ...TAIL, ...LARGE, IDLE, ...RELEASE]
-    .flat()
-    .map((point) => point.split(":")[0]);
-  expect([...new Set(used)].sort()).toEqual([...FAILPOINTS].sort());
+  const used = [...BASELINE, ...TAIL, ...LARGE, IDLE, ...RELEASE].flat();
+  const names = new Set(used.map((point) => point.split(":")[0]));
+  expect(FAILPOINTS.filter((name) => !names.has(name))).toEqual([]);
 });
 
 /** What a killed run spilled to disk. */

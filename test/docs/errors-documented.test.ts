@@ -27,7 +27,6 @@ test("every error code is raised somewhere", () => {
       .filter((name) => name.endsWith(".ts") && !name.endsWith("model/errors.ts"))
       .map((name) => readFileSync(join(ROOT, folder, name), "utf8")),
   );
-  // Two codes are put together from the side that failed.
   const text = sources.join("\n");
   expect(codes.filter((code) => !text.includes(`"${code}"`))).toEqual([]);
 });

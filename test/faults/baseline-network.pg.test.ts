@@ -15,17 +15,17 @@ import {
  * nothing but a slot, which the next attempt removes.
  */
 
-const ACCOUNTS = 1_500;
+const ACCOUNTS = 1_000;
 
 test("a baseline cut anywhere begins anew under traffic and is exact in the end", async () => {
-  const cuts = isNightly ? 60 : 4;
+  const cuts = isNightly ? 60 : 3;
   const seed = seedOf("baseline cuts");
   const random = randomFrom(seed);
   await using scene = await openScene(await openBank("baseline_cuts", ACCOUNTS));
   const { url } = scene.bank.db;
   await using traffic = startTraffic({ url, seed, accounts: ACCOUNTS });
   // Roughly what the whole baseline takes; a cut that comes too late hits the stream instead.
-  const bytes = 600_000;
+  const bytes = 400_000;
   scene.toSource.cutAfter(Math.floor(random() * bytes));
   await using capture = new Capture(scene);
   for (let cut = 1; cut < cuts; cut++) {
@@ -50,11 +50,32 @@ test("the store cut in the middle of the baseline's events leaves none of them b
   });
   await using capture = new Capture(scene);
   const sent = (): number => scene.toStore.bytes.up;
-  await eventually("the baseline to be written", 20_000, () => sent() > 200_000);
+  await eventually("the baseline to be written", 20_000, () => sent() > 150_000);
   scene.toStore.cut();
   const error = await capture.untilRetry("STORE_UNREACHABLE");
   expect(error.message).toMatch(/appending events|committing|recording the mapping/);
   await capture.untilTailing();
   expect(capture.status?.baseline?.restarted).toBe(true);
   await expectIntact(scene, capture, traffic);
+});
+
+test("a source that vanishes without a word during the baseline is noticed", async () => {
+  await using scene = await openScene(await openBank("baseline half open", ACCOUNTS));
+  await using traffic = startTraffic({
+    url: scene.bank.db.url,
+    seed: seedOf("baseline half open"),
+    accounts: ACCOUNTS,
+  });
+  scene.toSource.delay(40);
+  await using capture = new Capture(scene, { source: { silenceMs: 300 } });
+  const read = (): number => scene.toSource.bytes.down;
+  await eventually("the baseline to be read", 20_000, () => read() > 130_000);
+  scene.toSource.halfOpen();
+  const error = await capture.untilRetry("SOURCE_UNREACHABLE");
+  expect(error.message).toMatch(/^reading table .* silent/);
+  scene.toSource.resume();
+  await capture.untilTailing();
+  await capture.untilMore();
+  await expectIntact(scene, capture, traffic);
+  expect(capture.codes).toEqual(["SOURCE_UNREACHABLE"]);
 });

@@ -1,8 +1,8 @@
-import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
 import { openPostgresSource } from "../../connectors/postgres/source.ts";
 import type { CapturePlan, ChangeSource, Finding } from "../../src/source/change-source.ts";
-import { createDatabase, type TestDatabase } from "../support/databases.ts";
+import { createDatabase } from "../support/databases.ts";
+import { createRole } from "../support/faults-role.ts";
 
 /*
  * What `banyan check` prints as SQL really mends what it found: run as printed, in the order printed,
@@ -207,7 +207,7 @@ test.each(CASES)("the printed SQL mends: $what", async ({ ddl, plan, finds, asRo
     const findings = await beyondInfo(source, plan);
     expect(findings.map(({ code }) => code)).toEqual(finds);
     for (const { code, mend } of findings) {
-      expect(mend, code).toBeDefined();
+      expect(mend, `${code}`).toBeDefined();
       await db.query(mend!);
     }
     await source.close();
@@ -223,22 +223,4 @@ test.each(CASES)("the printed SQL mends: $what", async ({ ddl, plan, finds, asRo
 
 async function beyondInfo(source: ChangeSource, plan: CapturePlan): Promise<Finding[]> {
   return (await source.check(plan)).filter(({ severity }) => severity !== "info");
-}
-
-/** A role that may log in and nothing else. */
-async function createRole(
-  db: TestDatabase,
-): Promise<{ readonly name: string; readonly url: string } & AsyncDisposable> {
-  const name = `role_${randomBytes(4).toString("hex")}`;
-  await db.query(`CREATE ROLE ${name} LOGIN PASSWORD 'secret'`);
-  const url = new URL(db.url);
-  url.username = name;
-  url.password = "secret";
-  return {
-    name,
-    url: url.href,
-    async [Symbol.asyncDispose]() {
-      await db.query(`DROP OWNED BY ${name}; DROP ROLE ${name}`);
-    },
-  };
 }

@@ -1,7 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { emptyOutput } from "../../src/pipeline/event-writer.ts";
 import { ChangeMapper } from "../../src/mapping/change-mapper.ts";
-import { child, deleted, inserted, stream, table, updated, changed } from "../../src/mapping/rules.ts";
+import {
+  child,
+  deleted,
+  inserted,
+  stream,
+  table,
+  updated,
+  changed,
+} from "../../src/mapping/rules.ts";
 import type { Change } from "../../src/model/change.ts";
 import { change, compile, mapAll, shape, told, transaction } from "../support/mapping-fixtures.ts";
 
@@ -79,7 +87,9 @@ describe("rows inserted after their root in its transaction", () => {
   });
 
   test("are told for themselves when they came first, as with a deferred foreign key", () => {
-    const out = mapAll(mapping, [[insertLine(1, "1", "7"), insertOrder(2, "7"), insertLine(3, "2", "7")]]);
+    const out = mapAll(mapping, [
+      [insertLine(1, "1", "7"), insertOrder(2, "7"), insertLine(3, "2", "7")],
+    ]);
     expect(typesOf(out)).toEqual(["order-7 LineAdded", "order-7 OrderPlaced"]);
     expect(told(out)[1]!.data).toMatchObject({ lines: [{ id: "2" }] });
   });
@@ -110,7 +120,8 @@ describe("rows inserted after their root in its transaction", () => {
     const own = [insertOrder(2, "9"), insertLine(3, "1", "9")];
     const alone = mapAll(mapping, [own]);
     const together = mapAll(mapping, [[...foreign, ...own]]);
-    const ofNine = (out: ReturnType<typeof mapAll>) => told(out).filter((e) => e.stream === "order-9");
+    const ofNine = (out: ReturnType<typeof mapAll>) =>
+      told(out).filter((e) => e.stream === "order-9");
     expect(ofNine(together)).toEqual(ofNine(alone));
     expect(ofNine(alone).map((e) => e.type)).toEqual(["OrderPlaced"]);
   });
@@ -162,7 +173,9 @@ describe("a root insert that cannot be told takes nothing with it", () => {
 
   test("a row whose key is too long for a stream id is parked, and the others go on", () => {
     const long = "x".repeat(700);
-    const out = mapAll(mapping, [[insertOrder(1, "7"), insertLine(2, "1", long), insertLine(3, "2", "7")]]);
+    const out = mapAll(mapping, [
+      [insertOrder(1, "7"), insertLine(2, "1", long), insertLine(3, "2", "7")],
+    ]);
     expect(typesOf(out)).toEqual(["order-7 OrderPlaced"]);
     expect(told(out)[0]!.data).toMatchObject({ lines: [{ id: "2" }] });
     expect(out.parked.map((p) => p.code)).toEqual(["VALUE_UNMAPPABLE"]);

@@ -63,7 +63,12 @@ describe("the id of an event", () => {
   });
 
   test("sorts in the order of commits", () => {
-    const commits = ["00000000000000FF", "0000000000000100", "00000000FFFFFFFF", "8000000000000000"];
+    const commits = [
+      "00000000000000FF",
+      "0000000000000100",
+      "00000000FFFFFFFF",
+      "8000000000000000",
+    ];
     const ids = commits.map((commit) => captureId(commit, 0, 5, 7));
     expect([...ids].sort()).toEqual(ids);
   });
@@ -91,7 +96,12 @@ test("two pipelines that share transactions never make the same id", () => {
     const [a, b] = [orders, invoices].map((shapeOf, which) => {
       const out = emptyOutput();
       const row = [String(i), "x"];
-      mappers[which]!.map(transaction(i), [change("insert", shapeOf, 1, undefined, row)], undefined, out);
+      mappers[which]!.map(
+        transaction(i),
+        [change("insert", shapeOf, 1, undefined, row)],
+        undefined,
+        out,
+      );
       return idsOf(out);
     });
     if (a![0] === b![0]) shared.push(i);
@@ -108,7 +118,12 @@ test("the same change in another batch has the same id", () => {
   const idOf = (mapper: ChangeMapper, before: number): string => {
     const out = emptyOutput();
     for (let i = 1; i <= before; i++)
-      mapper.map(transaction(i), [change("insert", orders, 1, undefined, [String(i), "x"])], undefined, out);
+      mapper.map(
+        transaction(i),
+        [change("insert", orders, 1, undefined, [String(i), "x"])],
+        undefined,
+        out,
+      );
     const update = change("update", orders, 3, ["9", "x"], ["9", "y"]);
     mapper.map(transaction(50), [update], undefined, out);
     return formatUuid(out.events.ids, 16 * (out.events.length - 1));

@@ -25,7 +25,11 @@ const LIMITS = {
  * brings meanwhile is read but not applied: the idle checkpoint must not pass it.
  */
 test("an idle checkpoint never passes changes that wait to be applied", async () => {
-  await using source = await sourceDatabase("idle", "CREATE TABLE item (id int PRIMARY KEY)", "item");
+  await using source = await sourceDatabase(
+    "idle",
+    "CREATE TABLE item (id int PRIMARY KEY)",
+    "item",
+  );
   await using opened = await openTestStore("idle_store");
   const spillDirectory = await mkdtemp(join(tmpdir(), "banyan-spill-"));
   const stop = new AbortController();

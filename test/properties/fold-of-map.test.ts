@@ -26,7 +26,8 @@ test("the fold of the events is the rows, and every change is accounted for", as
       const { capture, store } = await runMigration(migration);
       await using _ = capture;
       expect(await store.quarantine.list()).toEqual([]);
-      expect(foldedRows(await capture.fold("thing"))).toEqual(placedRows(migration));
+      const folded = await capture.fold(migration.schema.streamType);
+      expect(foldedRows(migration, folded)).toEqual(placedRows(migration));
 
       const { ledger } = (await store.pipeline("random"))!;
       const changes = migration.history.transactions.flatMap((each) => each.changes);

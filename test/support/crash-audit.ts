@@ -1,15 +1,23 @@
-import { readTold, SHOP_TABLES, type AuditedEvent, type Json, type Told } from "./crash-telling.ts";
-
-/** A row as the server's own text of each column. */
-type TextRow = Readonly<Record<string, string | null>>;
+import { ask } from "./crash-store.ts";
+import {
+  groupBy,
+  placeOf,
+  readBaseline,
+  readTold,
+  streamOf,
+  type AuditedEvent,
+  type Json,
+  type Row,
+  type Told,
+} from "./crash-telling.ts";
 
 /** What a trigger of the shop recorded, see examples/shop-postgres/audit.sql. */
 export interface AuditedChange {
   readonly xid: string;
   readonly relation: string;
-  readonly operation: "insert" | "update" | "delete";
-  readonly was: TextRow | null;
-  readonly became: TextRow | null;
+  /** Rows as the server's own text of each column; null when there is none. */
+  readonly was: Readonly<Record<string, string | null>> | null;
+  readonly became: Readonly<Record<string, string | null>> | null;
 }
 
 /** Type of each column, by `relation.column`, as information_schema names it. */
@@ -22,24 +30,45 @@ export interface AuditMatch {
   readonly told: number;
   /** Audited updates that changed nothing: there is nothing to tell. */
   readonly unchanged: number;
-  /** Audited changes that the baseline has seen. */
-  readonly inBaseline: number;
+  /** Audited changes that came before the baseline. */
+  readonly before: number;
 }
-
-type Row = Readonly<Record<string, Json>>;
 
 const PROBLEMS_MAX = 10;
 
+/** All that was audited in a shop, in the order recorded: for each row the order of its changes. */
+export async function readAudit(shopUrl: string): Promise<readonly AuditedChange[]> {
+  return await ask<AuditedChange>(
+    shopUrl,
+    `SELECT xid::text AS xid, relation, old_row AS was, new_row AS became FROM audit.changes ORDER BY seq`,
+  );
+}
+
+export async function readColumnTypes(shopUrl: string): Promise<ColumnTypes> {
+  const rows = await ask<{ name: string; type: string }>(
+    shopUrl,
+    `SELECT table_name || '.' || column_name AS name, data_type AS type FROM information_schema.columns WHERE table_schema = 'public'`,
+  );
+  return new Map(rows.map(({ name, type }) => [name, type]));
+}
+
+/** All events of a store, in the order in which readers see them. */
+export async function readEvents(storeUrl: string): Promise<readonly AuditedEvent[]> {
+  return await ask<AuditedEvent>(
+    storeUrl,
+    `SELECT event_id AS id, stream_id AS stream, version, type, origin, source_transaction AS transaction,
+            source_position AS position, causation_id AS causation, data
+       FROM banyan.events ORDER BY transaction_id, banyan.events.position`,
+  );
+}
+
 /**
  * Matches the audited changes with the events, one to one: each change is told by events of exactly
- * its transaction, with its old and new values, and each captured event tells a change.
+ * its transaction, with its old and its new values, and no captured event tells anything else.
  *
- * A transaction of which no event tells must be one that the baseline has seen: the rows in the
- * baseline must be what its changes left, and nothing told of them may come before. So a lost
- * transaction cannot pass for an early one.
- *
- * @param changes in the order recorded, which is the order in which each row was changed
- * @param events in the store's order
+ * A transaction that no event tells of must have come before the baseline: the baseline must have
+ * its rows as its changes left them, and nothing may be told of them earlier. So a lost transaction
+ * cannot pass for an early one.
  */
 export function matchAudit(
   changes: readonly AuditedChange[],
@@ -47,95 +76,178 @@ export function matchAudit(
   types: ColumnTypes,
 ): AuditMatch {
   const problems = orderProblems(events);
-  const captured = events.filter((event) => event.origin === "capture");
-  const told = groupBy(readTold(captured), (telling) => telling.transaction);
-  const inBaseline = baselineRows(events);
-  const left = new Map<string, Row | undefined>();
-  const streamed = new Set<string>();
-  let matched = 0;
-  let unchanged = 0;
-  let early = 0;
-  for (const change of changes) {
-    const { xid, relation } = change;
-    const was = change.was === null ? undefined : toJson(relation, change.was, types);
-    const became = change.became === null ? undefined : toJson(relation, change.became, types);
+  const captured = readTold(events.filter(({ origin }) => origin === "capture"));
+  const told = groupBy(captured, ({ transaction }) => transaction);
+  const early = new EarlyRows(readBaseline(events));
+  const counts = { told: 0, unchanged: 0, before: 0 };
+  for (const { xid, relation, ...rows } of changes) {
+    const was = toJson(relation, rows.was, types);
+    const became = toJson(relation, rows.became, types);
     if (was !== undefined && became !== undefined && same(was, became)) {
-      unchanged += 1;
+      counts.unchanged += 1;
       continue;
     }
-    const places = [was, became].flatMap((row) => (row === undefined ? [] : [place(relation, row)]));
+    const place = placeOf(relation, (was ?? became)!);
     const tellings = told.get(xid);
     if (tellings === undefined) {
-      early += 1;
-      for (const at of places) {
-        if (streamed.has(at)) problems.push(`${at}: a change of transaction ${xid} is lost`);
-      }
-      if (was !== undefined) left.set(place(relation, was), undefined);
-      if (became !== undefined) left.set(place(relation, became), became);
+      counts.before += 1;
+      if (!early.note(relation, was, became))
+        problems.push(`${place}: transaction ${xid} is told by no event`);
       continue;
     }
-    const at = tellings.findIndex((telling) => placeOf(telling) === places[0]);
+    const at = tellings.findIndex((telling) => toldPlace(telling) === place);
     const telling = tellings[at];
     if (telling === undefined) {
-      problems.push(`${places[0]}: no event of transaction ${xid} tells its ${change.operation}`);
+      problems.push(`${place}: a change of transaction ${xid} is not told by its events`);
       continue;
     }
     tellings.splice(at, 1);
-    matched += 1;
-    for (const problem of differences(telling, was, became)) {
-      problems.push(`${places[0]} in transaction ${xid}: ${problem}`);
-    }
-    // The first change told of a row begins where the baseline left it.
-    const before = places[0]!;
-    if (!streamed.has(before) && !left.has(before)) left.set(before, was);
-    for (const each of places) streamed.add(each);
+    counts.told += 1;
+    const wrong = differences(telling, was, became);
+    if (wrong !== undefined) problems.push(`${place} in transaction ${xid}: ${wrong}`);
+    early.end(relation, was, became);
   }
-  for (const [xid, rest] of told) {
-    for (const telling of rest)
-      problems.push(`${placeOf(telling)}: told by transaction ${xid}, which did not change it so`);
-  }
-  for (const [at, row] of left) {
-    const known = inBaseline.get(at);
-    const equal = row === undefined || known === undefined ? row === known : same(row, known);
-    if (!equal) problems.push(`${at}: the baseline has it otherwise than it was then`);
-  }
-  return { problems: problems.slice(0, PROBLEMS_MAX), told: matched, unchanged, inBaseline: early };
+  for (const telling of [...told.values()].flat())
+    problems.push(`${toldPlace(telling)}: transaction ${telling.transaction} did nothing like it`);
+  problems.push(...early.problems());
+  return { ...counts, problems: problems.slice(0, PROBLEMS_MAX) };
 }
 
-/** Streams are numbered without gap, and all events stand in the order of the log's commits. */
+/** Streams are numbered without a gap, and all events stand in the order of the log's commits. */
 function orderProblems(events: readonly AuditedEvent[]): string[] {
   const problems: string[] = [];
   const versions = new Map<string, number>();
   const commits = new Map<string, string>();
-  const transactions = new Map<string, string>();
   let last = "";
-  for (const { id, stream, version, position, transaction } of events) {
+  for (const { stream, version, type, position, transaction } of events) {
     const before = versions.get(stream) ?? 0;
-    if (version !== before + 1) problems.push(`${stream}: version ${version} follows ${before}`);
+    if (version !== before + 1)
+      problems.push(`${stream}: ${type} has version ${version} and follows ${before}`);
     versions.set(stream, version);
+    if (transaction === null && version > 1) problems.push(`${stream}: ${type} is not its first`);
     if (transaction === null) continue;
-    if (position < last) problems.push(`${id}: position ${position} follows ${last}`);
+    if (position < last) problems.push(`${stream}: ${type} at ${position} follows ${last}`);
     last = position;
     const commit = position.slice(0, 16);
     if ((commits.get(transaction) ?? commit) !== commit)
-      problems.push(`transaction ${transaction} has two places in the log`);
-    if ((transactions.get(commit) ?? transaction) !== transaction)
-      problems.push(`two transactions have the place ${commit} in the log`);
+      problems.push(`${stream}: transaction ${transaction} has two places in the log`);
     commits.set(transaction, commit);
-    transactions.set(commit, transaction);
   }
+  if (new Set(commits.values()).size !== commits.size)
+    problems.push("two transactions have one place in the log");
   return problems;
 }
 
-function* differences(
-  { kind, was, now, streams }: Told,
+/** The rows that are not told of yet: as the baseline has them, and as the audit says that they were then. */
+class EarlyRows {
+  readonly #baseline: ReadonlyMap<string, Row>;
+  readonly #audited = new Map<string, Row | undefined>();
+  readonly #ended = new Set<string>();
+
+  constructor(baseline: ReadonlyMap<string, Row>) {
+    this.#baseline = baseline;
+  }
+
+  /** Notes a change of which no event tells. @returns false when the row has been told of already */
+  note(relation: string, was: Row | undefined, became: Row | undefined): boolean {
+    const places = [was, became].flatMap((row) =>
+      row === undefined ? [] : placeOf(relation, row),
+    );
+    if (was !== undefined) this.#audited.set(placeOf(relation, was), undefined);
+    if (became !== undefined) this.#audited.set(placeOf(relation, became), became);
+    return !places.some((place) => this.#ended.has(place));
+  }
+
+  /** Notes a change that is told: what the row was before it, is what it was in the baseline. */
+  end(relation: string, was: Row | undefined, became: Row | undefined): void {
+    for (const row of [was, became]) {
+      if (row === undefined) continue;
+      const place = placeOf(relation, row);
+      if (!this.#ended.has(place) && !this.#audited.has(place))
+        this.#audited.set(place, row === was ? was : undefined);
+      this.#ended.add(place);
+    }
+  }
+
+  problems(): string[] {
+    return [...this.#audited].flatMap(([place, row]) => {
+      const known = this.#baseline.get(place);
+      const agrees = row === undefined || known === undefined ? row === known : same(row, known);
+      return agrees ? [] : [`${place}: the baseline has it otherwise than it was`];
+    });
+  }
+}
+
+/** The row that a told change begins with. */
+function toldPlace({ relation, kind, was, now }: Told): string {
+  return placeOf(relation, kind === "delete" || kind === "move" ? was : now);
+}
+
+/** @returns in what the telling of a change differs from the change, or undefined */
+function differences(
+  { relation, kind, was, now, streams }: Told,
   before: Row | undefined,
   after: Row | undefined,
-): Generator<string> {
-  const asked = [before, after].flatMap((row) => (row === undefined ? [] : [row]));
-  void asked;
-  void kind;
-  void was;
-  void now;
-  void streams;
+): string | undefined {
+  const rows = [before, after].filter((row) => row !== undefined);
+  const between = rows.map((row) => streamOf(relation, row));
+  const isMove =
+    rows.length === 2 &&
+    (between[0] !== between[1] || placeOf(relation, before!) !== placeOf(relation, after!));
+  const actual = isMove
+    ? "move"
+    : before === undefined
+      ? "insert"
+      : after === undefined
+        ? "delete"
+        : "update";
+  if (kind !== actual) return `a ${actual} is told as ${kind}`;
+  const expected = isMove ? between : between.slice(0, 1);
+  if (streams.join(" ") !== expected.join(" "))
+    return `told in ${streams.join(" and ")}, not in ${expected.join(" and ")}`;
+  const agrees = (row: Row): boolean =>
+    Object.entries(now).every(([column, value]) => row[column] === value);
+  if (actual !== "update") {
+    const isOldRight = before === undefined || same(was, before);
+    const isNewRight = after === undefined ? agrees(before!) : same(now, after);
+    return isOldRight && isNewRight ? undefined : "told with other values";
+  }
+  const changed = Object.keys(after!).filter((column) => before![column] !== after![column]);
+  const old = Object.fromEntries(changed.map((column) => [column, before![column]!]));
+  if (!same(was, old)) return "told with other old values, or of other columns";
+  if (changed.some((column) => now[column] === undefined)) return "a new value is not told";
+  return agrees(after!) ? undefined : "told with other new values";
+}
+
+function same(a: Row, b: Row): boolean {
+  const columns = Object.keys(a);
+  return (
+    columns.length === Object.keys(b).length && columns.every((column) => a[column] === b[column])
+  );
+}
+
+/** A row in the JSON form that docs/mapping.md promises for each type. */
+function toJson(relation: string, row: AuditedChange["was"], types: ColumnTypes): Row | undefined {
+  if (row === null) return undefined;
+  return Object.fromEntries(
+    Object.entries(row).map(([column, text]) => [
+      column,
+      text === null ? null : valueOf(types.get(`${relation}.${column}`)!, text),
+    ]),
+  );
+}
+
+function valueOf(type: string, text: string): Json {
+  switch (type) {
+    case "integer":
+      return Number(text);
+    case "boolean":
+      return text === "true";
+    case "bytea":
+      return Buffer.from(text.slice(2), "hex").toString("base64");
+    case "timestamp with time zone":
+      return `${text.replace(" ", "T").slice(0, -"+00".length)}Z`;
+    default:
+      return text;
+  }
 }

@@ -18,6 +18,9 @@ export interface Capture {
 /** Where a process is to be killed: the point, and at which passing of it. */
 export type CrashPoint = `${Failpoint}:${number}`;
 
+/** True with BANYAN_TEST_BUDGET=nightly: more of the same, see each test. */
+export const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
+
 const RUN_MS_MAX = 90_000;
 const POLL_MS = 20;
 
@@ -49,16 +52,19 @@ export async function runBanyan(capture: Capture, ...args: readonly string[]): P
 /** Runs the capture until all that was committed before is in the store. */
 export async function runToEnd(capture: Capture): Promise<void> {
   const result = await runBanyan(capture, "run", "--until-caught-up", "--json");
-  expect(result, result.stderr).toMatchObject({ exitCode: 0 });
+  const { exitCode, stderr } = result;
+  expect({ exitCode, said: exitCode === 0 ? "" : stderr }).toEqual({ exitCode: 0, said: "" });
 }
 
 /** Runs the capture until it is killed at the point, and makes sure that it was killed there. */
 export async function crashAt(capture: Capture, point: CrashPoint): Promise<void> {
   const { running, log } = startUntil(capture, point);
   const { signal, stderr } = await running.ended;
-  expect({ signal, hit: hitIn(log) }, stderr).toEqual({
+  const hit = hitIn(log);
+  expect({ signal, hit, said: hit === undefined ? stderr : "" }).toEqual({
     signal: "SIGKILL",
     hit: point.split(":")[0],
+    said: "",
   });
 }
 
@@ -67,8 +73,7 @@ export async function freezeAt(capture: Capture, point: CrashPoint): Promise<Run
   const { running, log } = startUntil(capture, `${point}:stop`);
   const deadline = Date.now() + RUN_MS_MAX;
   while (hitIn(log) === undefined) {
-    const isOver = running.child.exitCode !== null || running.child.signalCode !== null;
-    if (isOver || Date.now() > deadline)
+    if (!isAlive(running) || Date.now() > deadline)
       throw new Error(`banyan run did not come to ${point}:\n${running.stderr()}`);
     await sleep(POLL_MS);
   }
@@ -83,6 +88,10 @@ export function startUntil(
   const log = join(capture.shop.directory, `failpoint-${process.hrtime.bigint()}`);
   const env = { BANYAN_FAILPOINT: point, BANYAN_FAILPOINT_LOG: log };
   return { running: startBanyan(capture, ["run", "--json"], env), log };
+}
+
+export function isAlive({ child }: RunningCli): boolean {
+  return child.exitCode === null && child.signalCode === null;
 }
 
 /** The failpoint that a process said it passed last. */

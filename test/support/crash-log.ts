@@ -48,7 +48,7 @@ export async function fork({ shop, ...origin }: Origin, label: string): Promise<
 }
 
 /** A pipeline of the same shop that has never run. */
-export async function forkEmpty({ shop }: Origin, label: string): Promise<Fork> {
+export async function forkEmpty({ shop }: Pick<Origin, "shop">, label: string): Promise<Fork> {
   const store = await createStore(label);
   return {
     shop,

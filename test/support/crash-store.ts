@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { expect, inject } from "vitest";
+import { openPostgresEventStore } from "../../connectors/postgres/event-store.ts";
 import type {} from "./postgres.ts";
 
 /** An event store of one pipeline, whose commits are witnessed. */
@@ -42,8 +43,11 @@ export async function copyStore(original: WitnessedStore, label: string): Promis
   return await makeDatabase(label, original.name);
 }
 
-/** Begins to note commits; the store's tables must exist. */
+/** Begins to note commits; makes the store's tables when there are none yet. */
 export async function witnessCommits({ url }: WitnessedStore): Promise<void> {
+  const store = await openPostgresEventStore({ url });
+  await store.migrate();
+  await store.close();
   await ask(url, WITNESS);
 }
 

@@ -58,7 +58,11 @@ export interface Bank extends AsyncDisposable {
 
 /** @param accounts with three entries each, there from the start */
 export async function openBank(label: string, accounts = 60): Promise<Bank> {
-  const db = await createDatabase(label);
+  return await fillBank(await createDatabase(label), accounts);
+}
+
+/** Makes an empty database a bank; disposed with it. */
+export async function fillBank(db: TestDatabase, accounts = 60): Promise<Bank> {
   await db.query(SCHEMA);
   await seedAccounts(db, accounts);
   const name = `bank_${db.name.slice(-8)}`;
@@ -71,11 +75,7 @@ export async function openBank(label: string, accounts = 60): Promise<Bank> {
   };
 }
 
-export async function createBankSchema(query: (sql: string) => Promise<unknown>): Promise<void> {
-  await query(SCHEMA);
-}
-
-export async function seedAccounts(
+async function seedAccounts(
   { query }: Pick<TestDatabase, "query">,
   accounts: number,
 ): Promise<void> {
@@ -161,6 +161,7 @@ class Teller {
           this.transactions += 1;
         } catch (error) {
           if (!patient) throw error;
+          void this.#client?.end().catch(() => undefined);
           this.#client = undefined;
           await new Promise((resolve) => setTimeout(resolve, 50));
         }

@@ -44,8 +44,8 @@ export interface Scene extends AsyncDisposable {
   readonly toStore: TcpProxy;
 }
 
-export async function openScene(bank: Bank): Promise<Scene> {
-  const events = await createDatabase("events");
+export async function openScene(bank: Bank, store?: TestDatabase): Promise<Scene> {
+  const events = store ?? (await createDatabase("events"));
   const toSource = await startTcpProxy(addressOf(bank.db.url));
   const toStore = await startTcpProxy(addressOf(events.url));
   return {
@@ -245,7 +245,7 @@ export async function expectIntact(
 ): Promise<{ events: number }> {
   await traffic?.stop();
   const parity = await parityOf(scene);
-  expect(parity, JSON.stringify(parity, undefined, 1)).toMatchObject({ state: "equal" });
+  expect(parity, `${JSON.stringify(parity, undefined, 1)}`).toMatchObject({ state: "equal" });
   expect(parity.present).toBeGreaterThan(0);
   await capture.stop();
   return await expectExactEvents(scene.bank.db, scene.store);

@@ -9,7 +9,6 @@ import type { RecordedEvent } from "../../src/model/event.ts";
 import type { Cells } from "../../src/model/table.ts";
 import type { TailLimits } from "../../src/pipeline/tail.ts";
 import type { FoldedStream } from "../../src/projection/fold-streams.ts";
-import { keyText, streamId, trimScale } from "../../src/mapping/stream-id.ts";
 import { openCapture, type Capture } from "./pipeline-capture.ts";
 
 /** A schema, a mapping of it, and a history. */
@@ -64,78 +63,104 @@ export const randomRunning: fc.Arbitrary<Running> = fc.record({
   stopsAfter: fc.option(fc.nat(5), { nil: undefined }),
 });
 
+export interface RunMigration {
+  readonly store: MemoryEventStore;
+  readonly capture: Capture;
+  /** Goes on with other streams of the same tables, as after a change of the config. */
+  with(streams: Readonly<Record<string, StreamRef>>): Promise<Capture>;
+}
+
 /** Runs a migration from its baseline to its end into a store in memory. */
 export async function runMigration(
   migration: RandomMigration,
   running: Running = { cuts: UNCUT, limits: {}, stopsAfter: undefined },
-): Promise<{ readonly capture: Capture; readonly store: MemoryEventStore }> {
+): Promise<RunMigration> {
   const store = new MemoryEventStore();
   const script = scriptOf(migration);
   let told = script;
-  const capture = await openCapture({
-    name: "random",
-    openSource: () => new ScriptedSource(told, running.cuts),
-    store,
-    streams: migration.streams,
-  });
+  const open = (streams: RandomMigration["streams"]): Promise<Capture> =>
+    openCapture({
+      name: "random",
+      openSource: () => new ScriptedSource(told, running.cuts),
+      store,
+      streams,
+    });
+  const capture = await open(migration.streams);
   if (running.stopsAfter !== undefined) {
     told = { ...script, transactions: script.transactions.slice(0, running.stopsAfter) };
     await capture.catchUp(running.limits);
     told = script;
   }
   await capture.catchUp(running.limits);
-  return { capture, store };
+  return { store, capture, with: open };
 }
 
-/** A row in its stream, as text to compare and to sort by. */
 export interface PlacedRow {
-  readonly stream: string;
   readonly role: string;
+  /** What the row says of its stream: the root's key, by the root's columns. */
+  readonly key: string;
   readonly row: Readonly<Record<string, string | null | undefined>>;
 }
 
-/** Where each row of the source should be. */
+/** The rows of the source. */
 export function placedRows({ schema, history }: RandomMigration): PlacedRow[] {
-  const root = schema.tables[0]!;
   return sorted(
-    schema.tables.flatMap((table) => {
-      const links = linkColumns(root, table);
-      const placed = (cells: Cells): Cells =>
-        cells.map((cell, i) => (table.kinds[i] === "numeric" ? cell && trimScale(cell) : cell));
-      return history.rows.get(table)!.map((cells) => ({
-        stream: streamId(schema.streamType, keyText(placed(cells), links)),
-        role: table.role,
-        row: Object.fromEntries(table.shape.columns.map(({ name }, i) => [name, cells[i]])),
-      }));
-    }),
-  );
-}
-
-/** Where each row is that the events tell of. */
-export function foldedRows(folded: readonly FoldedStream[]): PlacedRow[] {
-  return sorted(
-    folded.flatMap(({ stream, state }) =>
-      [...state].flatMap(([role, rows]) =>
-        [...rows.values()].map((row) => ({ stream, role, row: { ...row } })),
-      ),
+    schema.tables.flatMap((table) =>
+      history.rows.get(table)!.map((cells) => {
+        const names = table.shape.columns.map(({ name }) => name);
+        return placed(schema, table, Object.fromEntries(names.map((name, i) => [name, cells[i]])));
+      }),
     ),
   );
 }
 
-/** Columns of a table that say its stream, in the order of the root's key. */
-function linkColumns(root: RandomTable, table: RandomTable): readonly number[] {
-  if (table.parent === undefined) return table.shape.key;
-  const own = Object.entries(table.parent);
-  return root.shape.key.map((index) => {
-    const key = root.shape.columns[index]!.name;
-    const name = own.find(([, refersTo]) => refersTo === key)![0];
-    return table.shape.columns.findIndex((column) => column.name === name);
+/**
+ * The rows that the events tell of.
+ *
+ * @throws when rows of one key are in two streams, or rows of two keys in one
+ */
+export function foldedRows(
+  { schema }: RandomMigration,
+  folded: readonly FoldedStream[],
+): PlacedRow[] {
+  const tables = new Map(schema.tables.map((table) => [table.role, table]));
+  const keys = new Map<string, string>();
+  const streams = new Map<string, string>();
+  const rows: PlacedRow[] = [];
+  for (const { stream, state } of folded) {
+    for (const [role, all] of state) {
+      for (const row of all.values()) {
+        const one = placed(schema, tables.get(role)!, { ...row });
+        rows.push(one);
+        if ((keys.get(stream) ?? one.key) !== one.key)
+          throw new Error(`${stream} has rows of ${one.key} and of ${keys.get(stream)}`);
+        if ((streams.get(one.key) ?? stream) !== stream)
+          throw new Error(`rows of ${one.key} are in ${stream} and in ${streams.get(one.key)}`);
+        keys.set(stream, one.key);
+        streams.set(one.key, stream);
+      }
+    }
+  }
+  return sorted(rows);
+}
+
+function placed({ tables }: RandomSchema, table: RandomTable, row: PlacedRow["row"]): PlacedRow {
+  const root = tables[0]!;
+  const key = root.shape.key.map((index) => {
+    const name = root.shape.columns[index]!.name;
+    const own = Object.entries(table.parent ?? {}).find(([, refersTo]) => refersTo === name);
+    const cell = row[own?.[0] ?? name] ?? null;
+    // 1.0 and 1.00 are one key.
+    return root.kinds[index] === "numeric" && cell !== null && /\./.test(cell)
+      ? cell.replace(/0+$/, "").replace(/\.$/, "")
+      : cell;
   });
+  return { role: table.role, key: JSON.stringify(key), row };
 }
 
 function sorted(rows: readonly PlacedRow[]): PlacedRow[] {
-  const textOf = ({ stream, role, row }: PlacedRow): string =>
-    JSON.stringify([stream, role, Object.entries(row).sort()]);
+  const textOf = ({ role, row }: PlacedRow): string =>
+    JSON.stringify([role, Object.entries(row).sort()]);
   return rows
     .map((row) => ({ row, text: textOf(row) }))
     .sort((a, b) => (a.text < b.text ? -1 : 1))

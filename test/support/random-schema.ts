@@ -54,8 +54,10 @@ const childSpec = fc.record({
   /** Its key begins with the parent's, or is its own and the parent's columns are mere data. */
   keyedByParent: fc.boolean(),
   nullableLink: fc.boolean(),
-  /** Whether the link's columns stand in another order than the root's key. */
+  /** Whether the link's columns, and the config's, stand in another order than the root's key. */
   turned: fc.boolean(),
+  /** Whether its own part of the key has a second column. */
+  sub: fc.boolean(),
 });
 
 export interface SchemaOptions {
@@ -96,11 +98,14 @@ type ChildSpec = typeof childSpec extends fc.Arbitrary<infer T> ? T : never;
 function buildChild(role: string, spec: ChildSpec, rootKey: readonly ColumnDraft[]): RandomTable {
   const nullable = spec.nullableLink && !spec.keyedByParent;
   const links = rootKey.map(({ name, kind }) => column(`of_${name}`, kind, nullable));
-  const parent = Object.fromEntries(links.map(({ name }, i) => [name, rootKey[i]!.name]));
-  const own = column("no", spec.keyedByParent ? "int4" : "int8");
+  const pairs = links.map(({ name }, i) => [name, rootKey[i]!.name] as const);
+  const parent = Object.fromEntries(spec.turned ? pairs.toReversed() : pairs);
+  const own = [column("no", spec.keyedByParent ? "int4" : "int8")];
+  if (spec.sub) own.push(column("sub", "text"));
   const ordered = spec.turned ? links.toReversed() : links;
-  const key = spec.keyedByParent ? [...ordered.map(({ name }) => name), "no"] : ["no"];
-  return build(role, spec.table, spec.turned ? [own, ...ordered] : [...ordered, own], key, parent);
+  const key = [...(spec.keyedByParent ? ordered : []), ...own].map(({ name }) => name);
+  const leading = spec.turned ? [...own, ...ordered] : [...ordered, ...own];
+  return build(role, spec.table, leading, key, parent);
 }
 
 function build(

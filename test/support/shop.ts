@@ -98,7 +98,14 @@ export async function startTraffic(
   const shoppers = seeds.map((seed) =>
     runTraffic({ shopUrl: server.url, seed, signal: end.signal, ...options }),
   );
-  const done = Promise.all(shoppers).finally(() => server.close());
+  const shopping = async (): Promise<readonly TrafficReport[]> => {
+    try {
+      return await Promise.all(shoppers);
+    } finally {
+      await server.close();
+    }
+  };
+  const done = shopping();
   done.catch(() => undefined);
   return {
     done,

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { CommandModule } from "yargs";
-import { bytes, count, writeResult } from "../output.ts";
+import { bytes, count, describeLogLeft, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import type { CommonArgs } from "../session.ts";
 import { openSource, openStore } from "../wire.ts";
@@ -9,6 +9,7 @@ import type { Drift } from "../../mapping/drift.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
 import { runWithRetry } from "../../runtime/loop.ts";
+import { isShort } from "../../source/change-source.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
 
 interface RunArgs extends CommonArgs {
@@ -16,6 +17,8 @@ interface RunArgs extends CommonArgs {
 }
 
 const GRACE_MS = 30_000;
+/** How often a log that is short is spoken of. */
+const WARN_AGAIN_MS = 60_000;
 
 export const runCommand: CommandModule<object, RunArgs> = {
   command: "run",
@@ -35,6 +38,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
       defer(() => opened.close());
       progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       let last: PipelineStatus | undefined;
+      let warnedMs = 0;
       const done = new AbortController();
       const stop = AbortSignal.any([signal, done.signal]);
       const attempt = async (): Promise<void> => {
@@ -57,6 +61,11 @@ export const runCommand: CommandModule<object, RunArgs> = {
                   done.abort();
               },
               onDrift: (drift) => tellDrift(progress, drift),
+              onLogLeft: (left) => {
+                if (!isShort(left) || Date.now() - warnedMs < WARN_AGAIN_MS) return;
+                warnedMs = Date.now();
+                progress.line(`the source loses our place in its log ${describeLogLeft(left)}`);
+              },
             },
             stop,
           );
@@ -74,7 +83,9 @@ export const runCommand: CommandModule<object, RunArgs> = {
           progress.line(`[${error.code}] ${error.message}; trying again in ${delayMs} ms`),
       });
       progress.stop();
-      writeResult(args.json, last ?? null, () => (last === undefined ? "stopped" : summary(last)));
+      writeResult(args.json, last ?? null, () =>
+        last === undefined ? "stopped" : summaryOf(last),
+      );
     });
   },
 };
@@ -118,7 +129,10 @@ function tell(progress: Progress, before: PipelineStatus | undefined, now: Pipel
   );
 }
 
-function summary({ ledger, positions }: PipelineStatus): string {
+export function summaryOf({
+  ledger,
+  positions,
+}: Pick<PipelineStatus, "ledger" | "positions">): string {
   if (positions.checkpoint === undefined)
     return "stopped before the baseline was complete, so nothing is kept. Run it again to begin anew.";
   return `stopped at ${positions.checkpoint}: ${count(ledger.baselined)} aggregates baselined, ${count(ledger.changesIn)} changes became ${count(ledger.events - ledger.baselined)} events. Run it again to go on.`;

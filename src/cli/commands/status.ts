@@ -1,9 +1,10 @@
 import type { CommandModule } from "yargs";
-import { bytes, count, plural, renderTable, writeResult } from "../output.ts";
+import { bytes, count, describeLogLeft, plural, renderTable, writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import { BanyanError } from "../../model/errors.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
-import type { PipelineRecord } from "../../store/event-store.ts";
+import type { LogLeft } from "../../source/change-source.ts";
+import type { FeedHold, PipelineRecord } from "../../store/event-store.ts";
 
 /** A status older than this means that nobody keeps it current. */
 const STALE_MS = 15_000;
@@ -41,7 +42,10 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
         quarantine: { streams: quarantined },
         updatedAt: record.updatedAt,
       };
-      writeResult(args.json, document, () => describe(record, document, ageMs));
+      const hold = await (await store()).feedHold();
+      writeResult(args.json, document, () =>
+        [describe(record, document, ageMs, head?.logLeft), ...describeHold(hold)].join("\n"),
+      );
     }),
 };
 
@@ -55,6 +59,7 @@ function describe(
     readonly sourceReachable: boolean;
   },
   ageMs: number,
+  logLeft: LogLeft | undefined,
 ): string {
   const age = `${Math.round(ageMs / 1000)} s ago`;
   const rows = [
@@ -68,6 +73,7 @@ function describe(
       "lag",
       `${bytes(status.lag.bytes)}${status.sourceReachable ? "" : " (source not reachable)"}, ${status.lag.seconds.toFixed(1)} s`,
     ],
+    ...(logLeft === undefined ? [] : [["place in the log", `lost ${describeLogLeft(logLeft)}`]]),
     ["changes in", count(ledger.changesIn)],
     ["  named events", count(ledger.changesClaimed)],
     ["  fallback", count(ledger.changesFallback)],
@@ -78,6 +84,18 @@ function describe(
     ],
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],
-  ] as const;
+  ];
   return renderTable(["", ""], rows).replace(/^\s*\n/, "");
+}
+
+/** Readers see nothing that was written after a transaction which is still open. */
+function describeHold(hold: FeedHold | undefined): readonly string[] {
+  if (hold === undefined) return [];
+  const lines = hold.holders.map(
+    ({ what, openSeconds }) => `  ${what}, open for ${count(openSeconds)} s`,
+  );
+  return [
+    `readers of all events wait: ${plural(hold.events, "event")} came after a transaction that is still open`,
+    ...lines,
+  ];
 }

@@ -15,7 +15,7 @@ export interface SourceDatabase extends TestDatabase {
   open(options?: Partial<PostgresSourceOptions>): ChangeSource;
 }
 
-/** A fresh database with the given DDL and a publication of the named tables. */
+/** A fresh database with the given DDL, in which `"%"` is its name, and a publication of the named tables. */
 export async function sourceDatabase(
   label: string,
   ddl = "",
@@ -24,7 +24,7 @@ export async function sourceDatabase(
   const db = await createDatabase(label);
   const slot = `slot_${randomBytes(5).toString("hex")}`;
   const publication = `publication of "${label}"`;
-  if (ddl !== "") await db.query(ddl);
+  if (ddl !== "") await db.query(ddl.replaceAll(`"%"`, `"${db.name}"`));
   if (tables !== "")
     await db.query(`CREATE PUBLICATION "${publication.replaceAll('"', '""')}" FOR TABLE ${tables}`);
   const sources: ChangeSource[] = [];

@@ -6,23 +6,56 @@ import { event } from "../../contract/event-batches.ts";
 /** As the superuser who owns everything. `$id` is the event that is there. */
 const REFUSED: readonly (readonly [string, string])[] = [
   ["update", "UPDATE banyan.events SET data = '{}'"],
-  ["update of one column of one row", "UPDATE banyan.events SET actor = 'x' WHERE event_id = '$id'"],
+  [
+    "update of one column of one row",
+    "UPDATE banyan.events SET actor = 'x' WHERE event_id = '$id'",
+  ],
   ["update that changes nothing", "UPDATE banyan.events SET type = type"],
   ["delete", "DELETE FROM banyan.events WHERE event_id = '$id'"],
   ["truncate", "TRUNCATE banyan.events"],
-  ["truncate with all that depends", "TRUNCATE banyan.events, banyan.sources RESTART IDENTITY CASCADE"],
-  ["update as a replica", "SET LOCAL session_replication_role = replica; UPDATE banyan.events SET type = 'x'"],
-  ["delete as a replica", "SET LOCAL session_replication_role = replica; DELETE FROM banyan.events"],
+  [
+    "truncate with all that depends",
+    "TRUNCATE banyan.events, banyan.sources RESTART IDENTITY CASCADE",
+  ],
+  [
+    "update as a replica",
+    "SET LOCAL session_replication_role = replica; UPDATE banyan.events SET type = 'x'",
+  ],
+  [
+    "delete as a replica",
+    "SET LOCAL session_replication_role = replica; DELETE FROM banyan.events",
+  ],
   ["truncate as a replica", "SET LOCAL session_replication_role = replica; TRUNCATE banyan.events"],
-  ["upsert", "INSERT INTO banyan.events SELECT * FROM banyan.events ON CONFLICT (event_id) DO UPDATE SET type = 'x'"],
-  ["merge that updates", "MERGE INTO banyan.events e USING (SELECT '$id'::uuid AS id) s ON e.event_id = s.id WHEN MATCHED THEN UPDATE SET type = 'x'"],
-  ["merge that deletes", "MERGE INTO banyan.events e USING (SELECT '$id'::uuid AS id) s ON e.event_id = s.id WHEN MATCHED THEN DELETE"],
-  ["update within a query", "WITH u AS (UPDATE banyan.events SET type = 'x' RETURNING 1) SELECT count(*) FROM u"],
+  [
+    "upsert",
+    "INSERT INTO banyan.events SELECT * FROM banyan.events ON CONFLICT (event_id) DO UPDATE SET type = 'x'",
+  ],
+  [
+    "merge that updates",
+    "MERGE INTO banyan.events e USING (SELECT '$id'::uuid AS id) s ON e.event_id = s.id WHEN MATCHED THEN UPDATE SET type = 'x'",
+  ],
+  [
+    "merge that deletes",
+    "MERGE INTO banyan.events e USING (SELECT '$id'::uuid AS id) s ON e.event_id = s.id WHEN MATCHED THEN DELETE",
+  ],
+  [
+    "update within a query",
+    "WITH u AS (UPDATE banyan.events SET type = 'x' RETURNING 1) SELECT count(*) FROM u",
+  ],
   ["update through the view", "UPDATE banyan.cloudevents SET type = 'x'"],
   ["the same event again", "INSERT INTO banyan.events SELECT * FROM banyan.events"],
-  ["the same id elsewhere", "INSERT INTO banyan.events (event_id, version, time, origin, stream_id, type, data) VALUES ('$id', 1, now(), 'native', 'other', 'x', '{}')"],
-  ["the same place again", "INSERT INTO banyan.events (event_id, version, time, origin, stream_id, type, data) VALUES (gen_random_uuid(), 1, now(), 'native', 'order-1', 'x', '{}')"],
-  ["a version of none", "INSERT INTO banyan.events (event_id, version, time, origin, stream_id, type, data) VALUES (gen_random_uuid(), 0, now(), 'native', 'order-1', 'x', '{}')"],
+  [
+    "the same id elsewhere",
+    "INSERT INTO banyan.events (event_id, version, time, origin, stream_id, type, data) VALUES ('$id', 1, now(), 'native', 'other', 'x', '{}')",
+  ],
+  [
+    "the same place again",
+    "INSERT INTO banyan.events (event_id, version, time, origin, stream_id, type, data) VALUES (gen_random_uuid(), 1, now(), 'native', 'order-1', 'x', '{}')",
+  ],
+  [
+    "a version of none",
+    "INSERT INTO banyan.events (event_id, version, time, origin, stream_id, type, data) VALUES (gen_random_uuid(), 0, now(), 'native', 'order-1', 'x', '{}')",
+  ],
 ];
 
 test("an event cannot be changed, removed or doubled by any statement, whoever makes it", async () => {

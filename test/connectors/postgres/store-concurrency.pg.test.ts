@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
 import { openPostgresEventStore } from "../../../connectors/postgres/event-store.ts";
 import { batchOf, event, streamOf, tailing } from "../../contract/event-batches.ts";
+import { createDatabase } from "../../support/databases.ts";
 import type { RecordedEvent } from "../../../src/model/event.ts";
 import type { EventStore, FeedCursor } from "../../../src/store/event-store.ts";
 
@@ -103,8 +104,12 @@ test("a reader that follows many writers, one of them stuck, sees each event onc
     }),
   ]);
   await sleep(50);
-  // What was committed after the stuck one began is not safe to show.
+  // What was committed after the stuck one began is not safe to show, and it is known why.
   expect(seen).toEqual([]);
+  const { rows: own } = await stuck.query("SELECT pg_backend_pid() AS pid");
+  const hold = await store.feedHold();
+  expect(hold).toMatchObject({ events: rounds + writers.length * rounds * 2 });
+  expect(hold!.holders.map(({ pid }) => pid)).toContain(own[0].pid);
   await stuck.query("COMMIT");
   await stuck.end();
   done = true;
@@ -118,8 +123,33 @@ test("a reader that follows many writers, one of them stuck, sees each event onc
     heads.set(stream, version);
   }
   expect(seen[0]!.stream).toBe("slow-1");
+  expect((await store.feedHold())?.holders.map(({ pid }) => pid) ?? []).not.toContain(own[0].pid);
   await capture.close();
   await Promise.all(writers.map((writer) => writer.close()));
+});
+
+test("a transaction left open in another database holds readers up, and is named with its program", async () => {
+  await using opened = await openTestStore("feed");
+  await using other = await createDatabase("elsewhere");
+  await other.query("CREATE TABLE t (id int)");
+  const url = new URL(other.url);
+  url.searchParams.set("application_name", "month end");
+  const stuck = new pg.Client(url.href);
+  await stuck.connect();
+  await stuck.query("BEGIN; INSERT INTO t VALUES (1)");
+  // Nothing waits yet.
+  expect(await opened.store.feedHold()).toBeUndefined();
+  await opened.store.append("order-1", [event(), event()], "none");
+  const hold = await opened.store.feedHold();
+  expect(hold!.events).toBe(2);
+  expect(hold!.holders.map(({ what }) => what)).toContainEqual(
+    expect.stringMatching(
+      new RegExp(`^process \\d+ \\(month end\\) idle in transaction, in database ${other.name}$`),
+    ),
+  );
+  expect((await opened.store.readAll(undefined, 10)).events).toEqual([]);
+  await stuck.query("ROLLBACK");
+  await stuck.end();
 });
 
 test("services and the capture write to the same streams, and readers see their order", async () => {
@@ -128,7 +158,7 @@ test("services and the capture write to the same streams, and readers see their 
   const rounds = NIGHTLY ? 150 : 25;
   let retries = 0;
   const capturing = (async () => {
-    for (let round = 0; round < rounds; ) {
+    for (let round = 0; round < rounds;) {
       const writer = await store.openCapture("shop", SOURCE);
       try {
         for (; round < rounds; round++) {

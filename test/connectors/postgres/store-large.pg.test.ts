@@ -17,7 +17,7 @@ function noise(bytes: number): string {
 test("events of many megabytes are written and read back in pages of bounded size", async () => {
   await using opened = await openTestStore("large");
   const { store } = opened;
-  const count = NIGHTLY ? 30 : 8;
+  const count = NIGHTLY ? 30 : 4;
   const texts = Array.from({ length: count }, () => noise(8 * MB));
   const writer = await store.openCapture("shop", "test://source");
   // Few events, but more than one statement should carry.
@@ -43,10 +43,10 @@ test("events of many megabytes are written and read back in pages of bounded siz
     read.push(...page.events);
     cursor = page.next;
   }
-  expect(read.map(({ data }) => data["text"] === texts[read.length] || true)).toHaveLength(count);
+  expect(read).toHaveLength(count);
   expect(read.every(({ data }, i) => data["text"] === texts[i])).toBe(true);
   // Not all in one answer, although the limit would allow it.
-  expect(pages).toBeGreaterThanOrEqual(count / 3);
+  expect(pages).toBeGreaterThanOrEqual(count / 2);
 
   let folded = 0;
   for await (const group of store.readStreamType("order", never)) {
@@ -59,7 +59,7 @@ test("events of many megabytes are written and read back in pages of bounded siz
 test("one event of very many megabytes takes every way in and out", async () => {
   await using opened = await openTestStore("large");
   const { store } = opened;
-  const text = noise((NIGHTLY ? 100 : 24) * MB);
+  const text = noise((NIGHTLY ? 100 : 10) * MB);
   await store.append("order-1", [{ ...event(), data: { text } }], "none");
   const writer = await store.openCapture("shop", "test://source");
   await writer.stage({
@@ -85,7 +85,7 @@ test("a stage of many large events is one stream to the server, not one statemen
   const writer = await store.openCapture("shop", "test://source");
   // Together beyond the gigabyte that one message may have.
   const text = noise((NIGHTLY ? 5 : 1) * MB);
-  const events = Array.from({ length: NIGHTLY ? 250 : 40 }, (_, i) => ({
+  const events = Array.from({ length: NIGHTLY ? 250 : 10 }, (_, i) => ({
     stream: `order-${i}`,
     version: 1,
     data: { text, i },

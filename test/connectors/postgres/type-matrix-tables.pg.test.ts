@@ -107,12 +107,9 @@ describe("tables of every shape", () => {
         `INSERT INTO public.documents VALUES (3, ${large("c")}, convert_to(${large("d")}, 'UTF8'), 'old')`,
         // The large values are unchanged in the log, once behind their insert in the same transaction.
         "BEGIN; UPDATE public.documents SET note = 'newer' WHERE id > 1; UPDATE public.documents SET note = NULL, id = 4 WHERE id = 3; COMMIT",
-        "UPDATE public.documents SET note = note || body WHERE id = 2",
         "UPDATE public.documents SET body = NULL WHERE id = 1",
       );
       await captured.capture.catchUp();
-      const rows = await foldedRows(captured.capture, "document").catch(() => undefined);
-      expect(rows).toBeDefined();
       const folded = (await captured.capture.fold("document")).flatMap(({ state }) => [
         ...(state.get("document")?.values() ?? []),
       ]);

@@ -1,0 +1,86 @@
+import type { ChangeCounts, LogSample, TableFacts } from "../source/database-facts.ts";
+
+/** How often the rows of a table change, and how that is known. */
+export interface ChangeRate {
+  readonly basis: "statistics" | "sample" | "unknown";
+  /** Undefined where it is not known: never a guess. */
+  readonly insertedPerDay: number | undefined;
+  readonly updatedPerDay: number | undefined;
+  readonly deletedPerDay: number | undefined;
+  /** Why not, or what to keep in mind; undefined when there is nothing to say. */
+  readonly remark: string | undefined;
+}
+
+export const DAY_SECONDS = 86_400;
+/** Of a shorter time an average per day says nothing. */
+const COUNTED_SECONDS_MIN = 3_600;
+/** Within this the rows that are there may all have come by one load, and say nothing about a day. */
+const LOAD_SECONDS_MAX = 7 * DAY_SECONDS;
+
+/**
+ * Statistics over a day and more beat a sample, which may have met the busiest minute; over less, the
+ * sample is better, because what the server has counted may be how the rows once came in.
+ */
+export function changeRate(
+  { table, changes, rows }: TableFacts,
+  countedSeconds: number | undefined,
+  sample: LogSample | undefined,
+): ChangeRate {
+  const counted = changes === undefined ? undefined : countedSeconds;
+  if (sample !== undefined && (counted === undefined || counted < DAY_SECONDS)) {
+    const seen = sample.tables.get(table.name) ?? { inserted: 0, updated: 0, deleted: 0 };
+    return { ...perDay(seen, sample.seconds), basis: "sample", remark: undefined };
+  }
+  if (counted === undefined || changes === undefined)
+    return unknown("this server does not count changes");
+  if (counted < COUNTED_SECONDS_MIN)
+    return unknown(`counted for ${Math.max(1, Math.round(counted / 60))} min only`);
+  const rate = { ...perDay(changes, counted), basis: "statistics" as const, remark: undefined };
+  if (!looksLoaded(changes, rows, counted)) return rate;
+  return {
+    ...rate,
+    insertedPerDay: undefined,
+    remark: "its insertions are as many as its rows: they may all have come by one load",
+  };
+}
+
+/** Changes per day of those that are known, and whether all are. */
+export function totalPerDay(rate: ChangeRate): {
+  readonly perDay: number;
+  readonly complete: boolean;
+} {
+  const parts = [rate.insertedPerDay, rate.updatedPerDay, rate.deletedPerDay];
+  const known = parts.filter((part) => part !== undefined);
+  return {
+    perDay: known.reduce((sum, part) => sum + part, 0),
+    complete: known.length === parts.length,
+  };
+}
+
+function looksLoaded(
+  { inserted, deleted }: ChangeCounts,
+  rows: number | undefined,
+  counted: number,
+): boolean {
+  if (counted >= LOAD_SECONDS_MAX || inserted === 0) return false;
+  return rows === undefined || inserted - deleted >= rows * 0.9;
+}
+
+function perDay({ inserted, updated, deleted }: ChangeCounts, seconds: number) {
+  const scale = DAY_SECONDS / Math.max(seconds, 1);
+  return {
+    insertedPerDay: inserted * scale,
+    updatedPerDay: updated * scale,
+    deletedPerDay: deleted * scale,
+  };
+}
+
+function unknown(remark: string): ChangeRate {
+  return {
+    basis: "unknown",
+    insertedPerDay: undefined,
+    updatedPerDay: undefined,
+    deletedPerDay: undefined,
+    remark,
+  };
+}

@@ -1,0 +1,104 @@
+import type {
+  AssessedAggregate,
+  AssessedTable,
+  Basis,
+  Blocker,
+  Summary,
+  Verdict,
+} from "./assessment.ts";
+import { isMigrating, VERDICTS } from "./assessment.ts";
+import { addUp, sumOf, totalCost } from "./costs.ts";
+import { amount, byteAmount, duration, known } from "./figures.ts";
+import type { DatabaseFacts } from "../source/database-facts.ts";
+
+export interface SummaryParts {
+  readonly facts: DatabaseFacts;
+  readonly basis: Basis;
+  readonly aggregates: readonly AssessedAggregate[];
+  readonly tables: readonly AssessedTable[];
+  readonly blockers: readonly Blocker[];
+}
+
+/** The figures of the whole, and what one would tell of it in a few sentences. */
+export function summarize(parts: SummaryParts): Summary {
+  const { aggregates, tables } = parts;
+  const verdicts = Object.fromEntries(
+    VERDICTS.map((verdict) => [
+      verdict,
+      tables.filter((table) => table.verdict === verdict).length,
+    ]),
+  ) as Record<Verdict, number>;
+  const figures = {
+    tables: tables.length,
+    aggregates: aggregates.length,
+    rows: sumOf(tables.map(({ rows }) => rows)),
+    bytes: tables.reduce((sum, { bytes }) => sum + bytes, 0),
+    changesPerDay: addUp(aggregates.map((aggregate) => aggregate.changesPerDay)),
+    verdicts,
+    migrating: totalCost(
+      aggregates.filter(({ verdict }) => isMigrating(verdict)).map(({ cost }) => cost),
+    ),
+    leaving: totalCost(
+      aggregates.filter(({ verdict }) => !isMigrating(verdict)).map(({ cost }) => cost),
+    ),
+  };
+  return { ...figures, sentences: [...sentences(parts, figures)] };
+}
+
+function* sentences(
+  { facts, basis, aggregates, blockers }: SummaryParts,
+  figures: Omit<Summary, "sentences">,
+): Generator<string> {
+  const { tables, verdicts, migrating, leaving } = figures;
+  if (tables === 0) {
+    yield `${facts.database} has no tables of an application to look at.`;
+    return;
+  }
+  const rows = known(figures.rows, amount);
+  yield `${facts.database} on ${facts.server}: ${count(tables, "table")} in ${count(figures.aggregates, "aggregate")}, ${rows === "unknown" ? "an unknown number of rows" : `${rows} rows`}, ${byteAmount(figures.bytes)}; ${rateWords(figures, basis)}.`;
+  const first = aggregates.find(({ verdict }) => verdict === "migrate-first");
+  const of = (verdict: Verdict): readonly AssessedAggregate[] =>
+    aggregates.filter((one) => one.verdict === verdict);
+  if (first !== undefined) {
+    const others = first.children.length;
+    yield `Begin with ${first.name} (${first.root}${others === 0 ? "" : ` and ${count(others, "table")} that ${others === 1 ? "belongs" : "belong"} to it`}): ${first.reasons[0]}.`;
+  } else if (of("blocked").length > 0 && of("migrate").length === 0) {
+    yield `What is worth migrating is blocked: unblock ${of("blocked")[0]!.name} first.`;
+  } else if (of("later").length > 0) {
+    yield "Nothing stands out to begin with.";
+  } else {
+    yield "Nothing here needs event sourcing: its rows say all there is to know. Migrate a table only when somebody needs its history.";
+  }
+  if (verdicts.leave > 0 && verdicts.leave < tables)
+    yield `Leave ${verdicts.leave} of ${count(tables, "table")} as CRUD${leaving.bytesPerDay.value > 0 ? `: their events would have taken ${known(leaving.bytesPerDay, byteAmount)} a day` : ""}.`;
+  if (verdicts.leave < tables) {
+    const growth = known(migrating.bytesPerDay, byteAmount);
+    yield `For the rest a baseline writes ${eventWords(migrating.baselineEvents.value, migrating.baselineEvents.atLeast)} and takes ${known(migrating.baselineBytes, byteAmount)} in the event store, in ${duration(migrating.baselineSeconds.value)} at 25,000 rows a second; after that the store grows by ${growth === "unknown" ? "an unknown amount" : growth} a day.`;
+  }
+  const mends = blockers.filter(({ sql }) => sql !== undefined).length;
+  if (blockers.length > 0)
+    yield `Before a capture ${blockers.length === 1 ? "one thing stands" : `${blockers.length} things stand`} in the way${mends > 0 ? "; the SQL is below" : ""}.`;
+}
+
+function rateWords(
+  { changesPerDay }: Omit<Summary, "sentences">,
+  { countedSeconds, sample }: Basis,
+): string {
+  const rate = known(changesPerDay, amount);
+  if (rate === "unknown") return "how often they change is not known";
+  const from =
+    sample !== undefined && (countedSeconds === undefined || countedSeconds < 86_400)
+      ? `seen in ${duration(sample.seconds)}`
+      : `counted for ${duration(countedSeconds ?? 0)}`;
+  return `${rate === "0" ? "no" : rate} row changes a day (${from})`;
+}
+
+function eventWords(events: number, atLeast: boolean): string {
+  return atLeast && events === 0
+    ? "an unknown number of events"
+    : `${atLeast ? "at least " : ""}${amount(events)} events`;
+}
+
+function count(value: number, one: string): string {
+  return `${value.toLocaleString("en-US")} ${value === 1 ? one : `${one}s`}`;
+}

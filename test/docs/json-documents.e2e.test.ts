@@ -1,0 +1,235 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { documentedShape, listed, printedShape } from "./json-shape.ts";
+import { codeBlocks, page } from "./markdown.ts";
+import type { DemoDocument } from "../../src/cli/demo/demo.ts";
+import { configFolder, runCli, startCli, type RunningCli } from "../support/cli.ts";
+import { createDatabase, type TestDatabase } from "../support/databases.ts";
+
+/*
+ * One small pipeline is brought into every state in which a document has other fields; what the
+ * program printed on the way is then compared with the page, kind by kind.
+ */
+
+const NAME = `json_${randomUUID().slice(0, 8)}`;
+const CONFIG = `
+import { changes, defineMigration, env, stream, table, updated } from "banyan";
+const item = table("item");
+export default defineMigration({
+  name: "${NAME}",
+  source: { kind: "postgres", url: env("LEGACY_URL") },
+  store: { kind: "postgres", url: env("EVENTS_URL") },
+  streams: {
+    item: stream(item, {
+      events: { Relabelled: updated(item, { label: changes() }), Sorted: updated(item, { kind: changes() }) },
+      otherwise: "ItemAmended",
+    }),
+  },
+});`;
+const WAIT_MS_MAX = 60_000;
+
+const printed = new Map<string, unknown[]>();
+let legacy: TestDatabase;
+let events: TestDatabase;
+let folder: ReturnType<typeof configFolder>;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  legacy = await createDatabase("json");
+  events = await createDatabase("json_events");
+  folder = configFolder(CONFIG);
+  env = { LEGACY_URL: legacy.url, EVENTS_URL: events.url };
+  await bringAbout();
+}, 240_000);
+
+afterAll(async () => {
+  await legacy[Symbol.asyncDispose]();
+  await events[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
+
+describe("the page says exactly what the program prints", () => {
+  test.each([
+    ["check", ["check"]],
+    ["status", ["run", "status"]],
+    ["verify", ["verify"]],
+    ["history", ["history"]],
+    ["state", ["state"]],
+    ["quarantine list", ["quarantine"]],
+    ["quarantine decision", ["quarantine decision"]],
+  ])("of %s", (kind, titles) => {
+    const documented = documentedShape(...titles);
+    const documents = printed.get(kind) ?? [];
+    expect(documents.length).toBeGreaterThan(1);
+    expect(listed(printedShape(documents, documented))).toEqual(listed(documented));
+  });
+
+  test("of run, which is a status without what only a second process can say", () => {
+    const documented = documentedShape("run");
+    const shape = printedShape(printed.get("run") ?? [], documented);
+    expect([...shape.leaves.keys()].sort()).toEqual([...documented.leaves.keys()].sort());
+    expect([...shape.optional].filter((path) => !documented.optional.has(path))).toEqual([]);
+  });
+
+  test("of demo", () => {
+    // Its type; a demo takes a minute, see below.
+    const document: DemoDocument = {
+      rows: 1,
+      baselined: 1,
+      changes: 1,
+      events: 1,
+      killedAndResumed: true,
+      lagSeconds: 0,
+      parity: { state: "equal", compared: 1, missing: 0, extra: 0, different: 0 },
+      rates: { baselineRowsPerSecond: 1, changesPerSecond: 1, catchUpChangesPerSecond: 1 },
+    };
+    const documented = documentedShape("demo");
+    expect(listed(printedShape([document], documented))).toEqual(listed(documented));
+  });
+});
+
+test("a command that fails prints no document", async () => {
+  const { stdout, stderr, exitCode } = await banyan("history", "item-99");
+  expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 4 });
+  expect(stderr).toContain("[STREAM_UNKNOWN]");
+});
+
+if (process.env["BANYAN_TEST_BUDGET"] === "nightly") {
+  test("the demo prints what the README and the page show", async () => {
+    const { stdout, stderr } = await runCli(["demo", "--json"]);
+    const documented = documentedShape("demo");
+    const shape = printedShape([JSON.parse(stdout)], documented);
+    expect(listed(documented)).toEqual(listed(shape));
+    const plain = (line: string): string => line.trim().replaceAll(/[\dA-F][\dA-F,./]*/g, "N");
+    const told = new Set(stderr.split("\n").map(plain));
+    const [shown] = codeBlocks(page("README.md")).filter(({ language }) => language === "text");
+    expect(shown!.code.split("\n").filter((line) => !told.has(plain(line)))).toEqual([]);
+  });
+}
+
+/** Everything that gives a document other fields, once. */
+async function bringAbout(): Promise<void> {
+  await legacy.query("CREATE TABLE item (id int PRIMARY KEY, label text, price int, kind text)");
+  await legacy.query("INSERT INTO item SELECT n, 'label', n, 'a' FROM generate_series(1, 6) n");
+  await note("check", "check");
+  await legacy.query(`CREATE PUBLICATION banyan_${NAME} FOR TABLE item`);
+  await note("check", "check");
+
+  await banyanWith({ BANYAN_FAILPOINT: "baseline-before-commit" }, "run");
+  const nowhere = { LEGACY_URL: "postgres://nobody@127.0.0.1:1/nothing" };
+  await noteWith(nowhere, "status", "status");
+  await note("run", "run", "--until-caught-up");
+  await note("status", "status");
+  await note("state", "state", "item-1", "--at", "2000-01-01T00:00:00Z");
+
+  const first = await start();
+  await note("verify", "verify");
+  await legacy.query("BEGIN; INSERT INTO item VALUES (7, 'new', 7, 'a'); COMMIT");
+  const said = { actor: "a", correlationId: "b", causationId: "c", reason: "d" };
+  await legacy.query(
+    `BEGIN; SELECT pg_logical_emit_message(true, 'banyan', '${JSON.stringify(said)}');
+     UPDATE item SET label = 'said' WHERE id = 1; DELETE FROM item WHERE id = 2; COMMIT`,
+  );
+  // One after the other, because what the catalogue says is looked up when the log shows a new shape.
+  for (const sql of [
+    "ALTER TABLE item ADD extra text; UPDATE item SET extra = 'x' WHERE id = 3",
+    "ALTER TABLE item RENAME extra TO more; UPDATE item SET more = 'r' WHERE id = 3",
+    "ALTER TABLE item ALTER price TYPE text; UPDATE item SET price = 'y' WHERE id = 3",
+    "ALTER TABLE item DROP kind; UPDATE item SET more = 'z' WHERE id IN (3, 4)",
+  ]) {
+    await captured();
+    await legacy.query(sql);
+  }
+  await until("a stream waits", "SELECT FROM banyan.quarantine");
+  await note("status", "status");
+  await note("quarantine list", "quarantine", "list");
+  printed.get("run")!.push(JSON.parse(await stop(first)));
+
+  folder[Symbol.dispose]();
+  folder = configFolder(CONFIG.replace(", Sorted: updated(item, { kind: changes() })", ""));
+  const second = await start();
+  await note("verify", "verify");
+  await note("quarantine decision", "quarantine", "skip", "item-3");
+  await note("quarantine decision", "quarantine", "retry");
+  printed.get("run")!.push(JSON.parse(await stop(second)));
+  await note("quarantine list", "quarantine", "list");
+  await note("history", "history", "item-1");
+  await note("state", "state", "item-1");
+  await note("state", "state", "item-2");
+  await note("state", "state", "item-7", "--at", "2000-01-01T00:00:00Z");
+  await events.query(
+    `INSERT INTO banyan.events (event_id, time, version, origin, stream_id, type, data)
+     VALUES (gen_random_uuid(), now(), 1, 'native', 'note-1', 'NoteTaken', '{}')`,
+  );
+  await note("history", "history", "note-1");
+
+  // Changes that the log does not show: rows and folds differ in every way.
+  await legacy.query(`ALTER PUBLICATION banyan_${NAME} DROP TABLE item`);
+  await legacy.query(
+    "UPDATE item SET more = NULL WHERE id = 4; UPDATE item SET more = 'w' WHERE id = 5",
+  );
+  await legacy.query("DELETE FROM item WHERE id = 6; INSERT INTO item VALUES (8, 'unseen')");
+  await legacy.query(`ALTER PUBLICATION banyan_${NAME} ADD TABLE item`);
+  const third = await start();
+  await note("verify", "verify");
+  await stop(third);
+}
+
+function note(kind: string, ...args: readonly string[]): Promise<void> {
+  return noteWith({}, kind, ...args);
+}
+
+async function noteWith(
+  more: Readonly<Record<string, string>>,
+  kind: string,
+  ...args: readonly string[]
+): Promise<void> {
+  const { stdout, stderr } = await banyanWith(more, ...args);
+  if (stdout === "") throw new Error(`banyan ${args.join(" ")} printed no document: ${stderr}`);
+  printed.set(kind, [...(printed.get(kind) ?? []), JSON.parse(stdout)]);
+}
+
+function banyan(...args: readonly string[]): ReturnType<typeof runCli> {
+  return banyanWith({}, ...args);
+}
+
+function banyanWith(
+  more: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): ReturnType<typeof runCli> {
+  return runCli([...args, "--json"], { cwd: folder.directory, env: { ...env, ...more } });
+}
+
+async function start(): Promise<RunningCli> {
+  const running = startCli(["run", "--json"], { cwd: folder.directory, env });
+  const deadline = Date.now() + WAIT_MS_MAX;
+  while (!running.stderr().includes("tail: ")) {
+    if (running.child.exitCode !== null || Date.now() > deadline) throw new Error(running.stderr());
+    await sleep(50);
+  }
+  return running;
+}
+
+async function stop(running: RunningCli): Promise<string> {
+  running.child.kill("SIGINT");
+  return (await running.ended).stdout;
+}
+
+/** Waits until the pipeline has all that was committed by now. */
+async function captured(): Promise<void> {
+  const { rows } = await legacy.query("SELECT pg_current_wal_lsn() - '0/0' AS bytes");
+  const goal = BigInt((rows[0] as { bytes: string }).bytes)
+    .toString(16)
+    .toUpperCase();
+  const digits = goal.padStart(16, "0");
+  await until("captured", `SELECT FROM banyan.pipelines WHERE checkpoint >= '${digits}'`);
+}
+
+async function until(what: string, sql: string): Promise<void> {
+  const deadline = Date.now() + WAIT_MS_MAX;
+  while ((await events.query(sql)).rowCount === 0) {
+    if (Date.now() > deadline) throw new Error(`not within ${WAIT_MS_MAX / 1000} s: ${what}`);
+    await sleep(50);
+  }
+}

@@ -1,0 +1,101 @@
+import { describe, expect, test } from "vitest";
+import { EventBuffer } from "../../src/mapping/event-buffer.ts";
+import type { EventContext } from "../../src/model/event.ts";
+import type { Position } from "../../src/model/position.ts";
+import { StreamVersions } from "../../src/pipeline/stream-versions.ts";
+
+const CONTEXT = { origin: "capture", mappingVersion: 1 } as EventContext;
+
+function eventsOf(streams: readonly string[]): EventBuffer {
+  const events = new EventBuffer();
+  for (const stream of streams) events.push(stream, "T", 0, "1/1" as Position, "{}", CONTEXT);
+  return events;
+}
+
+/** A store whose committed versions a test sets, and which remembers what it was asked. */
+function storeOf(committed: Record<string, number>) {
+  const asked: string[] = [];
+  return {
+    committed,
+    asked,
+    lookup: (streams: readonly string[]) => {
+      asked.push(...streams);
+      return Promise.resolve(streams.map((stream) => committed[stream] ?? 0));
+    },
+  };
+}
+
+const numbered = (from: number, count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `s-${from + i}`);
+
+describe("stream versions", () => {
+  test("go on from what the store has, also twice in one batch, and from 1 in a new stream", async () => {
+    const store = storeOf({ "a-1": 7 });
+    const versions = new StreamVersions(10);
+    const events = eventsOf(["a-1", "b-1", "a-1", "a-1", "b-1"]);
+    await versions.assign(events, store.lookup);
+    expect(events.versions).toEqual([8, 1, 9, 10, 2]);
+    expect(store.asked).toEqual(["a-1", "b-1"]);
+  });
+
+  test("of streams written recently are not asked for again", async () => {
+    const store = storeOf({});
+    const versions = new StreamVersions(10);
+    await versions.assign(eventsOf(["a-1"]), store.lookup);
+    const later = eventsOf(["a-1", "b-1"]);
+    await versions.assign(later, store.lookup);
+    expect(later.versions).toEqual([2, 1]);
+    expect(store.asked).toEqual(["a-1", "b-1"]);
+  });
+
+  test("are forgotten some commits after they were used, so that memory is bounded", async () => {
+    const store = storeOf({});
+    const versions = new StreamVersions(4);
+    for (let commit = 0; commit < 50; commit++) {
+      await versions.assign(eventsOf(numbered(commit * 4, 4)), store.lookup);
+      for (const stream of numbered(commit * 4, 4)) store.committed[stream] = 1;
+      versions.committed();
+      expect(versions.size).toBeLessThanOrEqual(8);
+    }
+    store.asked.length = 0;
+    const old = eventsOf(["s-0"]);
+    await versions.assign(old, store.lookup);
+    expect([store.asked, old.versions]).toEqual([["s-0"], [2]]);
+  });
+
+  test("of what is staged and not committed are never forgotten: the store does not know them", async () => {
+    const store = storeOf({});
+    const versions = new StreamVersions(4);
+    await versions.assign(eventsOf(["a-1"]), store.lookup);
+    for (let slice = 0; slice < 20; slice++)
+      await versions.assign(eventsOf(numbered(slice * 4, 4)), store.lookup);
+    const again = eventsOf(["a-1", "s-0"]);
+    await versions.assign(again, store.lookup);
+    expect(again.versions).toEqual([2, 2]);
+  });
+
+  test("staged while the commit before is still under way are not forgotten with it", async () => {
+    const store = storeOf({});
+    const versions = new StreamVersions(2);
+    await versions.assign(eventsOf(["a-1", "b-1"]), store.lookup);
+    await versions.assign(eventsOf(["c-1"]), store.lookup);
+    versions.committed();
+    const again = eventsOf(["c-1"]);
+    await versions.assign(again, store.lookup);
+    expect(again.versions).toEqual([2]);
+  });
+
+  test("of streams that come once in a commit take no memory, and are right before and after", async () => {
+    const store = storeOf({ "s-1": 3 });
+    const versions = new StreamVersions(4);
+    await versions.assign(eventsOf(["s-0"]), store.lookup);
+    const once = eventsOf([...numbered(0, 100), "s-5"]);
+    await versions.assignOnce(once, store.lookup);
+    expect(once.versions.slice(0, 3)).toEqual([2, 4, 1]);
+    expect(once.versions.at(-1)).toBe(2);
+    expect(versions.size).toBe(1);
+    const after = eventsOf(["s-0"]);
+    await versions.assign(after, store.lookup);
+    expect(after.versions).toEqual([3]);
+  });
+});

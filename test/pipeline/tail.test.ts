@@ -1,0 +1,221 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
+import { inserted, stream, table } from "../../src/mapping/rules.ts";
+import type { Position } from "../../src/model/position.ts";
+import { EventWriter } from "../../src/pipeline/event-writer.ts";
+import { StatusBoard } from "../../src/pipeline/status-board.ts";
+import { tail, type TailLimits } from "../../src/pipeline/tail.ts";
+import type { CaptureWriter, CommitResult, Progress } from "../../src/store/event-store.ts";
+import { change, compile, shape, transaction } from "../support/mapping-fixtures.ts";
+import { TEST_LIMITS } from "../support/live-pipeline.ts";
+import { eventually, partOf, ScriptedLog } from "../support/scripted-log.ts";
+
+const orders = table<{ id: string; note: string }>("orders");
+const ordersShape = shape("public.orders", "*id:int8 note");
+const START = "0000000000000001/00000000" as Position;
+
+interface Bench extends AsyncDisposable {
+  readonly log: ScriptedLog;
+  readonly store: MemoryEventStore;
+  readonly board: StatusBoard;
+  readonly writer: EventWriter;
+  readonly tailing: Promise<void>;
+  /** Commits wait here while it is set. */
+  hold(): () => void;
+  readonly commits: Progress[];
+  stop(): Promise<void>;
+}
+
+async function bench(limits: Partial<TailLimits> = {}): Promise<Bench> {
+  const mapping = compile(
+    {
+      order: stream(orders, {
+        events: {
+          OrderPlaced: inserted(orders, {
+            where: ({ note }) => {
+              if (note === "bad") throw new Error("cannot say");
+              return true;
+            },
+          }),
+        },
+        otherwise: "OrderAmended",
+      }),
+    },
+    [ordersShape],
+  );
+  const store = new MemoryEventStore();
+  const capture = await store.openCapture("orders", "script://1/1");
+  const commits: Progress[] = [];
+  let held: Promise<void> | undefined;
+  const commit = async (progress: Progress): Promise<CommitResult> => {
+    await held;
+    const result = await capture.commit(progress);
+    commits.push(progress);
+    return result;
+  };
+  const slow = Object.create(capture, {
+    record: { value: capture.record },
+    commit: { value: commit },
+    stage: { value: capture.stage.bind(capture) },
+    versions: { value: capture.versions.bind(capture) },
+    images: { value: capture.images.bind(capture) },
+    rollback: { value: capture.rollback.bind(capture) },
+    mappingVersion: { value: capture.mappingVersion.bind(capture) },
+  }) as CaptureWriter;
+  const board = new StatusBoard(capture.record);
+  const writer = new EventWriter({
+    writer: slow,
+    mapping,
+    tag: 1,
+    board,
+    versionsMax: 1_000,
+    describe: () => Promise.resolve(undefined),
+    onDrift: () => undefined,
+  });
+  const log = new ScriptedLog([ordersShape]);
+  const spillDirectory = await mkdtemp(join(tmpdir(), "banyan-spill-"));
+  const stopping = new AbortController();
+  const tailing = tail(
+    {
+      pipeline: "orders",
+      source: log,
+      store,
+      mapping,
+      writer,
+      board,
+      limits: { ...TEST_LIMITS, ...limits },
+      spillDirectory,
+      onProgress: () => undefined,
+    },
+    START,
+    stopping.signal,
+  );
+  tailing.catch(() => undefined);
+  return {
+    log,
+    store,
+    board,
+    writer,
+    tailing,
+    commits,
+    hold() {
+      let release!: () => void;
+      held = new Promise((resolve) => (release = resolve));
+      return () => {
+        held = undefined;
+        release();
+      };
+    },
+    async stop() {
+      stopping.abort();
+      await tailing;
+    },
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      await tailing.catch(() => undefined);
+      await rm(spillDirectory, { recursive: true, force: true });
+    },
+  };
+}
+
+const insert = (number: number, id: string, note = "x") =>
+  partOf(number, [change("insert", ordersShape, 1, undefined, [id, note])]);
+
+describe("acknowledging", () => {
+  test("comes after the events and their checkpoint are durable, never before", async () => {
+    await using b = await bench({ idleMs: 10_000 });
+    const release = b.hold();
+    b.log.emit(insert(1, "1"));
+    await sleep(50);
+    expect(b.log.acknowledged).toEqual([]);
+    release();
+    await eventually(() => b.log.acknowledged.length > 0);
+    expect(b.log.acknowledged).toEqual([transaction(1).end]);
+    expect((await b.store.pipeline("orders"))!.checkpoint).toBe(transaction(1).end);
+  });
+
+  test("an idle database moves on: the checkpoint first, then the source", async () => {
+    await using b = await bench();
+    const idle = "00000000FFFFFFFF/00000000" as Position;
+    await eventually(() => b.commits.length > 0);
+    expect(b.log.acknowledged).toEqual([]);
+    b.log.idle = idle;
+    await eventually(() => b.log.acknowledged.includes(idle));
+    expect((await b.store.pipeline("orders"))!.checkpoint).toBe(idle);
+  });
+
+  test("an idle position that came up while changes wait is not taken for the checkpoint", async () => {
+    await using b = await bench();
+    const release = b.hold();
+    b.log.emit(insert(1, "1"));
+    // Long enough for an idle tick, which then waits for the commit that is held.
+    await sleep(200);
+    b.log.emit(insert(2, "2"));
+    b.log.idle = "00000000FFFFFFFF/00000000" as Position;
+    await sleep(50);
+    release();
+    await eventually(() => b.log.acknowledged.includes(transaction(2).end));
+    const events = (await b.store.readAll(undefined, 100)).events.map((event) => event.stream);
+    expect(events).toEqual(["order-1", "order-2"]);
+    // In order, and without a gap.
+    const checkpoints = b.commits.map(({ checkpoint }) => checkpoint!);
+    expect(checkpoints).toEqual(checkpoints.toSorted());
+  });
+});
+
+describe("ending", () => {
+  test("an abort makes durable what was begun, and reads no more", async () => {
+    await using b = await bench({ idleMs: 10_000 });
+    const release = b.hold();
+    b.log.emit(insert(1, "1"), insert(2, "2"));
+    await sleep(30);
+    const stopped = b.stop();
+    b.log.emit(insert(3, "3"));
+    release();
+    await stopped;
+    expect((await b.store.pipeline("orders"))!.checkpoint).toBe(transaction(2).end);
+    expect(b.log.acknowledged.at(-1)).toBe(transaction(2).end);
+  });
+
+  test("what came before the log broke is applied before the failure is reported", async () => {
+    await using b = await bench();
+    b.log.emit(insert(1, "1"));
+    b.log.fail(new Error("the log broke"));
+    await expect(b.tailing).rejects.toThrow("the log broke");
+    await eventually(async () => (await b.store.pipeline("orders"))!.checkpoint !== undefined);
+    expect((await b.store.pipeline("orders"))!.checkpoint).toBe(transaction(1).end);
+  });
+
+  test("more streams in quarantine than a mapping that is right could have end it, durably", async () => {
+    await using b = await bench();
+    for (let i = 0; i < 100_000; i++) b.writer.mapper.blocked.add(`order-old${i}`);
+    b.log.emit(insert(1, "1", "bad"));
+    await expect(b.tailing).rejects.toMatchObject({ code: "QUARANTINE_FULL" });
+    expect(await b.store.quarantine.count("orders")).toBe(1);
+    expect((await b.store.pipeline("orders"))!.checkpoint).toBe(transaction(1).end);
+  });
+});
+
+describe("lag", () => {
+  test("is that of the oldest change not yet durable, waiting or in hand", async () => {
+    await using b = await bench();
+    await eventually(() => b.commits.length > 0);
+    const ageSeconds = Date.now() / 1000 - transaction(1).committedAtUs / 1e6;
+    const release = b.hold();
+    try {
+      b.log.emit(insert(1, "1"));
+      await eventually(() => b.board.snapshot().lag.seconds > 0);
+      expect(b.board.snapshot().lag.seconds).toBeCloseTo(ageSeconds, -2);
+      // Several more looks at it, while nothing waits in the queue.
+      await sleep(200);
+      expect(b.board.snapshot().lag.seconds).toBeGreaterThan(0);
+    } finally {
+      release();
+    }
+    await eventually(() => b.board.snapshot().lag.seconds === 0);
+  });
+});
