@@ -14,6 +14,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   projection: 3,
   pipeline: 4,
   verify: 4,
+  assess: 4,
   config: 7,
   cli: 8,
 };

@@ -43,8 +43,11 @@ export class ControlSession {
       const result = await client.query(sql, [...params]);
       return result.rows as Row[];
     } catch (error) {
-      // It would give the late answer to the next question.
-      if (client !== undefined && isUnanswered(error)) destroy(client);
+      if (client !== undefined && isUnanswered(error)) {
+        // On this connection the next question would wait as long.
+        this.#client = undefined;
+        destroy(client);
+      }
       if (SHUTTING_DOWN.includes(sqlstateOf(error))) this.#onShutdown();
       throw classify(error, "source", doing);
     }

@@ -187,7 +187,8 @@ function orderTerms(table: SourceTable, orderBy: readonly OrderColumn[]): string
       const { name, type } = table.columns[column]!;
       const value = quoteIdentifier(name);
       if (as !== "bytes" || ORDERED_AS_TEXT.has(type)) return value;
-      return `CASE WHEN ${value} IS NOT NULL THEN convert_to(concat(${value}), 'UTF8') END`;
+      // Not IS NOT NULL, which a composite value of NULLs is not either.
+      return `CASE WHEN num_nonnulls(${value}) = 1 THEN convert_to(concat(${value}), 'UTF8') END`;
     })
     .join(", ");
 }

@@ -26,7 +26,7 @@ const UNLOCKED = `NOT EXISTS (
 
 const SIZES = `
   SELECT c.oid::int8::text AS oid, pg_relation_size(c.oid)::text AS main, pg_table_size(c.oid)::text AS whole,
-         coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0)::text AS "outOfLine", pg_indexes_size(c.oid)::text AS indexes
+         CASE WHEN pg_relation_size(nullif(c.reltoastrelid, 0)) > 0 THEN pg_table_size(c.reltoastrelid) ELSE 0 END::text AS "outOfLine", pg_indexes_size(c.oid)::text AS indexes
     FROM pg_class c WHERE c.oid = ANY ($1::int8[]::oid[]) AND c.relkind = 'r' AND ${UNLOCKED}`;
 
 const DEFAULTS = `

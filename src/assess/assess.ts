@@ -1,30 +1,12 @@
-import type {
-  AssessedAggregate,
-  AssessedTable,
-  Assessment,
-  Basis,
-  Blocker,
-  Verdict,
-} from "./assessment.ts";
+import type { AssessedAggregate, AssessedTable, Assessment, Basis, Verdict } from "./assessment.ts";
 import { VERDICTS } from "./assessment.ts";
-import { changeRate } from "./change-rate.ts";
-import { columnRoles } from "./column-roles.ts";
+import { adviceOf, basisOf, serverBlockers, type AssessOptions } from "./basis.ts";
 import { aggregateCost, changesPerDay, sumOf } from "./costs.ts";
-import { historyTables } from "./history-tables.ts";
 import { judgeAggregate, type Judgement, type TableReading } from "./judge-aggregate.ts";
 import { proposeAggregates, type AggregateProposal } from "./propose-aggregates.ts";
-import { referringColumns, type Reference } from "./references.ts";
-import { storeCost } from "./store-cost.ts";
+import { readTables } from "./read-tables.ts";
 import { summarize } from "./summarize.ts";
-import { tableNature, type TableNature } from "./table-nature.ts";
-import { tableBlockers, tableNotes } from "./table-notes.ts";
-import type { DatabaseFacts, LogSample, TableFacts } from "../source/database-facts.ts";
-
-export interface AssessOptions {
-  readonly sample?: LogSample;
-  /** Why there is none although it was asked for. */
-  readonly sampleRefused?: string;
-}
+import type { DatabaseFacts } from "../source/database-facts.ts";
 
 /** Judges a database by what it says of itself. The same facts always give the same judgement. */
 export function assess(facts: DatabaseFacts, options: AssessOptions = {}): Assessment {
@@ -72,63 +54,6 @@ export function assess(facts: DatabaseFacts, options: AssessOptions = {}): Asses
     blockers,
     advice: adviceOf(facts, basis),
   };
-}
-
-function readTables(
-  facts: DatabaseFacts,
-  references: readonly Reference[],
-  sample: LogSample | undefined,
-): ReadonlyMap<string, TableReading> {
-  const histories = historyTables(facts.tables);
-  const known = new Map(facts.tables.map((table) => [table.table.name, table]));
-  const natures = new Map<string, TableNature>();
-  const underWay = new Set<string>();
-  const prepared = new Map(
-    facts.tables.map((table) => {
-      const { name } = table.table;
-      const sampled = sample?.tables.get(name);
-      const roles = columnRoles(table, referringColumns(name, references), sampled);
-      const rate = changeRate(table, facts.countedSeconds, sample);
-      return [name, { table, sampled, roles, rate }] as const;
-    }),
-  );
-  // A lookup may refer to another one; a circle of them is none.
-  const natureOf = (name: string): TableNature => {
-    const done = natures.get(name);
-    if (done !== undefined) return done;
-    const { table, roles, rate } = prepared.get(name)!;
-    underWay.add(name);
-    const isLookup = (other: string): boolean =>
-      known.has(other) && !underWay.has(other) && natureOf(other).nature === "lookup";
-    const nature = tableNature({
-      facts,
-      table,
-      readings: roles,
-      rate,
-      references,
-      historyOf: histories.get(name),
-      isLookup,
-    });
-    underWay.delete(name);
-    natures.set(name, nature);
-    return nature;
-  };
-  return new Map(
-    [...prepared].map(([name, { table, sampled, roles, rate }]) => [
-      name,
-      {
-        facts: table,
-        roles,
-        nature: natureOf(name),
-        rate,
-        cost: storeCost(table, rate, sampled),
-        sampled,
-        historyIn: [...histories].filter(([, of]) => of === name).map(([history]) => history),
-        notes: [...tableNotes(table, roles, references, sampled)],
-        blockers: tableBlockers(table),
-      },
-    ]),
-  );
 }
 
 interface Judged {
@@ -290,66 +215,4 @@ function tableVerdict(
     verdict: aggregate.verdict,
     reasons: [`part of ${aggregate.name}: ${child!.reasons.join(", ")}`, ...own],
   };
-}
-
-function serverBlockers({ findings }: DatabaseFacts): readonly Blocker[] {
-  return findings
-    .filter(({ severity }) => severity === "error")
-    .map(({ severity, code, message, mend }) => ({
-      severity,
-      code,
-      text: message,
-      ...(mend === undefined ? {} : { sql: mend }),
-    }));
-}
-
-function basisOf(facts: DatabaseFacts, { sample, sampleRefused }: AssessOptions): Basis {
-  const names = (test: (table: TableFacts) => boolean): string[] =>
-    facts.tables.filter(test).map(({ table }) => table.name);
-  let changes = 0;
-  for (const { inserted, updated, deleted } of sample?.tables.values() ?? [])
-    changes += inserted + updated + deleted;
-  return {
-    ...(facts.countedSeconds === undefined ? {} : { countedSeconds: facts.countedSeconds }),
-    ...(sample === undefined
-      ? {}
-      : {
-          sample: {
-            seconds: sample.seconds,
-            transactions: sample.transactions,
-            changes,
-            bytes: sample.bytes,
-          },
-        }),
-    ...(sampleRefused === undefined ? {} : { sampleRefused }),
-    neverAnalysed: names(({ rows, kind }) => rows === undefined && kind !== "foreign"),
-    unreadable: names(({ readable }) => !readable),
-  };
-}
-
-function adviceOf(facts: DatabaseFacts, basis: Basis): string[] {
-  const advice: string[] = [];
-  if (basis.neverAnalysed.length > 0)
-    advice.push(
-      `${basis.neverAnalysed.length === 1 ? "One table was" : `${basis.neverAnalysed.length} tables were`} never analysed, so their rows and values are not known. Run: ANALYZE;`,
-    );
-  const counted = basis.countedSeconds;
-  if (counted === undefined) {
-    advice.push(
-      "This server does not count changes (a standby, or track_counts is off): ask the primary, or watch its log with --sample 60s.",
-    );
-  } else if (counted < 86_400 && basis.sample === undefined) {
-    advice.push(
-      "The server has counted changes for less than a day: watch its log with --sample 60s, at a busy hour.",
-    );
-  }
-  if (basis.unreadable.length > 0)
-    advice.push(
-      `Role ${facts.role} may not read ${basis.unreadable.length === 1 ? "one table" : `${basis.unreadable.length} tables`}, so the server hides what it knows of their values: GRANT SELECT, or pg_read_all_stats and pg_read_all_data, for a better look.`,
-    );
-  if (facts.tables.some(({ bytesAreOld }) => bytesAreOld))
-    advice.push(
-      "Some tables were locked just now: their sizes are those of the last VACUUM or ANALYZE.",
-    );
-  return advice;
 }

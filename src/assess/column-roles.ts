@@ -105,7 +105,7 @@ function kindOf(type: string): Kind {
 const STATE = words("status state stage phase lifecycle workflow zustand statut estado etat stato");
 const CATEGORY = words(
   "type kind category class method currency country language locale unit gender sex role plan priority source channel " +
-    "carrier code color colour size rating group tier region zone model brand timezone format mime level art",
+    "carrier color colour size rating group tier region zone model brand timezone format mime art",
 );
 /** Beyond this a column of few values has no states. */
 const VALUES_MAX = 20;

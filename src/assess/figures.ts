@@ -7,6 +7,14 @@ export function amount(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 
+/** A rate is an average or an extrapolation: two digits of it are what is known. */
+export function rate(perDay: number): string {
+  if (perDay > 0 && perDay < 1) return "under 1";
+  if (perDay < 100) return amount(perDay);
+  const unit = 10 ** (Math.floor(Math.log10(perDay)) - 1);
+  return amount(Math.round(perDay / unit) * unit);
+}
+
 export function byteAmount(value: number): string {
   const units = ["B", "KB", "MB", "GB", "TB", "PB"];
   let scaled = value;

@@ -1,6 +1,7 @@
-import type { ChangeRate } from "./change-rate.ts";
+import { cameWithinCounting, type ChangeRate } from "./change-rate.ts";
 import type { Verdict } from "./assessment.ts";
 import type { ColumnReading, ColumnRole } from "./column-roles.ts";
+import { rate as perDayWords } from "./figures.ts";
 import type { AggregateProposal } from "./propose-aggregates.ts";
 import { listValues } from "./state-words.ts";
 import type { StoreCost } from "./store-cost.ts";
@@ -63,8 +64,7 @@ export function judgeAggregate(
         ? "later"
         : "leave";
   const words = [...reasons];
-  if (verdict === "later" && unknown)
-    words.push(`how often it changes is not known (${root.rate.remark ?? "not counted"})`);
+  if (verdict === "later" && unknown) words.push("how often it changes is not known");
   else if (verdict === "later") words.push("not much that its rows do not say already");
   if (verdict === "leave")
     words.push(
@@ -125,10 +125,7 @@ function worthOf(root: TableReading, children: readonly TableReading[]): Worth {
   if (overwritten !== undefined) weigh(...overwritten);
   const deletedPerDay = all.reduce((sum, { rate }) => sum + (rate.deletedPerDay ?? 0), 0);
   if (deletedPerDay >= 0.5)
-    weigh(
-      1,
-      `about ${Math.round(deletedPerDay).toLocaleString("en-US")} rows a day are deleted without a trace`,
-    );
+    weigh(1, `about ${perDayWords(deletedPerDay)} rows a day are deleted without a trace`);
   const history = all.flatMap(({ historyIn }) => historyIn);
   if (history.length > 0)
     weigh(2, `its history is kept already, in ${list(history)}: somebody needs it`);
@@ -153,21 +150,22 @@ function worthOf(root: TableReading, children: readonly TableReading[]): Worth {
   return { points, reasons };
 }
 
-function stateReason({ column, values }: ColumnReading, sampled: SampledTable | undefined): string {
+function stateReason(state: ColumnReading, sampled: SampledTable | undefined): string {
+  const { column, values } = state;
   const moves = [...(sampled?.transitions.get(column) ?? [])].toSorted((a, b) => b[1] - a[1]);
   if (moves.length > 0)
     return `${column} moves (${listValues(
       moves.map(([move]) => move),
       3,
     )}): each move becomes an event with a name`;
-  if (isNumbered({ values }))
+  if (isNumbered(state))
     return `${column} has numbered states (${listValues(values!)}): each move becomes an event, once somebody names them`;
   return values !== undefined && values.length > 0
     ? `${column} has states (${listValues(values)}): each move becomes an event with a name`
     : `${column} is a state by its name: each move becomes an event with a name`;
 }
 
-function isNumbered({ values }: Pick<ColumnReading, "values">): boolean {
+function isNumbered({ values }: ColumnReading): boolean {
   return (
     values !== undefined && values.length > 0 && values.every((value) => /^-?\d+$/.test(value))
   );
@@ -185,7 +183,9 @@ function overwriting({ facts, rate, sampled }: TableReading): [number, string] |
   const { updatedPerDay, basis } = rate;
   if (updatedPerDay === undefined) return undefined;
   if (updatedPerDay === 0)
-    return basis === "statistics" ? [-1, "its rows are not overwritten"] : undefined;
+    return basis === "statistics" && !cameWithinCounting(facts)
+      ? [-1, "its rows are not overwritten"]
+      : undefined;
   if (basis === "sample")
     return [
       2,
@@ -198,10 +198,7 @@ function overwriting({ facts, rate, sampled }: TableReading): [number, string] |
         2,
         `each row was overwritten ${times.toFixed(times < 10 ? 1 : 0)} times on average, and what stood there is gone`,
       ]
-    : [
-        1,
-        `about ${Math.max(1, Math.round(updatedPerDay)).toLocaleString("en-US")} rows a day are overwritten`,
-      ];
+    : [1, `about ${perDayWords(updatedPerDay)} rows a day are overwritten`];
 }
 
 function effortOf(

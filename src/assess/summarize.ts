@@ -8,7 +8,7 @@ import type {
 } from "./assessment.ts";
 import { isMigrating, VERDICTS } from "./assessment.ts";
 import { addUp, sumOf, totalCost } from "./costs.ts";
-import { amount, byteAmount, duration, known } from "./figures.ts";
+import { amount, byteAmount, duration, known, rate } from "./figures.ts";
 import type { DatabaseFacts } from "../source/database-facts.ts";
 
 export interface SummaryParts {
@@ -65,15 +65,21 @@ function* sentences(
   } else if (of("blocked").length > 0 && of("migrate").length === 0) {
     yield `What is worth migrating is blocked: unblock ${of("blocked")[0]!.name} first.`;
   } else if (of("later").length > 0) {
-    yield "Nothing stands out to begin with.";
+    const names = of("later").map(({ name }) => name);
+    const candidates = `${names.slice(0, 3).join(", ")}${names.length > 3 ? " …" : ""}`;
+    yield of("later").some(({ changesPerDay }) => changesPerDay.atLeast)
+      ? `Nothing stands out by its structure alone (${candidates} come nearest): find out how often they change.`
+      : `Nothing stands out to begin with; ${candidates} come nearest.`;
   } else {
-    yield "Nothing here needs event sourcing: its rows say all there is to know. Migrate a table only when somebody needs its history.";
+    yield figures.changesPerDay.atLeast
+      ? "As far as names and shapes tell, nothing here needs event sourcing; how the rows change was not measured. Migrate a table only when somebody needs its history."
+      : "Nothing here needs event sourcing: its rows say all there is to know. Migrate a table only when somebody needs its history.";
   }
   if (verdicts.leave > 0 && verdicts.leave < tables)
     yield `Leave ${verdicts.leave} of ${count(tables, "table")} as CRUD${leaving.bytesPerDay.value > 0 ? `: their events would have taken ${known(leaving.bytesPerDay, byteAmount)} a day` : ""}.`;
   if (verdicts.leave < tables) {
     const growth = known(migrating.bytesPerDay, byteAmount);
-    yield `For the rest a baseline writes ${eventWords(migrating.baselineEvents.value, migrating.baselineEvents.atLeast)} and takes ${known(migrating.baselineBytes, byteAmount)} in the event store, in ${duration(migrating.baselineSeconds.value)} at 25,000 rows a second; after that the store grows by ${growth === "unknown" ? "an unknown amount" : growth} a day.`;
+    yield `${verdicts.leave > 0 ? "For the rest a" : "A"} baseline writes ${eventWords(migrating.baselineEvents.value, migrating.baselineEvents.atLeast)} and takes ${known(migrating.baselineBytes, byteAmount)} in the event store, in ${duration(migrating.baselineSeconds.value)} at 25,000 rows a second; after that the store grows by ${growth === "unknown" ? "an unknown amount" : growth} a day.`;
   }
   const mends = blockers.filter(({ sql }) => sql !== undefined).length;
   if (blockers.length > 0)
@@ -84,13 +90,13 @@ function rateWords(
   { changesPerDay }: Omit<Summary, "sentences">,
   { countedSeconds, sample }: Basis,
 ): string {
-  const rate = known(changesPerDay, amount);
-  if (rate === "unknown") return "how often they change is not known";
+  const changes = known(changesPerDay, rate);
+  if (changes === "unknown") return "how often they change is not known";
   const from =
     sample !== undefined && (countedSeconds === undefined || countedSeconds < 86_400)
-      ? `seen in ${duration(sample.seconds)}`
+      ? `at the rate seen in ${duration(sample.seconds)}`
       : `counted for ${duration(countedSeconds ?? 0)}`;
-  return `${rate === "0" ? "no" : rate} row changes a day (${from})`;
+  return `${changes === "0" ? "no" : changes} row changes a day (${from})`;
 }
 
 function eventWords(events: number, atLeast: boolean): string {

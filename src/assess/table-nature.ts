@@ -1,5 +1,5 @@
 import type { ChangeRate } from "./change-rate.ts";
-import { DAY_SECONDS } from "./change-rate.ts";
+import { cameWithinCounting, DAY_SECONDS } from "./change-rate.ts";
 import type { ColumnReading } from "./column-roles.ts";
 import { singularWords, wordsOf } from "./identifier-words.ts";
 import type { Reference } from "./references.ts";
@@ -189,17 +189,21 @@ function appendOnlyWhy({
           inserted: rate.insertedPerDay ?? 0,
           other: (rate.updatedPerDay ?? 0) + (rate.deletedPerDay ?? 0),
         }
-      : changes !== undefined && counted !== undefined && counted >= DAY_SECONDS
+      : rate.basis === "statistics" && changes !== undefined && counted! >= DAY_SECONDS
         ? { inserted: changes.inserted, other: changes.updated + changes.deleted }
         : undefined;
+  const mutable = new Set(["state", "soft-delete", "version", "changed-at", "flag"]);
   const hasState = readings.some(
     ({ role }) => role === "state" || role === "soft-delete" || role === "version",
   );
+  const isMutable = readings.some(({ role }) => mutable.has(role));
   const hasTime = table.columns.some(({ type }) => /^(date|timestamp)/.test(type));
   if (measured !== undefined && measured.inserted + measured.other > 0) {
-    // A sample may have missed the changes that come later in a row's life.
-    const trusted = rate.basis === "statistics" || (!hasState && hasTime);
-    if (!trusted || measured.other > measured.inserted * OTHER_SHARE_MAX) return undefined;
+    if (measured.other > measured.inserted * OTHER_SHARE_MAX) return undefined;
+    // A short sample may have missed what comes later in a row's life, and rows that all came since the
+    // counting began may have come by one load: then the columns must not contradict.
+    const grew = rate.basis === "statistics" && !cameWithinCounting(table);
+    if (!grew && (isMutable || !hasTime)) return undefined;
     return certain("append-only", "rows are only ever added: they are their own history already");
   }
   if (hasState || !hasTime) return undefined;
@@ -214,8 +218,14 @@ function appendOnlyWhy({
   const byTime = table.columns.some(
     ({ name, type }) => table.primaryKey.includes(name) && /^(date|timestamp)/.test(type),
   );
-  const changedAt = readings.some(({ role }) => role === "changed-at" || role === "money");
-  if (table.kind === "partitioned" && table.primaryKey.length === 0 && !referred && !changedAt)
+  const isAltered = readings.some(({ role }) => role === "changed-at" || role === "money");
+  if (byTime && !isAltered)
+    return {
+      nature: "append-only",
+      why: "rows that are only added, as it seems: keyed by time",
+      measured: false,
+    };
+  if (table.kind === "partitioned" && table.primaryKey.length === 0 && !referred && !isAltered)
     return {
       nature: "append-only",
       why: "rows that are only added, as it seems: partitioned, without a key, never referred to",

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import yargs from "yargs";
+import { assessCommand } from "./commands/assess.ts";
 import { checkCommand } from "./commands/check.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { historyCommand } from "./commands/history.ts";
@@ -11,7 +12,7 @@ import { verifyCommand } from "./commands/verify.ts";
 import { BanyanError } from "../model/errors.ts";
 
 export const COMMANDS: readonly string[] =
-  "check run status verify history state quarantine demo".split(" ");
+  "assess check run status verify history state quarantine demo".split(" ");
 
 /**
  * Parses arguments and runs the command that they name.
@@ -35,6 +36,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       describe: "Write one JSON document to stdout",
       global: true,
     })
+    .command(assessCommand)
     .command(checkCommand)
     .command(runCommand)
     .command(statusCommand)

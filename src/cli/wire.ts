@@ -1,5 +1,6 @@
 import type { LoadedConfig } from "../config/load-config.ts";
 import type { ChangeSource } from "../source/change-source.ts";
+import type { DatabaseSurvey } from "../source/database-facts.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 /** The only file that knows which adapters there are. Drivers are loaded when they are asked for. */
@@ -12,6 +13,12 @@ export async function openSource(config: LoadedConfig): Promise<ChangeSource> {
       return openPostgresSource({ url, slot, publication });
     }
   }
+}
+
+/** Looks at a database of which nothing is configured yet. Connects when first asked. */
+export async function openSurvey(url: string): Promise<DatabaseSurvey> {
+  const { openPostgresSurvey } = await import("../../connectors/postgres/survey.ts");
+  return openPostgresSurvey({ url });
 }
 
 export interface OpenedStore {

@@ -332,8 +332,10 @@ export class TableMapper {
     for (const column of this.#allColumns) {
       const name = this.table.columns[column]!.name;
       // A fold takes whatever the inverse gives, so that a column beside those declared must be right too.
-      if (!rule.transformColumns.includes(column) && !Object.hasOwn(back, name)) continue;
-      if (json.cell(column, back[name]) !== after[column]) {
+      const given = Object.hasOwn(back, name);
+      if (!given && !rule.transformColumns.includes(column)) continue;
+      // Left out is not NULL: a fold would leave the column as it was.
+      if (!given || json.cell(column, back[name]) !== after[column]) {
         throw new BanyanError(
           "VALUE_UNMAPPABLE",
           `the inverse of rule ${rule.type} does not give back column "${name}"`,

@@ -2,7 +2,12 @@ import { CODECS, cellFromJson, cellToJson } from "../model/codec.ts";
 import { cellOf } from "../model/column-definition.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RecordedEvent } from "../model/event.ts";
-import type { EventShape, MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
+import type {
+  EventShape,
+  MappingDefinition,
+  RoleDefinition,
+  StreamDefinition,
+} from "../model/mapping-definition.ts";
 
 /** One row as canonical text by column name. A column that no event has told of is absent; see `cellOf`. */
 export type FoldedRow = Record<string, string | null>;
@@ -37,8 +42,9 @@ export class Folder {
   /** Applies one event to the state, in place. Events of a stream must come in version order. */
   apply(state: StreamState, event: Foldable): void {
     const streamType = event.stream.slice(0, event.stream.indexOf("-"));
-    const stream = this.#mappings.get(event.mappingVersion ?? -1)?.streams[streamType];
-    const shape = stream?.events[event.type];
+    const mapping = this.#mappings.get(event.mappingVersion ?? -1);
+    const stream = memberOf(mapping?.streams, streamType);
+    const shape = memberOf(stream?.events, event.type);
     if (stream === undefined || shape === undefined) {
       throw new BanyanError(
         "INVARIANT_BROKEN",
@@ -60,9 +66,9 @@ export class Folder {
     applyShape(state, shape, stream.roles, event.data, inverse as Inverse | undefined);
   }
 
-  /** Rows as JSON values, for people and services to read. */
-  toJson(streamType: string, mappingVersion: number, state: StreamState): Record<string, unknown> {
-    const stream = this.#mappings.get(mappingVersion)?.streams[streamType];
+  /** Rows as JSON values, by the newest mapping of the type, for people and services to read. */
+  toJson(streamType: string, state: StreamState): Record<string, unknown> {
+    const stream = newestOf(this.#mappings, streamType);
     const json: Record<string, unknown> = {};
     if (stream === undefined) return json;
     for (const [role, definition] of Object.entries(stream.roles)) {
@@ -72,6 +78,24 @@ export class Folder {
     }
     return json;
   }
+}
+
+/** Mappings of other pipelines may be newer, and know nothing of the type. */
+function newestOf(
+  mappings: ReadonlyMap<number, MappingDefinition>,
+  streamType: string,
+): StreamDefinition | undefined {
+  const versions = [...mappings.keys()].sort((a, b) => b - a);
+  for (const version of versions) {
+    const stream = memberOf(mappings.get(version)!.streams, streamType);
+    if (stream !== undefined) return stream;
+  }
+  return undefined;
+}
+
+/** Names come from events, and "constructor" is a member of every object. */
+function memberOf<T>(of: Readonly<Record<string, T>> | undefined, name: string): T | undefined {
+  return of !== undefined && Object.hasOwn(of, name) ? of[name] : undefined;
 }
 
 type Inverse = (data: Data) => Data;

@@ -6,7 +6,10 @@ import { isStorableJson, isStorableText } from "../model/storable-text.ts";
 /** What every store demands of an append, whatever it keeps events in. */
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-const ISO_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})$/;
+const ISO_TIME =
+  /^(\d{4})-(\d{2})-(\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-](\d{2}):\d{2})$/;
+/** Postgres knows zones up to 15:59 from UTC. */
+const ZONE_HOURS_MAX = 15;
 
 const VERSION_MAX = 2 ** 31 - 1;
 
@@ -52,8 +55,7 @@ export function assertAppendable(stream: string, events: readonly NewEvent[]): v
     invariant(UUID.test(event.id), `the event id ${event.id} is no UUID`);
     invariant(event.type !== "", `event ${event.id} has no type`);
     invariant(
-      event.time === undefined ||
-        (ISO_TIME.test(event.time) && !Number.isNaN(Date.parse(event.time))),
+      event.time === undefined || isInstant(event.time),
       `the time of event ${event.id} is not ISO 8601 with a zone: ${event.time}`,
     );
     ids.add(event.id.toLowerCase());
@@ -71,6 +73,15 @@ export function assertAppendable(stream: string, events: readonly NewEvent[]): v
     );
   }
   invariant(ids.size === events.length, `two events of one append to ${stream} have the same id`);
+}
+
+/** Date.parse takes the 30th of February for the 2nd of March, and knows a year 0; no database does. */
+function isInstant(text: string): boolean {
+  const match = ISO_TIME.exec(text);
+  if (match === null || Number.isNaN(Date.parse(text))) return false;
+  const [year, month, day, zoneHours] = match.slice(1).map((digits) => Number(digits ?? 0));
+  const daysInMonth = new Date(Date.UTC(year!, month!, 0)).getUTCDate();
+  return year! > 0 && day! <= daysInMonth && zoneHours! <= ZONE_HOURS_MAX;
 }
 
 function asJson(value: object, id: string): string {

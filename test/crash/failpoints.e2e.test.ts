@@ -87,11 +87,8 @@ const RELEASE: readonly Points[] = [
   ["batch-commit-sent:1", "batch-after-commit:1"],
 ];
 
-const named = (runs: readonly Points[]): { readonly at: string; readonly points: Points }[] =>
-  runs.map((points) => ({
-    at: points.map((point) => `killed at ${point}`).join(", then "),
-    points,
-  }));
+const named = (runs: readonly Points[]): (readonly [at: string, points: Points])[] =>
+  runs.map((points) => [points.map((point) => `killed at ${point}`).join(", then "), points]);
 
 let origin: Origin;
 
@@ -106,7 +103,7 @@ async function crashAtEach(run: Fork, points: Points): Promise<void> {
 }
 
 describe("a baseline", () => {
-  test.each(named(BASELINE))("$at: is made anew, once and whole", async ({ points }) => {
+  test.each(named(BASELINE))("%s: is made anew, once and whole", async (_, points) => {
     const expected = await readStore(origin.store, false);
     await using run = await forkEmpty(origin, points[0]!);
     await crashAtEach(run, points);
@@ -136,14 +133,14 @@ describe("a capture that follows the log", () => {
     await runToEnd(uninterrupted);
     expected = await readStore(uninterrupted.store);
     expectedContents = await readStore(uninterrupted.store, false);
-    // Else the points would not lie where they are meant to.
-    expect(await expectSoundCommits(uninterrupted.store)).toBeGreaterThan(10);
+    // Else the later points would not be passed.
+    expect(await expectSoundCommits(uninterrupted.store)).toBeGreaterThan(5);
   });
   afterAll(async () => {
     for (const run of idle.values()) await run[Symbol.asyncDispose]();
   });
 
-  test.each(named(TAIL))("$at: neither loses nor repeats an event", async ({ points }) => {
+  test.each(named(TAIL))("%s: neither loses nor repeats an event", async (_, points) => {
     await using run = await fork(origin, points[0]!);
     await crashAtEach(run, points);
     expectSame(await readStore(run.store), expected);
@@ -183,7 +180,7 @@ describe("a capture that follows the log", () => {
       expectSame({ ...releasedContents, parked: [] }, expectedContents);
     });
 
-    test.each(named(RELEASE))("$at: maps what waited, once", async ({ points }) => {
+    test.each(named(RELEASE))("%s: maps what waited, once", async (_, points) => {
       await using run = await fork(decided, points[0]!);
       await crashAtEach(run, points);
       expectSame(await readStore(run.store), released);
@@ -217,7 +214,7 @@ describe("a capture that meets a transaction too large for memory", () => {
   });
   afterAll(() => before?.[Symbol.asyncDispose]());
 
-  test.each(named(LARGE))("$at: takes it whole, and leaves no file behind", async ({ points }) => {
+  test.each(named(LARGE))("%s: takes it whole, and leaves no file behind", async (_, points) => {
     await using run = await fork(before, points[0]!);
     await crashAtEach(run, points);
     expectSame(await readStore(run.store), expected);

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  crashAt,
   freezeAt,
   isAlive,
   isNightly,
@@ -100,6 +101,8 @@ describe("a capture that stood still while another took over", () => {
   ];
   test.each(BASELINE)("stopped in a baseline at %s, it leaves the slot alone", async (point) => {
     await using run = await forkEmpty(origin, point);
+    // So that there is a slot to be removed.
+    await crashAt(run, "baseline-first-stage:1");
     const stuck = await freezeAt(run, point);
     await runToEnd(run);
     const before = await readStore(run.store);

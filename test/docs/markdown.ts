@@ -9,13 +9,13 @@ export interface Page {
   readonly text: string;
 }
 
-/** README.md and everything in docs/, as a user reads it. */
+/** README.md, everything in docs/, and the README of the example, as a user reads them. */
 export function pages(): readonly Page[] {
   const docs = readdirSync(join(ROOT, "docs"))
     .filter((name) => name.endsWith(".md"))
     .sort()
     .map((name) => `docs/${name}`);
-  return ["README.md", ...docs].map(page);
+  return ["README.md", ...docs, "examples/shop-postgres/README.md"].map(page);
 }
 
 export function page(file: string): Page {

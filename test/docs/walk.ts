@@ -106,7 +106,10 @@ export class Walk implements AsyncDisposable {
         ? "a variable that the walk does not know"
         : undefined;
     }
-    const args = /^\$ npx banyan (.*)$/.exec(typed)?.[1]?.split(" ");
+    const args = /^\$ npx banyan (.*)$/
+      .exec(typed)?.[1]
+      ?.replaceAll(/"\$(\w+)"/g, (_, name: string) => this.#env[name] ?? "")
+      .split(" ");
     if (args === undefined) return "a command that the walk does not know";
     const options = { cwd: this.#folder, env: this.#env };
     if (args.join(" ") === "run") return await this.#start(shown);

@@ -65,15 +65,19 @@ test("a source that vanishes without a word during the baseline is noticed", asy
     url: scene.bank.db.url,
     seed: seedOf("baseline half open"),
     accounts: ACCOUNTS,
+    pauseMs: 20,
   });
   scene.toSource.delay(40);
   await using capture = new Capture(scene, { source: { silenceMs: 300 } });
-  const read = (): number => scene.toSource.bytes.down;
-  await eventually("the baseline to be read", 20_000, () => read() > 130_000);
+  // Both of its tables, so that no connection is just being made, which would end by itself.
+  const reads = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY (SELECT%'`;
+  await eventually("two tables to be read", 20_000, async () => {
+    return (await scene.bank.db.query(reads)).rowCount === 2;
+  });
   scene.toSource.halfOpen();
+  scene.toSource.resume();
   const error = await capture.untilRetry("SOURCE_UNREACHABLE");
   expect(error.message).toMatch(/^reading table .* silent/);
-  scene.toSource.resume();
   await capture.untilTailing();
   await capture.untilMore();
   await expectIntact(scene, capture, traffic);

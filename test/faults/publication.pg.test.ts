@@ -99,6 +99,8 @@ test("a table replaced under its name ends the capture, even where all tables ar
   );
   await using capture = new Capture(scene, QUICK);
   await capture.untilTailing();
+  await bank.db.query("UPDATE entry SET amount = amount + 1 WHERE account_id = 1");
+  await capture.untilMore(1);
   await bank.db.query(
     `CREATE TABLE entry_new (LIKE entry INCLUDING ALL); INSERT INTO entry_new SELECT * FROM entry;
      ALTER TABLE entry RENAME TO entry_old; ALTER TABLE entry_new RENAME TO entry`,

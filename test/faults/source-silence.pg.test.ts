@@ -1,18 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { ControlSession } from "../../connectors/postgres/control-session.ts";
 import { openBank, startTraffic, type Bank } from "../support/faults-bank.ts";
 import { Capture, expectIntact, openScene, seedOf } from "../support/faults-capture.ts";
 
 /*
  * A connection that is there and says nothing: a stalled wire, a peer that is gone without a word, a
- * consumer that does not read. The server's own patience is set to one second.
+ * consumer that does not read. The server's own patience is set very low.
  */
 
-const PATIENCE_MS = 1_000;
+const PATIENCE_MS = 700;
 
-async function impatientBank(label: string): Promise<Bank> {
+async function impatientBank(label: string, patienceMs = PATIENCE_MS): Promise<Bank> {
   const bank = await openBank(label);
-  await bank.db.query(`ALTER DATABASE ${bank.db.name} SET wal_sender_timeout = '${PATIENCE_MS}ms'`);
+  await bank.db.query(`ALTER DATABASE ${bank.db.name} SET wal_sender_timeout = '${patienceMs}ms'`);
   return bank;
 }
 
@@ -47,11 +48,11 @@ test("a source that vanished without a word is noticed by the watchdog in bounde
 });
 
 test("a slow store does not make the server take the capture for dead", async () => {
-  await using scene = await openScene(await impatientBank("slow store"));
+  await using scene = await openScene(await impatientBank("slow store", 1_000));
   await using traffic = startTraffic({
     url: scene.bank.db.url,
     seed: seedOf("slow store"),
-    pauseMs: 0,
+    pauseMs: 1,
   });
   await using capture = new Capture(scene, {
     source: { bufferBytesMax: 65_536, partBytesMax: 32_768 },
@@ -60,11 +61,11 @@ test("a slow store does not make the server take the capture for dead", async ()
   await capture.untilTailing();
   await capture.untilMore();
   scene.toStore.stall();
-  await sleep(3 * PATIENCE_MS);
+  await sleep(2_500);
   scene.toStore.resume();
   await capture.untilMore();
-  expect(capture.codes).toEqual([]);
   await expectIntact(scene, capture, traffic);
+  expect(capture.codes).toEqual([]);
 });
 
 test("a stalled source does not keep the capture from stopping", async () => {
@@ -83,4 +84,21 @@ test("a stalled source does not keep the capture from stopping", async () => {
   await again.untilTailing();
   await again.untilMore();
   await expectIntact(scene, again, traffic);
+});
+
+test("a question that is not answered in time fails, and the next one goes another way", async () => {
+  await using scene = await openScene(await openBank("control", 1));
+  const url = scene.toSource.url(scene.bank.db.url);
+  const control = new ControlSession(url, "control", undefined, 300);
+  try {
+    expect(await control.one("asking", "SELECT 1 AS n")).toEqual({ n: 1 });
+    scene.toSource.halfOpen();
+    await expect(control.query("asking", "SELECT 2 AS n")).rejects.toMatchObject({
+      code: "SOURCE_UNREACHABLE",
+      recovery: "retry",
+    });
+    expect(await control.one("asking", "SELECT 3 AS n")).toEqual({ n: 3 });
+  } finally {
+    await control.close();
+  }
 });

@@ -50,9 +50,7 @@ function folded(out: MappedChanges): Record<string, Record<string, unknown>> {
     const fact = { stream: id, version: i, type, mappingVersion: 1 };
     folder.apply(state, { ...fact, data: data as Record<string, unknown> });
   });
-  return Object.fromEntries(
-    [...states].map(([id, state]) => [id, folder.toJson("order", 1, state)]),
-  );
+  return Object.fromEntries([...states].map(([id, state]) => [id, folder.toJson("order", state)]));
 }
 
 describe("a changed key", () => {

@@ -311,6 +311,34 @@ describe("what cannot be mapped", () => {
     expect(bad.parked[0]).toMatchObject({ code: "VALUE_UNMAPPABLE" });
   });
 
+  test("a function whose inverse leaves a column out that became NULL parks the change", () => {
+    const mapping = compile(
+      {
+        order: stream(orders, {
+          events: {
+            Noted: updated(orders, changed("note"), {
+              transform: {
+                columns: ["note"],
+                to: ({ note }) => (note === null ? {} : { words: note.split(" ") }),
+                from: ({ words }) =>
+                  words === undefined ? {} : { note: (words as string[]).join(" ") },
+              },
+            }),
+          },
+          otherwise: "Other",
+        }),
+      },
+      [ordersShape],
+    );
+    const row = (note: string | null): (string | null)[] => ["7", "placed", "1", null, note];
+    const out = mapAll(mapping, [
+      [change("update", ordersShape, 1, row("a"), row("b c"))],
+      [change("update", ordersShape, 1, row("b c"), row(null))],
+    ]);
+    expect(told(out).map(({ type }) => type)).toEqual(["Noted"]);
+    expect(out.parked.map(({ code }) => code)).toEqual(["VALUE_UNMAPPABLE"]);
+  });
+
   test("TRUNCATE is refused by default", () => {
     const mapping = compile(streams, [ordersShape, linesShape]);
     expect(() => mapAll(mapping, [[{ kind: "truncate", table: ordersShape, ordinal: 1 }]])).toThrow(

@@ -61,6 +61,8 @@ export interface StoreContents {
   readonly ledger: Readonly<Record<string, string>>;
   readonly checkpoint: string | null;
   readonly epoch: number;
+  /** Whose commit was the last one, and when. */
+  readonly last: string;
 }
 
 /** How the events of a stream type fold, by mapping version: a mapping's other streams do not matter to them. */
@@ -76,7 +78,7 @@ const PARKED = `
   SELECT concat_ws(' ', stream_id, position, table_name, operation, code, decision, state, change) AS line
     FROM banyan.quarantine ORDER BY id`;
 const PIPELINE = `
-  SELECT p.checkpoint, p.epoch::int, jsonb_build_object('in', changes_in, 'claimed', changes_claimed, 'fallback', changes_fallback,
+  SELECT p.checkpoint, p.epoch::int, concat_ws(' ', phase, status->>'processId', updated_at) AS last, jsonb_build_object('in', changes_in, 'claimed', changes_claimed, 'fallback', changes_fallback,
            'unchanged', changes_unchanged, 'parked', changes_parked, 'events', events, 'baselined', baselined,
            'baseline rows', baseline_rows, 'transactions', transactions) AS ledger
     FROM banyan.pipelines p`;
@@ -85,7 +87,7 @@ const PIPELINE = `
 export async function readStore({ url }: WitnessedStore, inItsLog = true): Promise<StoreContents> {
   const lines = async (sql: string, values: unknown[] = []): Promise<string[]> =>
     (await ask<{ line: string }>(url, sql, values)).map(({ line }) => line);
-  const [pipeline] = await ask<Pick<StoreContents, "checkpoint" | "epoch" | "ledger">>(
+  const [pipeline] = await ask<Pick<StoreContents, "checkpoint" | "epoch" | "last" | "ledger">>(
     url,
     PIPELINE,
   );

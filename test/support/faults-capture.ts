@@ -35,6 +35,7 @@ const LIMITS: TailLimits = {
   idleMs: 100,
 };
 const WAIT_MS_MAX = 20_000;
+const CATCH_UP_MS_MAX = 60_000;
 
 /** A bank, an empty store, and a proxy in front of each. */
 export interface Scene extends AsyncDisposable {
@@ -211,7 +212,7 @@ export async function openStoreOf(scene: Scene): Promise<EventStore & AsyncDispo
 /** Fold against rows while the capture runs, on connections that no fault touches. */
 export async function parityOf(
   scene: Scene,
-  options: Pick<CaptureOptions, "streams"> & { readonly waitMsMax?: number } = {},
+  options: Pick<CaptureOptions, "streams"> = {},
 ): Promise<ParityReport> {
   const { db, slot, publication } = scene.bank;
   const source = openPostgresSource({ url: db.url, slot, publication });
@@ -223,7 +224,7 @@ export async function parityOf(
         source,
         store,
         streams: options.streams ?? bankStreams(),
-        waitMsMax: options.waitMsMax ?? WAIT_MS_MAX,
+        waitMsMax: CATCH_UP_MS_MAX,
         samplesMax: 5,
         showValues: true,
       },

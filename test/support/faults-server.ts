@@ -34,7 +34,10 @@ export async function startTestServer(flags: readonly string[]): Promise<TestSer
       flags: [...QUICK_FLAGS, ...more],
       ...(port === undefined ? {} : { port }),
     });
-  let server = await begin(undefined, flags);
+  let server = await begin(undefined, flags).catch((error: unknown) => {
+    rmSync(base, { recursive: true, force: true });
+    throw error;
+  });
   const { port, dataDir } = server;
   const pools: pg.Pool[] = [];
   const open = (database: string): pg.Pool => {

@@ -42,7 +42,7 @@ export default {
     ...shop.streams,
     order: { ...order, truncate: "events", events: { ...order.events, OrderPlaced: { ...order.events.OrderPlaced, where } } },
   },
-  limits: { batchChangesMax: 200, transactionChangesMax: 1000, idleMs: 100 },
+  limits: { batchChangesMax: 100, transactionChangesMax: 1000, idleMs: 100 },
 };
 `;
 }

@@ -3,12 +3,12 @@ import type { CommandModule } from "yargs";
 import { bytes, count, describeLogLeft, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import type { CommonArgs } from "../session.ts";
-import { openSource, openStore } from "../wire.ts";
+import { openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Drift } from "../../mapping/drift.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
-import { runWithRetry } from "../../runtime/loop.ts";
+import { runWithRetry, type RetryOptions } from "../../runtime/loop.ts";
 import { isShort } from "../../source/change-source.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
 
@@ -17,6 +17,7 @@ interface RunArgs extends CommonArgs {
 }
 
 const GRACE_MS = 30_000;
+const BACKOFF = { backoffMsMin: 250, backoffMsMax: 15_000, steadyMs: 30_000 };
 /** How often a log that is short is spoken of. */
 const WARN_AGAIN_MS = 60_000;
 
@@ -34,13 +35,21 @@ export const runCommand: CommandModule<object, RunArgs> = {
     const progress = new Progress();
     await withShutdown({ graceMs: GRACE_MS }, async ({ signal, defer }) => {
       defer(() => progress.stop());
-      const opened = await openStore(config);
-      defer(() => opened.close());
-      progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       let last: PipelineStatus | undefined;
       let warnedMs = 0;
       const done = new AbortController();
       const stop = AbortSignal.any([signal, done.signal]);
+      const retrying = (attempt: () => Promise<void>): Promise<void> =>
+        runWithRetry({ ...BACKOFF, signal: stop, attempt, onRetry: tellRetries(progress) });
+      let store: OpenedStore | undefined;
+      await retrying(async () => {
+        store = await openStore(config);
+      });
+      // Undefined when a signal came first.
+      if (store === undefined) return writeResult(args.json, null, () => "stopped");
+      const opened = store;
+      defer(() => opened.close());
+      progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       const attempt = async (): Promise<void> => {
         const source = await openSource(config);
         try {
@@ -73,15 +82,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
           await source.close();
         }
       };
-      await runWithRetry({
-        signal: stop,
-        attempt,
-        backoffMsMin: 250,
-        backoffMsMax: 15_000,
-        steadyMs: 30_000,
-        onRetry: ({ error, delayMs }) =>
-          progress.line(`[${error.code}] ${error.message}; trying again in ${delayMs} ms`),
-      });
+      await retrying(attempt);
       progress.stop();
       writeResult(args.json, last ?? null, () =>
         last === undefined ? "stopped" : summaryOf(last),
@@ -89,6 +90,16 @@ export const runCommand: CommandModule<object, RunArgs> = {
     });
   },
 };
+
+/** Says what went wrong each time, and what could be done about it when that is something else. */
+function tellRetries(progress: Progress): RetryOptions["onRetry"] {
+  let told: string | undefined;
+  return ({ error: { code, message, hint }, delayMs }) => {
+    progress.line(`[${code}] ${message}; trying again in ${delayMs} ms`);
+    if (hint !== undefined && hint !== told) progress.line(`  next: ${hint}`);
+    told = hint;
+  };
+}
 
 function tellDrift(progress: Progress, drift: Drift): void {
   const { table, added, dropped, retyped, renamed, untold, broken } = drift;

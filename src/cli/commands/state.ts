@@ -69,8 +69,7 @@ export const stateCommand: CommandModule<object, StateArgs> = {
       const folder = new Folder(mappings, inversesOf(config.streams));
       const state: StreamState = new Map();
       for (const event of events) folder.apply(state, event);
-      const newest = Math.max(...mappings.keys());
-      const rows = folder.toJson(streamTypeOf(args.stream), newest, state);
+      const rows = folder.toJson(streamTypeOf(args.stream), state);
       const exists = [...state.values()].some((role) => role.size > 0);
       const document = {
         stream: args.stream,

@@ -1,4 +1,4 @@
-import { expect } from "vitest";
+import { expect, inject } from "vitest";
 import {
   arrayOf,
   CONTRIB_NAMES,
@@ -29,8 +29,10 @@ export async function capturedDatabase(
   ddl: readonly string[],
   tables: string,
   streams: Readonly<Record<string, StreamRef>>,
+  options: { readonly encoding?: string } = {},
 ): Promise<CapturedDatabase> {
   const db = await sourceDatabase(label);
+  if (options.encoding !== undefined) await encodeAnew(db.name, options.encoding);
   await onSession(db.url, ddl);
   await db.query(
     `CREATE PUBLICATION "${db.publication.replaceAll('"', '""')}" FOR TABLE ${tables}`,
@@ -53,6 +55,14 @@ export async function capturedDatabase(
       await db[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Makes an unused database again in another encoding. */
+async function encodeAnew(name: string, encoding: string): Promise<void> {
+  await onSession(inject("pgUrl"), [
+    `DROP DATABASE ${name}`,
+    `CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' LOCALE 'C'`,
+  ]);
 }
 
 /** The types of a server, with those of its extensions; says what is left out. */
