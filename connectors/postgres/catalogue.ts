@@ -116,7 +116,7 @@ const TABLES = `
                                     ELSE cardinality(kept.defaults) > 1 OR t.typdelim <> ',' END)
                    ORDER BY a.attnum)
             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid ${TYPE_JOINS}
-            CROSS JOIN LATERAL (SELECT ${KEPT_DEFAULTS} AS defaults) kept
+            CROSS JOIN LATERAL (SELECT CASE WHEN a.atthasmissing OR c.relkind = 'p' THEN ${KEPT_DEFAULTS} END AS defaults) kept
            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
          (SELECT json_agg(a.attname ORDER BY k.place)
             FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (number, place), pg_attribute a

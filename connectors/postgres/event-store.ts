@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { disconnect } from "./session.ts";
 import { appendEvents } from "./store-append.ts";
@@ -34,6 +35,8 @@ export interface PostgresEventStoreOptions {
 }
 
 const SESSIONS_MAX_DEFAULT = 4;
+/** What is under way when the store is closed gets so long to end. */
+const DRAIN_MS_MAX = 5_000;
 
 /**
  * Opens the event store in schema `banyan` of a database. Nothing is made before
@@ -52,6 +55,8 @@ class PostgresEventStore implements EventStore {
   readonly quarantine: Quarantine;
   readonly #pool: pg.Pool;
   readonly #url: string;
+  /** Short calls under way. */
+  readonly #calls = new Set<Promise<unknown>>();
   #closed: Promise<void> | undefined;
 
   constructor(pool: pg.Pool, url: string) {
@@ -76,7 +81,7 @@ class PostgresEventStore implements EventStore {
     events: readonly NewEvent[],
     expected: ExpectedVersion,
   ): Promise<AppendResult> {
-    return appendEvents(this.#pool, stream, events, expected);
+    return this.#begun(appendEvents(this.#pool, stream, events, expected));
   }
 
   async *readStream(
@@ -147,16 +152,35 @@ class PostgresEventStore implements EventStore {
     }
   }
 
+  /** Ends after what was begun, which the pool would otherwise leave waiting for a session. */
   async close(): Promise<void> {
-    this.#closed ??= this.#pool.end();
+    this.#closed ??= this.#end();
     await this.#closed;
   }
 
-  async #read<T>(doing: string, call: () => Promise<T>): Promise<T> {
-    try {
-      return await call();
-    } catch (error) {
-      throw classifyStore(error, doing);
-    }
+  async #end(): Promise<void> {
+    const late = new AbortController();
+    const begun = Promise.allSettled([...this.#calls]);
+    await Promise.race([begun, sleep(DRAIN_MS_MAX, undefined, { signal: late.signal })]);
+    late.abort();
+    await this.#pool.end();
+  }
+
+  #read<T>(doing: string, call: () => Promise<T>): Promise<T> {
+    const classified = async (): Promise<T> => {
+      try {
+        return await call();
+      } catch (error) {
+        throw classifyStore(error, doing);
+      }
+    };
+    return this.#begun(classified());
+  }
+
+  #begun<T>(call: Promise<T>): Promise<T> {
+    this.#calls.add(call);
+    const ended = (): void => void this.#calls.delete(call);
+    call.then(ended, ended);
+    return call;
   }
 }

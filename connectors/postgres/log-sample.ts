@@ -14,6 +14,8 @@ import { commitTimeMs, parseChange } from "./test-decoding.ts";
 export interface LogSampleOptions {
   readonly url: string;
   readonly applicationName: string;
+  /** How long the slot may wait for transactions that were open before; 20 s. */
+  readonly waitMsMax?: number;
 }
 
 /** The slot waits for every transaction that is open when it is made. */
@@ -37,11 +39,12 @@ export async function sampleLog(
   seconds: number,
   signal: AbortSignal,
 ): Promise<LogSample> {
-  const client = await connect({ ...options, lockTimeoutMs: CREATION_MS_MAX });
+  const { url, applicationName, waitMsMax = CREATION_MS_MAX } = options;
+  const client = await connect({ url, applicationName, lockTimeoutMs: waitMsMax });
   try {
     const slot = `banyan_assess_${randomBytes(6).toString("hex")}`;
     const relations = await readRelations(client);
-    await createTemporarySlot(client, slot);
+    await createTemporarySlot(client, slot, waitMsMax);
     return await watch(client, slot, new LogTally(relations), seconds, signal);
   } finally {
     await disconnect(client);
@@ -162,14 +165,18 @@ async function readRelations(client: pg.Client): Promise<ReadonlyMap<string, Sam
   );
 }
 
-async function createTemporarySlot(client: pg.Client, slot: string): Promise<void> {
+async function createTemporarySlot(
+  client: pg.Client,
+  slot: string,
+  waitMsMax: number,
+): Promise<void> {
   const { rows } = await client.query<{ level: string; role: string }>(
     "SELECT current_setting('wal_level') AS level, current_user::text AS role",
   );
   const { level, role } = rows[0]!;
   try {
     // Also where the wait is not for a lock, as on a standby whose primary is idle.
-    await client.query(`SET statement_timeout = ${CREATION_MS_MAX * 2}`);
+    await client.query(`SET statement_timeout = ${waitMsMax * 2}`);
     await client.query("SELECT pg_create_logical_replication_slot($1, 'test_decoding', true)", [
       slot,
     ]);
@@ -209,6 +216,11 @@ function explain(error: unknown, level: string, role: string): BanyanError {
       return refused(
         "the server lacks the output plugin test_decoding",
         "Install the contrib modules of the server's version (Debian and Ubuntu: in postgresql-NN itself; Red Hat: postgresqlNN-contrib); no restart is needed.",
+      );
+    case "0A000":
+      return refused(
+        "the server is a standby, which cannot decode its log before version 16",
+        "Give the primary's address.",
       );
     case "55P03":
     case "57014":

@@ -64,6 +64,7 @@ export class ReplicationConnection {
   #failure: BanyanError | undefined;
   #streaming = false;
   #closing = false;
+  #ending: Promise<void> | undefined;
   /** From handing a group over until the consumer comes back: what it holds is not yet applied. */
   #isHeld = false;
   #heard = true;
@@ -148,8 +149,12 @@ export class ReplicationConnection {
   }
 
   /** Tells the server what is acknowledged and lets go of the slot, in bounded time. Never rejects. */
-  async close(): Promise<void> {
-    if (this.#closing) return;
+  close(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
+  async #end(): Promise<void> {
     this.#closing = true;
     clearInterval(this.#timer);
     clearTimeout(this.#acknowledgeTimer);

@@ -64,10 +64,11 @@ export class SnapshotRows {
       const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(", ");
       const order = orderBy.length === 0 ? "" : ` ORDER BY ${orderTerms(table, orderBy)}`;
       const sql = `COPY (SELECT ${columns} FROM ${this.#from(table)}${order}) TO STDOUT`;
-      await client.query(HOLD_LOCKS);
       const doing = `reading table ${table.name}`;
+      const ask = askClient(client);
+      await ask(doing, HOLD_LOCKS, []);
       yield* copyOut(client, sql, table.columns.length, doing, signal, this.#silence);
-      await client.query(RELEASE_LOCKS);
+      await release(client, doing);
       reusable = true;
     } finally {
       this.#busy.delete(client);
@@ -103,9 +104,10 @@ export class SnapshotRows {
   async use<T>(body: (ask: Ask) => Promise<T>): Promise<T> {
     const client = await this.#acquire();
     try {
-      await client.query(HOLD_LOCKS);
-      const result = await body(askClient(client));
-      await client.query(RELEASE_LOCKS);
+      const ask = askClient(client);
+      await ask("reading under the snapshot", HOLD_LOCKS, []);
+      const result = await body(ask);
+      await release(client, "reading under the snapshot");
       this.#busy.delete(client);
       this.#idle.push(client);
       return result;
@@ -125,6 +127,10 @@ export class SnapshotRows {
 
   async #acquire(): Promise<pg.Client> {
     const client = this.#idle.pop() ?? (await this.#join());
+    if (this.#closed) {
+      await disconnect(client);
+      throw new BanyanError("SOURCE_UNREACHABLE", "the snapshot was closed while it was joined");
+    }
     this.#busy.add(client);
     return client;
   }
@@ -160,6 +166,15 @@ export class SnapshotRows {
   /** Inheritance children are tables of their own in the log, partitions are not. */
   #from(table: SourceTable): string {
     return this.#partitioned.has(table.name) ? quoteTable(table) : `ONLY ${quoteTable(table)}`;
+  }
+}
+
+/** Two statements, so without parameters. */
+async function release(client: pg.Client, doing: string): Promise<void> {
+  try {
+    await client.query(RELEASE_LOCKS);
+  } catch (error) {
+    throw classify(error, "source", doing);
   }
 }
 

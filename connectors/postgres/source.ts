@@ -30,6 +30,7 @@ import { ReplicationConnection } from "./replication-connection.ts";
 import { identityUri, readServerFacts, type ServerFacts } from "./server-facts.ts";
 import { connect } from "./session.ts";
 import { readSlot, requireReadable } from "./slot.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 import { XidEpoch } from "./xid.ts";
 
 export interface PostgresSourceOptions {
@@ -138,7 +139,10 @@ class PostgresSource implements ChangeSource {
     }
     const either = AbortSignal.any([signal, this.#closing.signal]);
     if (either.aborted) return;
-    const connection = await this.#startStream(lsnOf(from));
+    const connection = await unlessAborted(this.#startStream(lsnOf(from)), either, (late) =>
+      late.close(),
+    );
+    if (connection === undefined) return;
     this.#stream = connection;
     const unwatch = watchPublication(
       () => this.#requirePublished(),
@@ -153,8 +157,9 @@ class PostgresSource implements ChangeSource {
       }
     } finally {
       unwatch();
-      this.#stream = undefined;
+      // Known until it has let go of the slot: whoever closes the source waits for that.
       await connection.close();
+      this.#stream = undefined;
     }
   }
 

@@ -6,10 +6,10 @@ const HOLDERS_MAX = 10;
 
 /** Events that readers do not see yet, see `readFeed`; the newest of them by the server's own 32 bits. */
 const HIDDEN = `
-  SELECT count(*)::int AS events, (max(own) % 4294967296)::text AS newest
-    FROM (SELECT e.transaction_id::text::bigint - b.base AS own
-            FROM banyan.transaction_base b, banyan.events e
-           WHERE e.transaction_id >= (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + b.base)::text::xid8
+  SELECT count(*)::int AS events, ((max(id) - (SELECT base FROM banyan.transaction_base)) % 4294967296)::text AS newest
+    FROM (SELECT e.transaction_id::text::bigint AS id FROM banyan.events e
+           WHERE e.transaction_id >= (SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8
+                                        FROM banyan.transaction_base)
            ORDER BY e.transaction_id LIMIT ${EVENTS_COUNTED_MAX}) hidden`;
 
 /**

@@ -114,9 +114,9 @@ function listedValues(check: string): readonly string[] | undefined {
   const list = LIST.exec(bare)?.[1];
   if (list === undefined || bare.split("ARRAY[").length !== 2 || / AND |NOT /.test(bare))
     return undefined;
-  const items = list.split(", ");
-  if (items.every((item) => item.includes("'")))
-    return texts.length === items.length ? texts : undefined;
-  const numbers = items.map((item) => /^\(?(-?\d+)\)?(::\w+)?$/.exec(item)?.[1]);
-  return numbers.every((number) => number !== undefined) ? numbers : undefined;
+  // `IN (1, -3)` comes as ARRAY[1, '-3'::integer].
+  const values = list
+    .split(", ")
+    .map((item) => (item.includes("'") ? texts.shift() : /^\d+/.exec(item)?.[0]));
+  return values.every((value) => value !== undefined) && texts.length === 0 ? values : undefined;
 }

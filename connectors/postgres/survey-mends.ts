@@ -44,18 +44,32 @@ function identityOf(leaf: Leaf, { leaves }: SurveyedTable, needed: readonly stri
 const NEW_KEY = "row_id";
 
 /**
- * Adds a key column. That rewrites the table under an exclusive lock, and a partitioned table takes
- * a key only together with the columns it is partitioned by: left to a person.
+ * SQL after which a primary key tells the rows apart; undefined when only a person can say how.
+ *
+ * A new column rewrites the table under an exclusive lock. A partitioned table takes a key only
+ * together with the columns it is partitioned by, and before version 17 no identity column. Nothing
+ * can refer to a deferrable key, so it can be made anew.
  */
 export function keyMend(table: SurveyedTable, entry: CatalogueEntry): string | undefined {
-  if (table.kind !== "r") return undefined;
+  const name = quoteTable(entry.table);
+  if (table.deferrableKey !== null) {
+    const columns = entry.table.key.map((index) =>
+      quoteIdentifier(entry.table.columns[index]!.name),
+    );
+    const constraint = quoteIdentifier(table.deferrableKey);
+    return `ALTER TABLE ${name} DROP CONSTRAINT ${constraint}, ADD CONSTRAINT ${constraint} PRIMARY KEY (${columns.join(", ")});`;
+  }
   const taken = new Set([
-    ...entry.table.columns.map(({ name }) => name),
+    ...entry.table.columns.map((column) => column.name),
     ...entry.generatedLeftOut,
   ]);
-  let name = NEW_KEY;
-  while (taken.has(name)) name = `${name}_`;
-  return `ALTER TABLE ${quoteTable(entry.table)} ADD COLUMN ${quoteIdentifier(name)} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;`;
+  let column = NEW_KEY;
+  while (taken.has(column)) column = `${column}_`;
+  if (table.kind === "r")
+    return `ALTER TABLE ${name} ADD COLUMN ${quoteIdentifier(column)} bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;`;
+  if (table.kind !== "p" || table.partitionColumns === null) return undefined;
+  const key = [...table.partitionColumns, column].map(quoteIdentifier).join(", ");
+  return `ALTER TABLE ${name} ADD COLUMN ${quoteIdentifier(column)} uuid NOT NULL DEFAULT gen_random_uuid(), ADD PRIMARY KEY (${key});`;
 }
 
 export function loggedMend(leaves: readonly SurveyedLeaf[]): string | undefined {

@@ -33,6 +33,7 @@ export function tableFacts({ table, entry, columns, sizes, counts }: TableParts)
   const keys = commonKeys(leaves);
   const primaryKey = entry.table.key.map((index) => entry.table.columns[index]!.name);
   const isForeign = table.kind === "f";
+  const needsKey = table.deferrableKey !== null || (primaryKey.length === 0 && keys.length === 0);
   return {
     table: entry.table,
     kind: kindOf(table),
@@ -61,7 +62,7 @@ export function tableFacts({ table, entry, columns, sizes, counts }: TableParts)
     rowsHidden: table.rowsHidden,
     generatedLeftOut: entry.generatedLeftOut,
     identityMend: isForeign ? undefined : identityMend(table, entry, keys[0]),
-    keyMend: primaryKey.length > 0 || keys.length > 0 ? undefined : keyMend(table, entry),
+    keyMend: needsKey ? keyMend(table, entry) : undefined,
     loggedMend: loggedMend(leaves),
   };
 }

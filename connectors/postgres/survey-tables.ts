@@ -15,6 +15,10 @@ export interface SurveyedTable {
   readonly readable: boolean;
   readonly inherits: readonly string[];
   readonly triggers: readonly string[];
+  /** Constraint of a primary key that is checked only at commit, as far as the log is concerned none. */
+  readonly deferrableKey: string | null;
+  /** Columns that any level of a partitioned table is divided by; null when one is divided by an expression. */
+  readonly partitionColumns: readonly string[] | null;
   readonly leaves: readonly SurveyedLeaf[];
 }
 
@@ -98,6 +102,12 @@ const TABLES = `
            WHERE i.inhrelid = c.oid) AS inherits,
          (SELECT coalesce(json_agg(t.tgname ORDER BY t.tgname), '[]') FROM pg_trigger t
            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D') AS triggers,
+         (SELECT k.conname FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND k.condeferrable) AS "deferrableKey",
+         (SELECT CASE WHEN bool_and(a.attname IS NOT NULL) THEN json_agg(DISTINCT a.attname) END
+            FROM tree t JOIN pg_partitioned_table p ON p.partrelid = t.relid
+            CROSS JOIN unnest(p.partattrs::int2[]) number
+            LEFT JOIN pg_attribute a ON a.attrelid = t.relid AND a.attnum = number AND number > 0
+           WHERE t.root = c.oid) AS "partitionColumns",
          coalesce(leaf.leaves, '[]') AS leaves
     FROM root c JOIN schema n ON n.oid = c.relnamespace LEFT JOIN leaf ON leaf.root = c.oid
    ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`;

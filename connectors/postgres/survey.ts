@@ -1,13 +1,14 @@
 import type pg from "pg";
 import type { DatabaseFacts, DatabaseSurvey, LogSample } from "../../src/source/database-facts.ts";
 import { BanyanError } from "../../src/model/errors.ts";
-import { readTables, type Ask } from "./catalogue.ts";
+import type { Ask } from "./catalogue.ts";
 import { checkServer } from "./check-server.ts";
 import { sampleLog } from "./log-sample.ts";
 import { connect, disconnect } from "./session.ts";
 import { classify } from "./sqlstate.ts";
 import { readColumns } from "./survey-columns.ts";
 import { readForeignKeys } from "./survey-foreign-keys.ts";
+import { readShapes } from "./survey-shapes.ts";
 import { readSizes } from "./survey-sizes.ts";
 import { largestLeaf, tableFacts } from "./survey-table-facts.ts";
 import { readSchemas, readSurveyedTables } from "./survey-tables.ts";
@@ -86,6 +87,7 @@ interface Server {
   readonly block: number;
   readonly counts: boolean;
   readonly countedSeconds: number | null;
+  readonly mayAskAge: boolean;
 }
 
 /**
@@ -97,12 +99,13 @@ const SERVER = `
          current_user::text AS role, current_database()::text AS database, current_setting('block_size')::int AS block,
          current_setting('track_counts')::bool AND NOT pg_is_in_recovery() AS counts,
          extract(epoch FROM clock_timestamp() - coalesce(d.stats_reset, (SELECT stats_reset FROM pg_stat_bgwriter)))::float8
-           AS "countedSeconds"
+           AS "countedSeconds",
+         has_function_privilege('pg_stat_file(text, boolean)', 'EXECUTE') AS "mayAskAge"
     FROM pg_stat_database d WHERE d.datname = current_database()`;
 
 const MADE = `
   SELECT extract(epoch FROM clock_timestamp() - (pg_stat_file('base/' || oid || '/PG_VERSION', true)).modification)::float8 AS seconds
-    FROM pg_database WHERE datname = current_database() AND has_function_privilege('pg_stat_file(text, boolean)', 'EXECUTE')`;
+    FROM pg_database WHERE datname = current_database()`;
 
 async function readFacts(ask: Ask, wanted: readonly string[] | undefined): Promise<DatabaseFacts> {
   const [server] = await ask<Server>("asking the server who it is", SERVER, []);
@@ -113,12 +116,12 @@ async function readFacts(ask: Ask, wanted: readonly string[] | undefined): Promi
       `the server is PostgreSQL ${text}; version 13 or later is needed`,
     );
   }
-  const [made] = await ask<{ seconds: number | null }>("asking for the database's age", MADE, []);
+  const [made] = server!.mayAskAge
+    ? await ask<{ seconds: number | null }>("asking for the database's age", MADE, [])
+    : [];
   const schemas = await readSchemas(ask);
   const surveyed = await readSurveyedTables(ask, wanted);
-  const names = surveyed.map(({ name }) => name);
-  const entries = await readTables(ask, names, "", new Map());
-  const byOid = new Map(entries.map((entry) => [entry.oid, entry]));
+  const shapes = await readShapes(ask, surveyed);
   const columns = await readColumns(
     ask,
     surveyed.map((table) => ({ oid: table.oid, leaf: largestLeaf(table)?.oid ?? table.oid })),
@@ -137,7 +140,7 @@ async function readFacts(ask: Ask, wanted: readonly string[] | undefined): Promi
     countedSeconds: counts ? leastOf(server!.countedSeconds, made?.seconds) : undefined,
     findings,
     tables: surveyed.flatMap((table) => {
-      const entry = byOid.get(table.oid);
+      const entry = shapes.get(table.oid);
       if (entry === undefined) return [];
       return [
         tableFacts({ table, entry, columns: columns.get(table.oid) ?? new Map(), sizes, counts }),

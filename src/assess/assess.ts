@@ -8,6 +8,9 @@ import { readTables } from "./read-tables.ts";
 import { summarize } from "./summarize.ts";
 import type { DatabaseFacts } from "../source/database-facts.ts";
 
+/** Of a circle of hundreds nobody reads all. */
+const CIRCLE_MAX = 20;
+
 /** Judges a database by what it says of itself. The same facts always give the same judgement. */
 export function assess(facts: DatabaseFacts, options: AssessOptions = {}): Assessment {
   const proposals = proposeAggregates(facts);
@@ -120,7 +123,7 @@ function assessedAggregate(
       references,
       enforced,
     })),
-    circle: circle.filter((name) => name !== proposal.name),
+    circle: circle.filter((name) => name !== proposal.name).slice(0, CIRCLE_MAX),
     worth: judgement.worth,
     effort: judgement.effort,
     rows: sumOf(all.map(({ facts }) => facts.rows)),
@@ -141,11 +144,18 @@ function byOrder(a: AssessedAggregate, b: AssessedAggregate): number {
 function assessedTable(reading: TableReading, aggregate: AssessedAggregate): AssessedTable {
   const { facts, rate, cost } = reading;
   const { verdict, reasons } = tableVerdict(reading, aggregate);
-  const transitions = [...(reading.sampled?.transitions ?? [])].filter(([column]) =>
+  const isPersonal = (column: string): boolean =>
     reading.roles.some(
-      (role) =>
-        role.column === column && ["state", "flag", "soft-delete", "category"].includes(role.role),
-    ),
+      (r) => r.column === column && (r.role === "personal" || r.role === "secret"),
+    );
+  const transitions = [...(reading.sampled?.transitions ?? [])].filter(
+    ([column]) =>
+      !isPersonal(column) &&
+      reading.roles.some(
+        (role) =>
+          role.column === column &&
+          ["state", "flag", "soft-delete", "category"].includes(role.role),
+      ),
   );
   return {
     name: facts.table.name,
@@ -171,7 +181,7 @@ function assessedTable(reading: TableReading, aggregate: AssessedAggregate): Ass
     triggers: facts.triggers,
     generatedLeftOut: facts.generatedLeftOut,
     columns: facts.columns.length,
-    roles: reading.roles.map(withoutPersonalValues),
+    roles: reading.roles,
     transitions: Object.fromEntries(
       transitions.map(([column, steps]) => [column, Object.fromEntries(steps)]),
     ),
@@ -183,14 +193,6 @@ function assessedTable(reading: TableReading, aggregate: AssessedAggregate): Ass
       ? {}
       : { bytesPerDay: { value: cost.bytesPerDay, atLeast: cost.atLeast } }),
   };
-}
-
-function withoutPersonalValues(
-  reading: AssessedTable["roles"][number],
-): AssessedTable["roles"][number] {
-  if (reading.role !== "personal" && reading.role !== "secret") return reading;
-  const { values: _values, ...rest } = reading;
-  return rest;
 }
 
 /** A child shares its aggregate's verdict, unless it is the one that is blocked, or waits for that one. */

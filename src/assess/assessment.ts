@@ -103,7 +103,7 @@ export interface AssessedAggregate {
     readonly references: string;
     readonly enforced: boolean;
   }[];
-  /** Aggregates that refer to each other in a circle with it. */
+  /** Aggregates that refer to each other in a circle with it; at most 20. */
   readonly circle: readonly string[];
   readonly worth: number;
   readonly effort: number;

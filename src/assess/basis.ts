@@ -50,7 +50,7 @@ export function adviceOf(facts: DatabaseFacts, basis: Basis): string[] {
   const advice: string[] = [];
   if (basis.neverAnalysed.length > 0)
     advice.push(
-      `${basis.neverAnalysed.length === 1 ? "One table was" : `${basis.neverAnalysed.length} tables were`} never analysed, so their rows and values are not known. Run: ANALYZE;`,
+      `${basis.neverAnalysed.length === 1 ? "One table was" : `${basis.neverAnalysed.length} tables were`} never analysed: rows and values there are not known. Run: ANALYZE;`,
     );
   const counted = basis.countedSeconds;
   const copy = copyRemark(facts);

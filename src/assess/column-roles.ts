@@ -55,11 +55,13 @@ export function columnRoles(
     .flatMap((column) => {
       const subject = { column, words: wordsOf(column.name), kind: kindOf(column.type), isPerson };
       const moved = (sampled?.transitions.get(column.name)?.size ?? 0) > 0;
+      const personal = personalOf(subject);
       return [
-        stateOf(subject, facts.rows, moved, isAddress),
+        // Values of a person are never shown, so they are never read as states.
+        personal === undefined ? stateOf(subject, facts.rows, moved, isAddress) : undefined,
         flagOf(subject),
         moneyOf(subject),
-        personalOf(subject),
+        personal,
         timeOf(subject),
         bookkeepingOf(subject),
         contentOf(subject),

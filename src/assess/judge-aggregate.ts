@@ -125,7 +125,7 @@ function worthOf(root: TableReading, children: readonly TableReading[]): Worth {
   if (overwritten !== undefined) weigh(...overwritten);
   const deletedPerDay = all.reduce((sum, { rate }) => sum + (rate.deletedPerDay ?? 0), 0);
   if (deletedPerDay >= 0.5)
-    weigh(1, `about ${perDayWords(deletedPerDay)} rows a day are deleted without a trace`);
+    weigh(1, `rows are deleted without a trace, about ${perDayWords(deletedPerDay)} a day`);
   const history = all.flatMap(({ historyIn }) => historyIn);
   if (history.length > 0)
     weigh(2, `its history is kept already, in ${list(history)}: somebody needs it`);
@@ -198,7 +198,10 @@ function overwriting({ facts, rate, sampled }: TableReading): [number, string] |
         2,
         `each row was overwritten ${times.toFixed(times < 10 ? 1 : 0)} times on average, and what stood there is gone`,
       ]
-    : [1, `about ${perDayWords(updatedPerDay)} rows a day are overwritten`];
+    : [
+        1,
+        `rows are overwritten, ${updatedPerDay < 1 ? "less than one a day" : `about ${perDayWords(updatedPerDay)} a day`}`,
+      ];
 }
 
 function effortOf(

@@ -1,3 +1,4 @@
+import { unlike } from "../mapping/check-table.ts";
 import type { Choice } from "./choose-owners.ts";
 import { keyOf } from "./row-key.ts";
 import type { Reference } from "./references.ts";
@@ -49,22 +50,36 @@ export class Placing {
         ? linkTo(reference, (column) => (rootKey.includes(column) ? column : undefined))
         : linkTo(reference, (column) => above.parent[column]);
     const through = above.root === owner ? undefined : owner;
-    if (covers(link, rootKey)) return { root: above.root, parent: link, through, reasons };
-    const direct = this.#references.find((r) => r.table === name && r.references === above.root);
-    const directLink =
-      direct === undefined || through === undefined
-        ? {}
-        : linkTo(direct, (column) => (rootKey.includes(column) ? column : undefined));
-    if (covers(directLink, rootKey))
-      return { root: above.root, parent: directLink, through, reasons };
+    const direct =
+      through === undefined
+        ? []
+        : this.#references.filter((r) => r.table === name && r.references === above.root);
+    const links = [link, ...direct.map((r) => linkTo(r, (column) => column))].filter((one) =>
+      covers(one, rootKey),
+    );
+    const fitting = links.find((one) => this.#unlike(name, above.root, one) === undefined);
+    if (fitting !== undefined) return { root: above.root, parent: fitting, through, reasons };
     const key = rootKey.join(", ");
     const why =
-      rootKey.length === 0
-        ? `a part of ${owner}, which has no key to hold it by`
-        : through === undefined
-          ? `a part of ${owner}, but refers to it by (${reference.referencedColumns.join(", ")}) and not by its key (${key})`
-          : `a part of ${through}, three levels deep, but without the key (${key}) of ${above.root} in its rows: a stream of its own`;
+      links[0] !== undefined
+        ? `a part of ${owner}, but ${this.#unlike(name, above.root, links[0])}`
+        : rootKey.length === 0
+          ? `a part of ${owner}, which has no key to hold it by`
+          : through === undefined
+            ? `a part of ${owner}, but refers to it by (${reference.referencedColumns.join(", ")}) and not by its key (${key})`
+            : `a part of ${through}, three levels deep, but without the key (${key}) of ${above.root} in its rows: a stream of its own`;
     return this.#root(name, [`${why} (${reasons.join(", ")})`]);
+  }
+
+  /** Why the child's rows cannot be found by a link: the stream's id is the text of the key. */
+  #unlike(child: string, root: string, link: Readonly<Record<string, string>>): string | undefined {
+    const typeOf = (table: string, column: string): string =>
+      this.#tables.get(table)!.columns.find(({ name }) => name === column)?.type ?? "";
+    for (const [own, key] of Object.entries(link)) {
+      const why = unlike(typeOf(child, own), typeOf(root, key));
+      if (why !== undefined) return `it cannot be found by ${own}: ${why}`;
+    }
+    return undefined;
   }
 
   #root(name: string, reasons: readonly string[]): Place {

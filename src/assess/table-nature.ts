@@ -165,8 +165,9 @@ function lookupWhy({
       : undefined;
   }
   if (rows === 0 || rows > LOOKUP_ROWS_MAX) return undefined;
-  const changed =
-    (rate.updatedPerDay ?? 0) + (rate.deletedPerDay ?? 0) + (rate.insertedPerDay ?? 0);
+  // Rows that all came since the counting began say how they were loaded, not how they live.
+  const inserted = cameWithinCounting(table) ? 0 : (rate.insertedPerDay ?? 0);
+  const changed = inserted + (rate.updatedPerDay ?? 0) + (rate.deletedPerDay ?? 0);
   if (changed > Math.max(1, rows * LOOKUP_RATE_MAX)) return undefined;
   const what = `${rows.toLocaleString("en-US")} rows to choose from`;
   return rate.basis === "unknown"

@@ -146,10 +146,17 @@ export function tableBlockers(facts: TableFacts): readonly Blocker[] {
     return [
       blocker(
         "key-missing",
-        keyMend === undefined
-          ? "no key: nothing tells its rows apart; name the columns that do as `key` in the config, after the SQL"
-          : "no key: nothing tells its rows apart. The SQL adds one, which rewrites the table under an exclusive lock; where columns identify a row already, REPLICA IDENTITY FULL and `key` in the config do without",
-        keyMend ?? identityMend,
+        "no key: nothing tells its rows apart. The SQL adds one, which rewrites the table under an exclusive lock; where columns identify a row already, a unique index on them (NOT NULL) does without",
+        keyMend,
+      ),
+    ];
+  }
+  if (table.keyUniqueness === "at-commit") {
+    return [
+      blocker(
+        "key-deferrable",
+        `its key (${primaryKey.join(", ")}) is DEFERRABLE: two rows may have one key within a transaction, and the log does not tell them apart. The SQL makes it anew, under an exclusive lock`,
+        keyMend,
       ),
     ];
   }

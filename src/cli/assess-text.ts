@@ -18,8 +18,8 @@ export const VERDICT_WORDS: Readonly<Record<Verdict, string>> = {
 };
 
 const WIDTH = 98;
-/** Of what is left as CRUD, so that a large database still gives a text that one reads. */
-const LEFT_MAX = 30;
+/** Of each verdict, so that a large database still gives a text that one reads. */
+const SHOWN_MAX = 30;
 /** Statements of one blocker: one with a statement per partition has many. */
 const STATEMENTS_MAX = 3;
 
@@ -35,7 +35,7 @@ export function assessmentText(assessment: Assessment): string {
     verdictLine(assessment),
     section("Aggregates, in the order of migration", aggregateTable(assessment)),
     ...firstSection(assessment),
-    ...detailed.map((aggregate) => aggregateText(aggregate, assessment)),
+    ...firstOfEach(detailed).map((aggregate) => aggregateText(aggregate, assessment)),
     ...briefSection("Later", aggregates, "later"),
     ...briefSection("Left as CRUD, and migrated only if needed", aggregates, "leave"),
     section("Tables", tableTable(assessment.tables)),
@@ -64,11 +64,7 @@ function verdictLine({ summary }: Assessment): string {
 
 function aggregateTable(assessment: Assessment): string {
   const { aggregates } = assessment;
-  const left = aggregates.filter(({ verdict }) => verdict === "leave");
-  const shown = [
-    ...aggregates.filter(({ verdict }) => verdict !== "leave"),
-    ...left.slice(0, LEFT_MAX),
-  ];
+  const shown = firstOfEach(aggregates);
   const text = renderTable(
     ["aggregate", "verdict", "tables", "rows", "size", "changes/day", "store/day", "baseline"],
     shown.map((aggregate) => [
@@ -82,8 +78,21 @@ function aggregateTable(assessment: Assessment): string {
       known(aggregate.cost.baselineBytes, byteAmount),
     ]),
   );
-  const more = left.length - LEFT_MAX;
-  return more <= 0 ? text : `${text}\n  … and ${more} more that are left as CRUD: see --json`;
+  return `${text}${moreWords(aggregates.length - shown.length)}`;
+}
+
+/** Of each verdict no more than can be read, in their order. */
+function firstOfEach<T extends { readonly verdict: Verdict }>(all: readonly T[]): readonly T[] {
+  const seen = new Map<Verdict, number>();
+  return all.filter(({ verdict }) => {
+    const before = seen.get(verdict) ?? 0;
+    seen.set(verdict, before + 1);
+    return before < SHOWN_MAX;
+  });
+}
+
+function moreWords(more: number): string {
+  return more <= 0 ? "" : `\n  … and ${more} more: see --json`;
 }
 
 function firstSection(assessment: Assessment): readonly string[] {
@@ -136,7 +145,7 @@ function briefSection(
   const left = aggregates.filter((aggregate) => aggregate.verdict === verdict);
   if (left.length === 0) return [];
   const lines = left
-    .slice(0, LEFT_MAX)
+    .slice(0, SHOWN_MAX)
     .map((aggregate) =>
       wrap(
         `${aggregate.name}: ${[...aggregate.reasons, ...boundaryOf(aggregate)].join("; ")}`,
@@ -144,8 +153,7 @@ function briefSection(
         "    ",
       ),
     );
-  if (left.length > LEFT_MAX) lines.push(`  … and ${left.length - LEFT_MAX} more: see --json`);
-  return [`${title}\n${lines.join("\n")}`];
+  return [`${title}\n${lines.join("\n")}${moreWords(left.length - SHOWN_MAX)}`];
 }
 
 /** What is worth saying of why it is an aggregate of its own. */
@@ -156,12 +164,8 @@ function boundaryOf({ boundary }: AssessedAggregate): readonly string[] {
 }
 
 function tableTable(tables: readonly AssessedTable[]): string {
-  const telling = tables.filter(({ verdict }) => verdict !== "leave");
-  const shown = [
-    ...telling,
-    ...tables.filter(({ verdict }) => verdict === "leave").slice(0, LEFT_MAX),
-  ];
-  return renderTable(
+  const shown = firstOfEach(tables);
+  const text = renderTable(
     [
       "table",
       "verdict",
@@ -173,20 +177,19 @@ function tableTable(tables: readonly AssessedTable[]): string {
       "key",
       "old row in the log",
     ],
-    shown
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map((table) => [
-        table.name,
-        VERDICT_WORDS[table.verdict],
-        table.rows === undefined ? "unknown" : amount(table.rows),
-        byteAmount(table.bytes),
-        rateWords(table, table.changes.insertedPerDay),
-        rateWords(table, table.changes.updatedPerDay),
-        rateWords(table, table.changes.deletedPerDay),
-        keyWords(table),
-        identityWords(table),
-      ]),
+    shown.map((table) => [
+      table.name,
+      VERDICT_WORDS[table.verdict],
+      table.rows === undefined ? "unknown" : amount(table.rows),
+      byteAmount(table.bytes),
+      rateWords(table, table.changes.insertedPerDay),
+      rateWords(table, table.changes.updatedPerDay),
+      rateWords(table, table.changes.deletedPerDay),
+      keyWords(table),
+      identityWords(table),
+    ]),
   );
+  return `${text}${moreWords(tables.length - shown.length)}`;
 }
 
 /** A short sample that saw nothing does not say that there is nothing. */

@@ -139,10 +139,7 @@ export function configSchema(environment: Readonly<Record<string, string | undef
       ])
       .prefault({ kind: "embedded" }),
     streams: z
-      .record(
-        z.string(),
-        z.looseObject({ root: z.looseObject({ name: z.string() }), otherwise: z.string().min(1) }),
-      )
+      .record(z.string(), streamSchema)
       .refine((streams) => Object.keys(streams).length > 0, "must name at least one stream"),
     limits: z
       .strictObject({
@@ -165,13 +162,31 @@ export function configSchema(environment: Readonly<Record<string, string | undef
   });
 }
 
+const tableSchema = z.looseObject({ name: z.string().min(1) });
+
+/** What `stream(…)` makes; the mapping checks what it says. */
+const streamSchema = z.looseObject({
+  root: tableSchema,
+  children: z.record(
+    z.string(),
+    z.looseObject({ table: tableSchema, parent: z.record(z.string(), z.string()) }),
+  ),
+  events: z.record(
+    z.string(),
+    z.looseObject({ on: z.enum(["insert", "update", "delete"]), table: tableSchema }),
+  ),
+  otherwise: z.string().min(1),
+  truncate: z.enum(["refuse", "events"]),
+});
+
 function resolveSecret(
   value: string | { env: string; fallback?: string | undefined } | EnvironmentReference,
   environment: Readonly<Record<string, string | undefined>>,
   issues: z.core.$ZodRawIssue[],
 ): string {
   if (typeof value === "string") return value;
-  const found = environment[value.env] ?? value.fallback;
+  // Set to nothing, as a compose file does, is not set.
+  const found = environment[value.env] || value.fallback;
   if (found !== undefined && found !== "") return found;
   issues.push({
     code: "custom",

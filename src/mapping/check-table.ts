@@ -91,7 +91,7 @@ function checkLink(plan: RolePlan, table: SourceTable, root: SourceTable, proble
 const AMBIGUOUS = /(^|\.)(citext|interval|jsonb)\b/;
 
 /** Why a value of one type and its equal of the other need not have one text; undefined when they do. */
-function unlike(a: string, b: string): string | undefined {
+export function unlike(a: string, b: string): string | undefined {
   const ambiguous = [a, b].find((type) => AMBIGUOUS.test(type));
   if (ambiguous !== undefined)
     return `values of type ${ambiguous} can be equal and yet written in two ways`;

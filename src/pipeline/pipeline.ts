@@ -1,4 +1,5 @@
 import { mkdir, rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { baseline } from "./baseline.ts";
 import { EventWriter } from "./event-writer.ts";
 import { refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
@@ -31,6 +32,8 @@ export interface PipelineOptions {
 
 /** Streams whose place is remembered, in each of two generations. */
 const VERSIONS_MAX = 200_000;
+/** How long a run that failed tries to leave word of it. */
+const NOTE_MS_MAX = 5_000;
 
 /**
  * Runs one source into one store until the signal aborts: the whole job, in order.
@@ -48,16 +51,17 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
   const { uri } = await source.identify();
   await store.migrate();
   const capture = await store.openCapture(name, uri);
+  const board = new StatusBoard(capture.record);
+  const run: Run = {
+    ...options,
+    uri,
+    capture,
+    board,
+    writer: undefined,
+    report: () => options.onProgress?.(board.snapshot()),
+  };
   try {
     failpoint("capture-taken-over");
-    const board = new StatusBoard(capture.record);
-    const run: Run = {
-      ...options,
-      uri,
-      capture,
-      board,
-      report: () => options.onProgress?.(board.snapshot()),
-    };
     const { checkpoint } = capture.record;
     const started =
       checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint);
@@ -82,7 +86,9 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     await started.writer.commit({ phase: "stopped", checkpoint: undefined }, run.report);
     await started.writer.settle();
   } catch (error) {
-    throw await causeOf(error, store, capture);
+    const cause = await causeOf(error, store, capture);
+    if (!signal.aborted) await noteFailure(run, cause);
+    throw cause;
   } finally {
     await capture.close();
   }
@@ -106,10 +112,31 @@ async function causeOf(
   );
 }
 
+/** Lets the store know, as far as it still can be told, so that `banyan status` says more than "not running". */
+async function noteFailure({ name, store, capture, board, writer }: Run, cause: unknown) {
+  const note = async (): Promise<void> => {
+    // What was begun on the writer's session ends before something else is asked of it.
+    await writer?.settle().catch(() => undefined);
+    await capture.rollback();
+    const before = (await store.pipeline(name))?.phase ?? "new";
+    // A failure that is tried again does not end the run, and a baseline that failed has yet to be made.
+    const ends = before === "tail" && !(cause instanceof BanyanError && cause.recovery === "retry");
+    const phase = ends ? "stopped" : before;
+    board.enter(phase);
+    board.failed(cause);
+    await capture.commit({ phase, checkpoint: undefined, ledger: {}, status: board.snapshot() });
+  };
+  // It is the failure that counts, not whether it could be noted.
+  const noted = note().catch(() => undefined);
+  await Promise.race([noted, sleep(NOTE_MS_MAX, undefined, { ref: false })]);
+}
+
 interface Run extends PipelineOptions {
   readonly uri: string;
   readonly capture: CaptureWriter;
   readonly board: StatusBoard;
+  /** Once there is one. */
+  writer: EventWriter | undefined;
   readonly report: () => void;
 }
 
@@ -154,7 +181,7 @@ async function resume(run: Run, from: Position): Promise<Started> {
 }
 
 function writerOf(run: Run, mapping: Mapping): EventWriter {
-  return new EventWriter({
+  run.writer = new EventWriter({
     writer: run.capture,
     mapping,
     tag: pipelineTag(run.uri, run.name),
@@ -163,6 +190,7 @@ function writerOf(run: Run, mapping: Mapping): EventWriter {
     describe: (table) => describe(run, table),
     onDrift: run.onDrift ?? (() => undefined),
   });
+  return run.writer;
 }
 
 async function describe({ source, streams }: Run, table: string): Promise<SourceTable | undefined> {

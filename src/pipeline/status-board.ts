@@ -1,5 +1,6 @@
 import { addLedger, type BaselineProgress, type DriftNote, type PipelineStatus } from "./status.ts";
 import type { Drift } from "../mapping/drift.ts";
+import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
 import type { Ledger, PipelinePhase, PipelineRecord } from "../store/event-store.ts";
 
@@ -22,6 +23,7 @@ export class StatusBoard {
   #lagSeconds = 0;
   #quarantined = 0;
   #baseline: BaselineProgress | undefined;
+  #failure: PipelineStatus["failure"];
 
   constructor(record: PipelineRecord, clock: () => number = Date.now) {
     this.#pipeline = record.name;
@@ -72,6 +74,16 @@ export class StatusBoard {
     this.#baselinePosition = position;
   }
 
+  /** Notes what the run, or this attempt of it, ends with. */
+  failed(error: unknown): void {
+    const known = error instanceof BanyanError;
+    this.#failure = {
+      code: known ? error.code : "UNKNOWN",
+      message: error instanceof Error ? error.message : String(error),
+      ...(known && error.hint !== undefined ? { hint: error.hint } : {}),
+    };
+  }
+
   drifted(drift: Drift): void {
     const { broken, ...rest } = drift;
     if (this.#drift.length < DRIFT_NOTES_MAX) this.#drift.push({ ...rest, stops: broken?.message });
@@ -102,6 +114,7 @@ export class StatusBoard {
       quarantine: { streams: this.#quarantined },
       baseline: this.#baseline,
       drift: [...this.#drift],
+      ...(this.#failure === undefined ? {} : { failure: this.#failure }),
     };
   }
 

@@ -13,7 +13,7 @@ import type { Cells } from "../model/table.ts";
 import { foldStreams } from "../projection/fold-streams.ts";
 import { Folder } from "../projection/fold.ts";
 import { failpoint } from "../runtime/failpoint.ts";
-import type { EventStore, ImageChange } from "../store/event-store.ts";
+import type { EventStore, FoldEvent, ImageChange } from "../store/event-store.ts";
 
 /** Events per stage, and the length of their data at which a stage is full before that. */
 const EVENTS_PER_STAGE = 4_000;
@@ -170,7 +170,9 @@ export class TruncateWriter {
       const columns = this.#mapping.columnsOf(change.table);
       const folder = new Folder(await this.#store.mappings(), this.#mapping.inverses());
       const events = this.#store.readStreamType(stream.type, signal);
-      for await (const { state } of foldStreams(events, folder)) {
+      // What a service decided is not in the legacy rows.
+      const isCaptured = ({ mappingVersion }: FoldEvent): boolean => mappingVersion !== undefined;
+      for await (const { state } of foldStreams(events, folder, isCaptured)) {
         for (const row of state.get(mapper.role)?.values() ?? []) {
           const cells = columns.map((column) => cellOf(row, column));
           if (!touched.has(placeOf(cells, mapper))) yield cells;

@@ -23,8 +23,10 @@ export async function runWithRetry(options: RetryOptions): Promise<void> {
     try {
       return await options.attempt();
     } catch (error) {
-      if (options.signal.aborted) return;
+      const { signal } = options;
+      if (signal.aborted && isOf(error, signal)) return;
       if (!(error instanceof BanyanError) || error.recovery !== "retry") throw error;
+      if (signal.aborted) return;
       attempt = Date.now() - startedMs >= options.steadyMs ? 1 : attempt + 1;
       const delayMs = Math.min(options.backoffMsMin * 2 ** (attempt - 1), options.backoffMsMax);
       options.onRetry({ attempt, delayMs, error });
@@ -32,4 +34,9 @@ export async function runWithRetry(options: RetryOptions): Promise<void> {
       if (options.signal.aborted) return;
     }
   }
+}
+
+/** The abort itself, however it was passed on. What else came up while the work ended is told. */
+function isOf(error: unknown, signal: AbortSignal): boolean {
+  return error === signal.reason || (error instanceof Error && error.name === "AbortError");
 }

@@ -68,7 +68,10 @@ export interface TableFacts {
   readonly generatedLeftOut: readonly string[];
   /** SQL that makes the log name the rows of its updates and deletes; undefined when it does so already. */
   readonly identityMend: string | undefined;
-  /** SQL that gives it a primary key; undefined when it has one, or when only a person can say how. */
+  /**
+   * SQL that gives it a primary key that always holds; undefined when it has a unique key that does, or
+   * when only a person can say how.
+   */
   readonly keyMend: string | undefined;
   /** SQL that puts its changes into the log; undefined when they are. */
   readonly loggedMend: string | undefined;

@@ -9,6 +9,7 @@ import {
   isAlive,
   isNightly,
   runBanyan,
+  runToEnd,
   startBanyan,
   startUntil,
   type Capture,
@@ -31,21 +32,22 @@ import { openShop, startTraffic } from "../support/shop.ts";
  * moments of the kills nearly so).
  */
 const RUNS = isNightly ? 50 : 2;
-const KILLS = 5;
+/** Before it is let through to a baseline, and after. */
+const KILLS_EARLY = 2;
+const KILLS_LATE = 4;
 /** Three shoppers at once, so that transactions overlap. */
 const SHOPPERS = 3;
 const REQUESTS_PER_SECOND = 50;
 /** A process that was to end at a point which it does not come to is killed after this. */
 const LIFE_MS_MAX = 3_000;
 
-/** For the first kill, which may find the baseline under way. */
-const FIRST_POINTS: readonly Failpoint[] = [
+const EARLY_POINTS: readonly Failpoint[] = [
   "capture-taken-over",
   "baseline-slot-created",
   "baseline-first-stage",
   "baseline-before-commit",
 ];
-const POINTS: readonly Failpoint[] = [
+const LATE_POINTS: readonly Failpoint[] = [
   "tail-first-part",
   "batch-mapped",
   "batch-staged",
@@ -73,9 +75,11 @@ test.each(seeds)(
       requestsPerSecond: REQUESTS_PER_SECOND,
     });
     const kills: string[] = [];
-    for (let kill = 0; kill < KILLS; kill++) {
-      kills.push(await killSomewhere(capture, random, kill === 0 ? FIRST_POINTS : POINTS));
-    }
+    for (let kill = 0; kill < KILLS_EARLY; kill++)
+      kills.push(await killSomewhere(capture, random, EARLY_POINTS));
+    await runToEnd(capture);
+    for (let kill = 0; kill < KILLS_LATE; kill++)
+      kills.push(await killSomewhere(capture, random, LATE_POINTS));
     for (const report of await traffic.stop()) expect(report).toMatchObject({ failed: 0 });
     const report = await verify(capture);
     process.stderr.write(`  killed ${kills.join(", ")}; ${report.compared} rows compared\n`);
@@ -93,7 +97,7 @@ test.each(seeds)(
     const { in: changesIn, unchanged } = ledger as unknown as Record<"in" | "unchanged", number>;
     expect(changesIn - unchanged).toBe(match.told);
     expect(unchanged).toBeLessThanOrEqual(match.unchanged);
-    expect(await expectSoundCommits(store)).toBeGreaterThan(KILLS);
+    expect(await expectSoundCommits(store)).toBeGreaterThan(KILLS_LATE);
   },
 );
 
@@ -104,7 +108,7 @@ async function killSomewhere(
   points: readonly Failpoint[],
 ): Promise<string> {
   const name = points[Math.floor(random() * points.length)]!;
-  const passings = points === FIRST_POINTS ? 1 : 1 + Math.floor(random() * 4);
+  const passings = points === EARLY_POINTS ? 1 : 1 + Math.floor(random() * 4);
   const point = `${name}:${passings}`;
   const isByClock = random() < 0.5;
   const lifeMs = isByClock ? Math.floor(random() * 1_500) : LIFE_MS_MAX;

@@ -190,6 +190,21 @@ describe("skip", () => {
     expect(await b.ledger()).toMatchObject({ changesIn: 2, changesClaimed: 1, changesParked: 1 });
   });
 
+  test("of more than are read at once drops the first of all, and no other", async () => {
+    await using b = await bench({ "public.orders": [["1", "0"]] });
+    const count = 2_100;
+    await b.take([note(1, "1", "0", "bad")]);
+    const more = Array.from({ length: count }, (_, i) => [
+      note(1, "1", i === 0 ? "bad" : String(i), String(i + 1)),
+    ]);
+    await b.take(...more);
+    await b.decide("order-1", "skip");
+    expect((await b.events("order-1")).slice(1)).toEqual(
+      more.map((_, i) => `${i + 2} OrderNoted "${i + 1}"`),
+    );
+    expect(await b.ledger()).toMatchObject({ changesIn: count + 1, changesParked: 1 });
+  });
+
   test("drops one change only, though the next cannot be told either", async () => {
     await using b = await bench({ "public.orders": [["1", "a"]] });
     await b.take(

@@ -205,6 +205,11 @@ describe("old events fold by the mapping that wrote them", () => {
     expect(state(placed, noted, amended)).toMatchObject({ remark: null });
   });
 
+  test("an event of just before a schema change, told by the mapping of after it, makes nothing NULL", () => {
+    const late = event("OrderPlaced", { id: "7", total: "1.00", lines: [] }, 2);
+    expect(state(late)).toEqual({ id: "7", total: "1.00", colour: "grey", lines: [] });
+  });
+
   test("a column that came later has what it was filled with, and nothing where that is not known", () => {
     expect(state(placed)).toEqual({
       id: "7",

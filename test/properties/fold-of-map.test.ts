@@ -4,6 +4,7 @@ import { budget } from "../support/random-budget.ts";
 import {
   eventsOf,
   foldedRows,
+  mappedChanges,
   placedRows,
   randomMigration,
   randomRunning,
@@ -27,17 +28,17 @@ test("the fold of the events is the rows, and every change is accounted for", as
       await using _ = capture;
       expect(await store.quarantine.list()).toEqual([]);
       const folded = await capture.fold(migration.schema.streamType);
-      expect(foldedRows(migration, folded)).toEqual(placedRows(migration));
+      expect(foldedRows(migration.schema, folded)).toEqual(placedRows(migration));
 
       const { ledger } = (await store.pipeline("random"))!;
-      const changes = migration.history.transactions.flatMap((each) => each.changes);
+      const changes = mappedChanges(migration);
       expect(ledger).toMatchObject({
-        changesIn: changes.length,
+        changesIn: changes,
         changesParked: 0,
         transactions: migration.history.transactions.length,
       });
       const { changesClaimed, changesFallback, changesUnchanged } = ledger;
-      expect(changesClaimed + changesFallback + changesUnchanged).toBe(changes.length);
+      expect(changesClaimed + changesFallback + changesUnchanged).toBe(changes);
       const events = await eventsOf(store);
       expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
     }),
@@ -72,5 +73,28 @@ test("batching, cutting, spilling and restarting change no event, nor the order 
       expect(await ledger(cut.store)).toEqual(await ledger(plain.store));
     }),
     budget(200),
+  );
+});
+
+test("a TRUNCATE anywhere in a transaction leaves the fold equal to the rows", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      randomMigration({ truncates: true }),
+      randomRunning,
+      async (migration, running) => {
+        // A transaction with a TRUNCATE must fit into memory.
+        const limits = { ...running.limits, transactionChangesMax: 1_000 };
+        const run = await runMigration(migration, { ...running, limits });
+        await using _ = run.capture;
+        const folded = await run.capture.fold(migration.schema.streamType);
+        expect(foldedRows(migration.schema, folded)).toEqual(placedRows(migration));
+        const events = await eventsOf(run.store);
+        expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
+        const plain = await runMigration(migration);
+        await using __ = plain.capture;
+        expect(events).toEqual(await eventsOf(plain.store));
+      },
+    ),
+    budget(100),
   );
 });

@@ -5,6 +5,7 @@ import { withMistake } from "../support/random-mapping.ts";
 import {
   eventsOf,
   foldedRows,
+  mappedChanges,
   placedRows,
   randomMigration,
   randomRunning,
@@ -24,7 +25,7 @@ test("streams in quarantine wait, others stay right, and a retry with a correcte
       const run = await runMigration(faulty, running);
       await using _ = run.capture;
       const { store } = run;
-      const changes = migration.history.transactions.flatMap((each) => each.changes).length;
+      const changes = mappedChanges(migration);
       const ledger = async () => (await store.pipeline("random"))!.ledger;
       const balance = async (): Promise<void> => {
         const { changesIn, changesClaimed, changesFallback, changesUnchanged, changesParked } =
@@ -41,7 +42,7 @@ test("streams in quarantine wait, others stay right, and a retry with a correcte
       const type = migration.schema.streamType;
       const before = await run.capture.fold(type);
       const toldRight = foldedRows(
-        migration,
+        migration.schema,
         before.filter(({ stream }) => !waiting.has(stream)),
       );
 
@@ -53,14 +54,14 @@ test("streams in quarantine wait, others stay right, and a retry with a correcte
       await balance();
       expect((await ledger()).changesParked).toBe(0);
       const after = await corrected.fold(type);
-      expect(foldedRows(migration, after)).toEqual(placedRows(migration));
+      expect(foldedRows(migration.schema, after)).toEqual(placedRows(migration));
       // Each stream's events are those of a config that was right from the start.
       const plain = await runMigration(migration);
       await using ___ = plain.capture;
       expect(byStream(await eventsOf(store))).toEqual(byStream(await eventsOf(plain.store)));
       // What did not wait has gained nothing by the retry: it was right before.
       const unmoved = after.filter(({ stream }) => !waiting.has(stream));
-      expect(foldedRows(migration, unmoved)).toEqual(toldRight);
+      expect(foldedRows(migration.schema, unmoved)).toEqual(toldRight);
     }),
     budget(120),
   );

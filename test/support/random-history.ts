@@ -1,10 +1,9 @@
 import fc from "fast-check";
+import { ModelDatabase } from "./random-database.ts";
 import type { RandomSchema, RandomTable } from "./random-schema.ts";
-import { cellOf } from "./random-values.ts";
-import type { Cell } from "../../src/model/cell.ts";
-import type { Intent, RowChange } from "../../src/model/change.ts";
+import { randomStep, type StepOptions } from "./random-steps.ts";
+import type { Change, Intent } from "../../src/model/change.ts";
 import type { Cells } from "../../src/model/table.ts";
-import { trimScale } from "../../src/mapping/stream-id.ts";
 
 /** What a database did: the rows of its baseline, its transactions, and the rows it has in the end. */
 export interface RandomHistory {
@@ -14,111 +13,19 @@ export interface RandomHistory {
 }
 
 export interface ScriptedTransaction {
-  readonly changes: readonly RowChange[];
+  readonly changes: readonly Change[];
   readonly intent: Intent | undefined;
 }
 
-/** One step of a transaction. Numbers pick among what there is when the step is taken. */
-type Step =
-  | {
-      readonly do: "insert";
-      readonly table: number;
-      readonly cells: readonly (string | null)[];
-      readonly parent: number;
-    }
-  | {
-      readonly do: "update";
-      readonly table: number;
-      readonly row: number;
-      readonly columns: readonly number[];
-      readonly cells: readonly (string | null)[];
-    }
-  | { readonly do: "delete" | "touch" | "again"; readonly table: number; readonly row: number }
-  | {
-      readonly do: "rekey";
-      readonly table: number;
-      readonly row: number;
-      readonly cells: readonly (string | null)[];
-      readonly cascade: boolean;
-    }
-  | { readonly do: "swap"; readonly table: number; readonly row: number; readonly other: number }
-  | { readonly do: "adopt"; readonly table: number; readonly row: number; readonly parent: number };
+export interface HistoryOptions extends StepOptions {
+  readonly transactionsMax?: number;
+}
 
 export function randomHistory(
   schema: RandomSchema,
-  transactionsMax = 6,
+  options: HistoryOptions = {},
 ): fc.Arbitrary<RandomHistory> {
-  const index = fc.nat(7);
-  const table = fc.nat(schema.tables.length - 1);
-  // Cells for every table at once: a step uses those of its own.
-  const cells = (tableIndex: number): fc.Arbitrary<(string | null)[]> =>
-    fc.tuple(
-      ...schema.tables[tableIndex]!.shape.columns.map(({ nullable }, i) => {
-        const value: fc.Arbitrary<string | null> = cellOf(schema.tables[tableIndex]!.kinds[i]!);
-        return nullable
-          ? fc.oneof({ weight: 3, arbitrary: value }, { weight: 1, arbitrary: fc.constant(null) })
-          : value;
-      }),
-    );
-  const step: fc.Arbitrary<Step> = table.chain((at) =>
-    fc.oneof(
-      {
-        weight: 4,
-        arbitrary: fc.record({
-          do: fc.constant("insert" as const),
-          table: fc.constant(at),
-          cells: cells(at),
-          parent: index,
-        }),
-      },
-      {
-        weight: 4,
-        arbitrary: fc.record({
-          do: fc.constant("update" as const),
-          table: fc.constant(at),
-          row: index,
-          columns: fc.array(fc.nat(10), { minLength: 1, maxLength: 3 }),
-          cells: cells(at),
-        }),
-      },
-      {
-        weight: 2,
-        arbitrary: fc.record({
-          do: fc.constantFrom("delete" as const, "touch" as const, "again" as const),
-          table: fc.constant(at),
-          row: index,
-        }),
-      },
-      {
-        weight: 2,
-        arbitrary: fc.record({
-          do: fc.constant("rekey" as const),
-          table: fc.constant(at),
-          row: index,
-          cells: cells(at),
-          cascade: fc.boolean(),
-        }),
-      },
-      {
-        weight: 1,
-        arbitrary: fc.record({
-          do: fc.constant("swap" as const),
-          table: fc.constant(at),
-          row: index,
-          other: index,
-        }),
-      },
-      {
-        weight: 1,
-        arbitrary: fc.record({
-          do: fc.constant("adopt" as const),
-          table: fc.constant(at),
-          row: index,
-          parent: index,
-        }),
-      },
-    ),
-  );
+  const step = randomStep(schema, options);
   const transaction = fc.record({
     steps: fc.array(step, { minLength: 1, maxLength: 8 }),
     actor: fc.option(fc.constantFrom("anna", "bob"), { nil: undefined }),
@@ -126,7 +33,7 @@ export function randomHistory(
   return fc
     .record({
       before: fc.array(step, { maxLength: 10 }),
-      transactions: fc.array(transaction, { maxLength: transactionsMax }),
+      transactions: fc.array(transaction, { maxLength: options.transactionsMax ?? 6 }),
     })
     .map(({ before, transactions }) => {
       const database = new ModelDatabase(schema);
@@ -144,195 +51,4 @@ export function randomHistory(
         rows: database.rows(),
       };
     });
-}
-
-interface ModelRow {
-  cells: readonly (string | null)[];
-}
-
-/** Rows in memory that behave as a database's do, and a log of what was done to them. */
-class ModelDatabase {
-  readonly #tables: ReadonlyMap<RandomTable, ModelRow[]>;
-  readonly #schema: RandomSchema;
-  #log: RowChange[] = [];
-
-  constructor(schema: RandomSchema) {
-    this.#schema = schema;
-    this.#tables = new Map(schema.tables.map((table) => [table, []]));
-  }
-
-  rows(): ReadonlyMap<RandomTable, readonly Cells[]> {
-    return new Map(
-      [...this.#tables].map(([table, rows]) => [table, rows.map(({ cells }) => cells)]),
-    );
-  }
-
-  transaction(steps: readonly Step[]): readonly RowChange[] {
-    this.#log = [];
-    for (const step of steps) this.#take(step);
-    return this.#log;
-  }
-
-  #take(step: Step): void {
-    const table = this.#schema.tables[step.table]!;
-    const rows = this.#tables.get(table)!;
-    if (step.do === "insert") {
-      const cells = this.#linked(table, step.cells, step.parent);
-      if (this.#free(table, cells)) this.#insert(table, { cells });
-      return;
-    }
-    if (rows.length === 0) return;
-    const row = rows[step.row % rows.length]!;
-    switch (step.do) {
-      case "update": {
-        const next = [...row.cells];
-        for (const number of step.columns) {
-          const column = number % next.length;
-          if (!table.shape.key.includes(column)) next[column] = step.cells[column]!;
-        }
-        return this.#update(table, row, next);
-      }
-      case "touch":
-        return this.#update(table, row, row.cells);
-      case "delete":
-        return this.#delete(table, row);
-      case "again":
-        this.#delete(table, row);
-        return this.#insert(table, { cells: row.cells });
-      case "rekey":
-        return this.#rekey(table, row, step.cells, step.cascade);
-      case "adopt":
-        this.#tryUpdate(table, row, this.#linked(table, row.cells, step.parent));
-        return;
-      case "swap":
-        return this.#swap(table, row, rows[step.other % rows.length]!);
-    }
-  }
-
-  /** Cells that refer to an existing root, where the table is a child and there is one. */
-  #linked(
-    table: RandomTable,
-    cells: readonly (string | null)[],
-    parent: number,
-  ): (string | null)[] {
-    const root = this.#schema.tables[0]!;
-    const roots = this.#tables.get(root)!;
-    const next = [...cells];
-    // Now and then a row without parent.
-    if (table.parent === undefined || roots.length === 0 || parent === 7) return next;
-    const chosen = roots[parent % roots.length]!;
-    for (const [own, key] of Object.entries(table.parent)) {
-      const column = columnOf(table, own);
-      const cell = chosen.cells[columnOf(root, key)]!;
-      // A foreign key holds between equal numbers, however they are written.
-      const otherwise = table.kinds[column] === "numeric" && parent % 2 === 1 && /^\d+$/.test(cell);
-      next[column] = otherwise ? `${cell}.00` : cell;
-    }
-    return next;
-  }
-
-  #rekey(
-    table: RandomTable,
-    row: ModelRow,
-    cells: readonly (string | null)[],
-    cascade: boolean,
-  ): void {
-    const before = row.cells;
-    const next = before.map((cell, i) => (table.shape.key.includes(i) ? cells[i]! : cell));
-    if (!this.#tryUpdate(table, row, next) || !cascade || table.parent !== undefined) return;
-    for (const [child, rows] of this.#tables) {
-      if (child.parent === undefined) continue;
-      for (const each of rows) {
-        const follows = Object.entries(child.parent).every(
-          ([own, key]) => each.cells[columnOf(child, own)] === before[columnOf(table, key)],
-        );
-        if (!follows) continue;
-        const moved = [...each.cells];
-        for (const [own, key] of Object.entries(child.parent))
-          moved[columnOf(child, own)] = next[columnOf(table, key)]!;
-        this.#tryUpdate(child, each, moved);
-      }
-    }
-  }
-
-  /** Two rows take each other's key, by way of a third that is free. */
-  #swap(table: RandomTable, one: ModelRow, two: ModelRow): void {
-    const last = table.shape.key.at(-1)!;
-    const kind = table.kinds[last]!;
-    if (one === two || (kind !== "int4" && kind !== "int8")) return;
-    const withKeyOf = (row: ModelRow, cells: readonly (string | null)[]): (string | null)[] =>
-      row.cells.map((cell, i) => (table.shape.key.includes(i) ? cells[i]! : cell));
-    const [first, second] = [one.cells, two.cells];
-    const aside = [...first];
-    aside[last] = "-777";
-    if (!this.#free(table, aside)) return;
-    this.#update(table, one, aside);
-    this.#update(table, two, withKeyOf(two, first));
-    this.#update(table, one, withKeyOf(one, second));
-  }
-
-  #tryUpdate(table: RandomTable, row: ModelRow, next: readonly (string | null)[]): boolean {
-    if (!this.#free(table, next, row)) return false;
-    this.#update(table, row, next);
-    return true;
-  }
-
-  #free(table: RandomTable, cells: readonly (string | null)[], but?: ModelRow): boolean {
-    const text = (row: readonly (string | null)[], column: number): string | null =>
-      table.kinds[column] === "numeric" ? trimScale(row[column]!) : row[column]!;
-    return !this.#tables
-      .get(table)!
-      .some(
-        (row) =>
-          row !== but &&
-          table.shape.key.every((column) => text(row.cells, column) === text(cells, column)),
-      );
-  }
-
-  #insert(table: RandomTable, row: ModelRow): void {
-    this.#tables.get(table)!.push(row);
-    this.#record("insert", table, undefined, row.cells);
-  }
-
-  #delete(table: RandomTable, row: ModelRow): void {
-    const rows = this.#tables.get(table)!;
-    rows.splice(rows.indexOf(row), 1);
-    const full = table.shape.replicaIdentity === "full";
-    this.#record("delete", table, full ? row.cells : keyOnly(table, row.cells), undefined);
-  }
-
-  #update(table: RandomTable, row: ModelRow, next: readonly (string | null)[]): void {
-    const before = row.cells;
-    row.cells = next;
-    const full = table.shape.replicaIdentity === "full";
-    const moved = table.shape.key.some((column) => before[column] !== next[column]);
-    const after = next.map((cell, i): Cell =>
-      table.large[i] === true && cell !== null && cell === before[i] ? undefined : cell,
-    );
-    this.#record(
-      "update",
-      table,
-      full ? before : moved ? keyOnly(table, before) : undefined,
-      after,
-    );
-  }
-
-  #record(
-    kind: RowChange["kind"],
-    table: RandomTable,
-    before: Cells | undefined,
-    after: Cells | undefined,
-  ): void {
-    const ordinal = this.#log.length + 1;
-    this.#log.push({ kind, table: table.shape, ordinal, before, after });
-  }
-}
-
-/** An old row as the log of a table with replica identity default has it. */
-function keyOnly({ shape }: RandomTable, cells: readonly (string | null)[]): Cells {
-  return cells.map((cell, i) => (shape.key.includes(i) ? cell : undefined));
-}
-
-export function columnOf({ shape }: RandomTable, name: string): number {
-  return shape.columns.findIndex((column) => column.name === name);
 }

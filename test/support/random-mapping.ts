@@ -19,6 +19,9 @@ import { CODECS } from "../../src/model/codec.ts";
 type Row = Record<string, unknown>;
 type Streams = Readonly<Record<string, StreamRef>>;
 
+/** Taken by the rules in this order, the last ones seldom: those are refused. */
+const AWKWARD_EVENT_NAMES = ["constructor", "$was", "it's 1", "length", "Amended", "", "__proto__"];
+
 const conditionSpec = fc.record({
   column: fc.nat(20),
   kind: fc.constantFrom("becomes", "is", "was", "changes"),
@@ -39,7 +42,11 @@ const ruleSpec = fc.record({
 type RuleSpec = typeof ruleSpec extends fc.Arbitrary<infer T> ? T : never;
 
 /** Streams for a random schema, with rules of every kind. What no rule claims goes to the fallback. */
-export function randomStreams(schema: RandomSchema): fc.Arbitrary<Streams> {
+export function randomStreams(
+  schema: RandomSchema,
+  options: { readonly awkward?: boolean; readonly truncates?: boolean } = {},
+): fc.Arbitrary<Streams> {
+  const names = options.awkward === true ? AWKWARD_EVENT_NAMES : [];
   return fc
     .record({
       rules: fc.array(ruleSpec, { maxLength: 8 }),
@@ -49,7 +56,7 @@ export function randomStreams(schema: RandomSchema): fc.Arbitrary<Streams> {
       const [root, ...children] = schema.tables;
       const refs = new Map(schema.tables.map((each) => [each, refOf(each)]));
       const events = Object.fromEntries(
-        rules.map((spec, i) => [`Rule${i}`, ruleOf(spec, schema, refs)]),
+        rules.map((spec, i) => [names[i] ?? `Rule${i}`, ruleOf(spec, schema, refs)]),
       );
       const time = validTime ? timeColumn(root!) : undefined;
       return {
@@ -59,6 +66,7 @@ export function randomStreams(schema: RandomSchema): fc.Arbitrary<Streams> {
           ),
           events,
           otherwise: "Amended",
+          truncate: options.truncates === true ? "events" : "refuse",
           ...(time === undefined ? {} : { validTime: time }),
         }),
       };

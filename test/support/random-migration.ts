@@ -1,7 +1,12 @@
 import fc from "fast-check";
-import { randomHistory, type RandomHistory } from "./random-history.ts";
+import { randomHistory, type HistoryOptions, type RandomHistory } from "./random-history.ts";
 import { randomStreams } from "./random-mapping.ts";
-import { randomSchema, type RandomSchema, type RandomTable } from "./random-schema.ts";
+import {
+  randomSchema,
+  type RandomSchema,
+  type RandomTable,
+  type SchemaOptions,
+} from "./random-schema.ts";
 import { ScriptedSource, type Cuts, type Script } from "./random-source.ts";
 import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import type { StreamRef } from "../../src/mapping/rules.ts";
@@ -18,17 +23,27 @@ export interface RandomMigration {
   readonly history: RandomHistory;
 }
 
-export function randomMigration(transactionsMax?: number): fc.Arbitrary<RandomMigration> {
-  return randomSchema().chain((schema) =>
+export function randomMigration(
+  options: SchemaOptions & HistoryOptions = {},
+): fc.Arbitrary<RandomMigration> {
+  return randomSchema(options).chain((schema) =>
     fc.record({
       schema: fc.constant(schema),
-      streams: randomStreams(schema),
-      history: randomHistory(schema, transactionsMax),
+      streams: randomStreams(schema, options),
+      history: randomHistory(schema, options),
     }),
   );
 }
 
-export function scriptOf({ schema, history }: RandomMigration): Script {
+/** How many of its changes are of mapped tables. */
+export function mappedChanges({ schema, history }: RandomMigration): number {
+  const mapped = new Set(schema.tables.map(({ shape }) => shape));
+  return history.transactions
+    .flatMap(({ changes }) => changes)
+    .filter(({ table }) => mapped.has(table)).length;
+}
+
+function scriptOf({ schema, history }: RandomMigration): Script {
   const byName = (rows: RandomHistory["rows"]): Map<string, readonly Cells[]> =>
     new Map(schema.tables.map((table) => [table.shape.name, rows.get(table)!]));
   return {
@@ -39,7 +54,7 @@ export function scriptOf({ schema, history }: RandomMigration): Script {
   };
 }
 
-export const UNCUT: Cuts = { partChangesMax: 1_000, groupPartsMax: 1_000, rowsMax: 1_000 };
+const UNCUT: Cuts = { partChangesMax: 1_000, groupPartsMax: 1_000, rowsMax: 1_000 };
 
 /** How often a run is interrupted, and how it is cut up. */
 export interface Running {
@@ -104,11 +119,15 @@ export interface PlacedRow {
 
 /** The rows of the source. */
 export function placedRows({ schema, history }: RandomMigration): PlacedRow[] {
-  return sorted(
+  return sortedRows(
     schema.tables.flatMap((table) =>
       history.rows.get(table)!.map((cells) => {
         const names = table.shape.columns.map(({ name }) => name);
-        return placed(schema, table, Object.fromEntries(names.map((name, i) => [name, cells[i]])));
+        return placedRow(
+          schema,
+          table,
+          Object.fromEntries(names.map((name, i) => [name, cells[i]])),
+        );
       }),
     ),
   );
@@ -119,10 +138,7 @@ export function placedRows({ schema, history }: RandomMigration): PlacedRow[] {
  *
  * @throws when rows of one key are in two streams, or rows of two keys in one
  */
-export function foldedRows(
-  { schema }: RandomMigration,
-  folded: readonly FoldedStream[],
-): PlacedRow[] {
+export function foldedRows(schema: RandomSchema, folded: readonly FoldedStream[]): PlacedRow[] {
   const tables = new Map(schema.tables.map((table) => [table.role, table]));
   const keys = new Map<string, string>();
   const streams = new Map<string, string>();
@@ -130,7 +146,7 @@ export function foldedRows(
   for (const { stream, state } of folded) {
     for (const [role, all] of state) {
       for (const row of all.values()) {
-        const one = placed(schema, tables.get(role)!, { ...row });
+        const one = placedRow(schema, tables.get(role)!, { ...row });
         rows.push(one);
         if ((keys.get(stream) ?? one.key) !== one.key)
           throw new Error(`${stream} has rows of ${one.key} and of ${keys.get(stream)}`);
@@ -141,10 +157,14 @@ export function foldedRows(
       }
     }
   }
-  return sorted(rows);
+  return sortedRows(rows);
 }
 
-function placed({ tables }: RandomSchema, table: RandomTable, row: PlacedRow["row"]): PlacedRow {
+export function placedRow(
+  { tables }: RandomSchema,
+  table: RandomTable,
+  row: PlacedRow["row"],
+): PlacedRow {
   const root = tables[0]!;
   const key = root.shape.key.map((index) => {
     const name = root.shape.columns[index]!.name;
@@ -158,7 +178,7 @@ function placed({ tables }: RandomSchema, table: RandomTable, row: PlacedRow["ro
   return { role: table.role, key: JSON.stringify(key), row };
 }
 
-function sorted(rows: readonly PlacedRow[]): PlacedRow[] {
+export function sortedRows(rows: readonly PlacedRow[]): PlacedRow[] {
   const textOf = ({ role, row }: PlacedRow): string =>
     JSON.stringify([role, Object.entries(row).sort()]);
   return rows

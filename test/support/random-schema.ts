@@ -25,6 +25,22 @@ const COLUMN_NAMES = [
   "a", "b", "status", "order", "Mixed Case", "constructor", "toString", "valueOf", "with.dot", "10", "x y", "é😀", "hasOwnProperty", "data",
 ];
 const ROLE_NAMES = ["lines", "notes", "the parts", "isPrototypeOf", "2"];
+
+/** Names that a mapping may have to refuse, and names that only look so. */
+// prettier-ignore
+const AWKWARD_COLUMN_NAMES = [
+  "$was", "$", "__proto__", "prototype", "lines", "thing", "constructor", "then", "toJSON", "length", "a", "b", "it's", "with", "where",
+];
+const AWKWARD_ROLE_NAMES = [
+  "lines",
+  "a",
+  "thing",
+  "__proto__",
+  "$was",
+  "",
+  "constructor",
+  "length",
+];
 const KEY_KINDS = ["int4", "int8", "text", "bool", "timestamp", "bytea", "numeric"] as const;
 const ALL_KINDS = Object.keys(KINDS) as KindName[];
 
@@ -43,14 +59,14 @@ const columnSpec: fc.Arbitrary<ColumnSpec> = fc.record({
   large: fc.integer({ min: 0, max: 3 }).map((n) => n === 0),
 });
 
-const tableSpec = fc.record({
-  identity: fc.constantFrom<ReplicaIdentity>("full", "default"),
-  columns: fc.array(columnSpec, { maxLength: 4 }),
-  names: fc.shuffledSubarray(COLUMN_NAMES, { minLength: 8 }),
-});
+const tableSpec = (names: readonly string[]) =>
+  fc.record({
+    identity: fc.constantFrom<ReplicaIdentity>("full", "default"),
+    columns: fc.array(columnSpec, { maxLength: 4 }),
+    names: fc.shuffledSubarray([...names], { minLength: 8 }),
+  });
 
 const childSpec = fc.record({
-  table: tableSpec,
   /** Its key begins with the parent's, or is its own and the parent's columns are mere data. */
   keyedByParent: fc.boolean(),
   nullableLink: fc.boolean(),
@@ -62,17 +78,23 @@ const childSpec = fc.record({
 
 export interface SchemaOptions {
   readonly childrenMax?: number;
+  /** Some names are such as a mapping refuses. */
+  readonly awkward?: boolean;
 }
 
-export function randomSchema({ childrenMax = 3 }: SchemaOptions = {}): fc.Arbitrary<RandomSchema> {
+export function randomSchema(options: SchemaOptions = {}): fc.Arbitrary<RandomSchema> {
+  const { childrenMax = 3, awkward = false } = options;
+  const table = tableSpec(awkward ? AWKWARD_COLUMN_NAMES : COLUMN_NAMES);
+  const roleNames = awkward ? AWKWARD_ROLE_NAMES : ROLE_NAMES;
   return fc
     .record({
-      root: tableSpec,
+      root: table,
       key: fc.array(fc.constantFrom(...KEY_KINDS), { minLength: 1, maxLength: 3 }),
       children: fc.array(childSpec, { maxLength: childrenMax }),
-      roles: fc.shuffledSubarray(ROLE_NAMES, { minLength: 3 }),
+      tables: fc.array(table, { minLength: 3, maxLength: 3 }),
+      roles: fc.shuffledSubarray(roleNames, { minLength: 3 }),
     })
-    .map(({ root, key, children, roles }) => {
+    .map(({ root, key, children, tables: specs, roles }) => {
       const keys = key.map((kind, i) => column(`k${i}`, kind));
       const tables = [
         build(
@@ -82,7 +104,7 @@ export function randomSchema({ childrenMax = 3 }: SchemaOptions = {}): fc.Arbitr
           keys.map(({ name }) => name),
           undefined,
         ),
-        ...children.map((child, i) => buildChild(roles[i]!, child, keys)),
+        ...children.map((child, i) => buildChild(roles[i]!, child, specs[i]!, keys)),
       ];
       return { streamType: "thing", tables };
     });
@@ -92,10 +114,15 @@ function column(name: string, kind: KindName, nullable = false): ColumnDraft {
   return { name, kind, nullable, large: false };
 }
 
-type TableSpec = typeof tableSpec extends fc.Arbitrary<infer T> ? T : never;
+type TableSpec = ReturnType<typeof tableSpec> extends fc.Arbitrary<infer T> ? T : never;
 type ChildSpec = typeof childSpec extends fc.Arbitrary<infer T> ? T : never;
 
-function buildChild(role: string, spec: ChildSpec, rootKey: readonly ColumnDraft[]): RandomTable {
+function buildChild(
+  role: string,
+  spec: ChildSpec,
+  table: TableSpec,
+  rootKey: readonly ColumnDraft[],
+): RandomTable {
   const nullable = spec.nullableLink && !spec.keyedByParent;
   const links = rootKey.map(({ name, kind }) => column(`of_${name}`, kind, nullable));
   const pairs = links.map(({ name }, i) => [name, rootKey[i]!.name] as const);
@@ -105,7 +132,7 @@ function buildChild(role: string, spec: ChildSpec, rootKey: readonly ColumnDraft
   const ordered = spec.turned ? links.toReversed() : links;
   const key = [...(spec.keyedByParent ? ordered : []), ...own].map(({ name }) => name);
   const leading = spec.turned ? [...own, ...ordered] : [...ordered, ...own];
-  return build(role, spec.table, leading, key, parent);
+  return build(role, table, leading, key, parent);
 }
 
 function build(
@@ -117,7 +144,7 @@ function build(
 ): RandomTable {
   const rest = spec.columns.map((draft, i) => ({ ...draft, name: spec.names[i]! }));
   const columns = [...leading, ...rest];
-  const relation = `t_${role.replaceAll(/\W/g, "_")}`;
+  const relation = `${parent === undefined ? "root" : "child"}_${role.replaceAll(/\W/g, "_")}`;
   return {
     role,
     kinds: columns.map(({ kind }) => kind),

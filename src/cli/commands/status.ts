@@ -53,7 +53,7 @@ function describe(
   { ledger }: PipelineRecord,
   status: Pick<
     PipelineStatus,
-    "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine"
+    "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine" | "failure"
   > & {
     readonly running: boolean;
     readonly sourceReachable: boolean;
@@ -67,6 +67,9 @@ function describe(
       "pipeline",
       `${status.pipeline}, ${status.running ? `running (${status.phase})` : `not running; last seen ${age}`}`,
     ],
+    ...(status.failure === undefined
+      ? []
+      : [["ended with", `[${status.failure.code}] ${status.failure.message}`]]),
     ["checkpoint", status.positions.checkpoint ?? "none yet"],
     ["baseline", status.positions.baseline ?? "not complete"],
     [

@@ -104,7 +104,7 @@ describe("a store that was restored from a dump on a younger server", () => {
     // What a dump brings along: ids that this server will not give out for a long time.
     await database.query(`
       INSERT INTO banyan.events (transaction_id, position, event_id, version, time, origin, stream_id, type, data)
-      SELECT '5000000000', 7, gen_random_uuid(), 2, now(), 'native', 'order-1', 'Restored', '{}'`);
+      SELECT (pg_current_xact_id()::text::bigint + 5000000000)::text::xid8, 7, gen_random_uuid(), 2, now(), 'native', 'order-1', 'Restored', '{}'`);
     const page = await store.readAll(undefined, 10);
     expect(page.events.map(({ type }) => type)).toEqual(["Before"]);
     await expect(store.migrate()).rejects.toMatchObject({

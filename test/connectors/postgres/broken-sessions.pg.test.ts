@@ -1,0 +1,96 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { openTestStore } from "./event-store-fixture.ts";
+import { BANYAN_TABLE } from "./run-support.ts";
+import { sourceDatabase } from "./source-support.ts";
+import { batchOf, event, streamOf, tailing } from "../../contract/event-batches.ts";
+import { readAll } from "../../contract/change-source.contract.ts";
+import type { TestDatabase } from "../../support/databases.ts";
+
+/** A session that breaks while nobody uses it must not end the process, and is replaced. */
+
+const never = new AbortController().signal;
+
+async function endAll(database: TestDatabase): Promise<void> {
+  await database.query(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'banyan%'",
+  );
+  await sleep(100);
+}
+
+test("a store whose idle sessions are ended goes on with new ones; a writer is told to begin again", async () => {
+  await using opened = await openTestStore("broken");
+  const { store, database } = opened;
+  await Promise.all(Array.from({ length: 4 }, () => store.append("order-1", [event()], "any")));
+  const idle = await store.openCapture("shop", "test://source");
+  await endAll(database);
+  await expect(
+    idle.stage({ events: batchOf([{ stream: "a", version: 1 }]) }),
+  ).rejects.toMatchObject({
+    code: "STORE_UNREACHABLE",
+    recovery: "retry",
+  });
+  await idle.close();
+  expect(await streamOf(store, "order-1")).toHaveLength(4);
+
+  const staged = await store.openCapture("shop", "test://source");
+  await staged.stage({ events: batchOf([{ stream: "a", version: 1 }]) });
+  await endAll(database);
+  await expect(staged.commit(tailing(1))).rejects.toMatchObject({ recovery: "retry" });
+  await staged.close();
+  const next = await store.openCapture("shop", "test://source");
+  expect(next.record.checkpoint).toBeUndefined();
+  await next.stage({ events: batchOf([{ stream: "a", version: 1 }]) });
+  await next.commit(tailing(1));
+  await next.close();
+  expect(await streamOf(store, "a")).toHaveLength(1);
+});
+
+test("a reader of a stream type that is cut off rejects, so that a part never looks like the whole", async () => {
+  await using opened = await openTestStore("broken");
+  const { store, database } = opened;
+  const writer = await store.openCapture("shop", "test://source");
+  const events = Array.from({ length: 20_000 }, (_, i) => ({
+    stream: `order-${i}`,
+    version: 1,
+    data: { text: "x".repeat(500) },
+  }));
+  await writer.stage({ events: batchOf(events) });
+  await writer.commit(tailing(1));
+  await writer.close();
+  const read = async (): Promise<void> => {
+    let groups = 0;
+    for await (const _ of store.readStreamType("order", never)) {
+      groups += 1;
+      if (groups === 1) await endAll(database);
+    }
+  };
+  await expect(read()).rejects.toMatchObject({ code: "STORE_UNREACHABLE" });
+});
+
+test("a source whose idle sessions are ended says so where they are needed, and asks anew elsewhere", async () => {
+  await using db = await sourceDatabase("broken", BANYAN_TABLE, "item");
+  await db.query("INSERT INTO item SELECT i, 'n' FROM generate_series(1, 10) i");
+  const plan = { tables: [{ name: "public.item" }] };
+  const source = db.open();
+  const snapshot = await source.openBaseline(plan, never);
+  const [table] = snapshot.tables;
+  expect(await readAll(snapshot, table!)).toHaveLength(10);
+  await endAll(db);
+  // The snapshot lived in one of them.
+  await expect(readAll(snapshot, table!)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+  await snapshot.close();
+  const tables = await source.discover(plan.tables).catch(() => source.discover(plan.tables));
+  const parity = await source.openParity(tables, never);
+  await endAll(db);
+  await expect(readAll(parity, tables[0]!)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+  await parity.close();
+  const stream = (async () => {
+    for await (const _ of source.stream(snapshot.position, never));
+  })();
+  stream.catch(() => undefined);
+  await sleep(400);
+  await endAll(db);
+  await expect(stream).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE", recovery: "retry" });
+  await source.close();
+});
