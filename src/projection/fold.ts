@@ -173,7 +173,7 @@ function keyOf(definition: RoleDefinition, data: Data): string {
 /** NULL is told apart from every text. */
 function keyPart(value: unknown): string {
   if (value === null || value === undefined) return String.raw`\0`;
-  const text = String(value);
+  const text = typeof value === "string" ? value : JSON.stringify(value);
   return text.startsWith("\\") ? `\\${text}` : text;
 }
 

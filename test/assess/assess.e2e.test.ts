@@ -60,12 +60,13 @@ test("--json is one document, --schema narrows it, --html writes a page beside i
 });
 
 test("a sample is in the document; Ctrl-C ends it early and the judgement comes all the same", async () => {
-  const { child, ended, stderr } = startCli(["assess", db.url, "--json", "--sample", "10m"]);
+  const cli = startCli(["assess", db.url, "--json", "--sample", "10m"]);
+  const { child, ended } = cli;
   const deadline = Date.now() + 60_000;
   const ready =
     "SELECT FROM pg_replication_slots WHERE database = current_database() AND confirmed_flush_lsn IS NOT NULL";
   while ((await db.query(ready)).rows.length === 0) {
-    if (Date.now() > deadline) throw new Error(`it did not begin: ${stderr()}`);
+    if (Date.now() > deadline) throw new Error(`it did not begin: ${cli.stderr()}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   await db.query(`UPDATE "Sales"."Order" SET "Status" = 'DELIVERED' WHERE "Status" = 'RELEASED'`);

@@ -48,7 +48,11 @@ test("rows without a root, roots without rows, rows of no root and empty tables 
   const { ledger } = (await b.store.pipeline("music"))!;
   expect(ledger).toMatchObject({ baselined: 4, baselineRows: 7, events: 4, changesIn: 0 });
   const { events } = await b.store.readAll(undefined, 100);
-  expect(events.map(({ stream: id, data }) => [id, data]).toSorted()).toEqual([
+  expect(
+    events
+      .map(({ stream: id, data }): [string, unknown] => [id, data])
+      .toSorted(([a], [b]) => (a < b ? -1 : 1)),
+  ).toEqual([
     [
       "album-1",
       {

@@ -11,7 +11,7 @@ interface Watch {
 function sourcesOf(lengths: readonly number[], watch: Watch, failsAt?: string) {
   return lengths.map(
     (length, source) => () =>
-      (async function* () {
+      (async function* (): AsyncGenerator<string, void, void> {
         watch.open += 1;
         watch.openMax = Math.max(watch.openMax, watch.open);
         try {

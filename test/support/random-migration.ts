@@ -180,7 +180,7 @@ export function placedRow(
 
 export function sortedRows(rows: readonly PlacedRow[]): PlacedRow[] {
   const textOf = ({ role, row }: PlacedRow): string =>
-    JSON.stringify([role, Object.entries(row).sort()]);
+    JSON.stringify([role, Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1))]);
   return rows
     .map((row) => ({ row, text: textOf(row) }))
     .sort((a, b) => (a.text < b.text ? -1 : 1))

@@ -46,8 +46,10 @@ async function setting(name: string, value: string): Promise<void> {
   await client.query(`ALTER SYSTEM SET ${name} = ${value}`);
   await client.query("SELECT pg_reload_conf()");
   for (let waited = 0; waited < 100; waited++) {
-    const { rows } = await client.query("SELECT current_setting($1) AS now", [name]);
-    if (`'${String(rows[0].now)}'` === value) return;
+    const { rows } = await client.query<{ now: string }>("SELECT current_setting($1) AS now", [
+      name,
+    ]);
+    if (`'${String(rows[0]?.now)}'` === value) return;
     await sleep(50);
   }
   throw new Error(`${name} did not become ${value}`);

@@ -19,7 +19,7 @@ async function confirmed(db: SourceDatabase): Promise<string> {
        FROM pg_replication_slots WHERE slot_name = $1`,
     [db.slot],
   );
-  return `${rows[0].lsn}/00000000`;
+  return `${(rows as { lsn: string }[])[0]!.lsn}/00000000`;
 }
 
 test("the server is told of nothing but what was acknowledged, however much was received", async () => {
@@ -105,7 +105,7 @@ test("tables that are not captured let the log go, too", async () => {
       .query("INSERT INTO other SELECT i FROM generate_series(1, 5000) i")
       .then(() => db.query("SELECT pg_current_wal_insert_lsn()::text AS lsn"))
       .then(({ rows }) => {
-        const [high, low] = String(rows[0].lsn).split("/");
+        const [high, low] = (rows as { lsn: string }[])[0]!.lsn.split("/");
         target = `${high!.padStart(8, "0")}${low!.padStart(8, "0")}/00000000`;
       });
     return target !== undefined && (status.positions.checkpoint ?? "") >= target;

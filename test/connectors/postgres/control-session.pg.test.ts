@@ -9,7 +9,8 @@ test("a session that broke is replaced once, and none is left when it is closed"
   const sessions = async (): Promise<number> => {
     const sql =
       "SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'control under test'";
-    return Number((await db.query(sql)).rows[0].n);
+    const { rows } = await db.query(sql);
+    return (rows as { n: number }[])[0]!.n;
   };
   for (let round = 0; round < 5; round++) {
     const { pid } = await control.one<{ pid: number }>("asking", "SELECT pg_backend_pid() AS pid");

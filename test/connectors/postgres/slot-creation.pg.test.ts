@@ -25,8 +25,9 @@ test("the slot is one that standbys keep too, where the server can do that", asy
 });
 
 /** Transactions that each last longer than a short attempt and that overlap without end. */
-if (NIGHTLY)
-  test("a server on which some transaction is always open gets its slot all the same", async () => {
+test.runIf(NIGHTLY)(
+  "a server on which some transaction is always open gets its slot all the same",
+  async () => {
     await using db = await sourceDatabase("busy", BANYAN_TABLE, "item");
     const stop = new AbortController();
     let id = 0;
@@ -51,4 +52,5 @@ if (NIGHTLY)
       stop.abort();
       await Promise.all(workers);
     }
-  });
+  },
+);

@@ -12,14 +12,14 @@ async function sessions(db: SourceDatabase, name: string): Promise<number> {
     "SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = $1",
     [name],
   );
-  return rows[0].n as number;
+  return Number((rows as { n: number }[])[0]?.n);
 }
 
 async function isRead(db: SourceDatabase): Promise<boolean> {
   const { rows } = await db.query("SELECT active FROM pg_replication_slots WHERE slot_name = $1", [
     db.slot,
   ]);
-  return rows[0].active as boolean;
+  return (rows as { active: boolean }[])[0]!.active;
 }
 
 test("once a source is closed its slot is free for the next, whether or not the stream was waiting", async () => {

@@ -252,7 +252,7 @@ test("generated columns are in neither the baseline nor the log, unless the publ
   );
   const { rows: asked } = await db.query("SELECT current_setting('server_version_num')::int AS v");
   const shapes: string[][] = [["id", "n"]];
-  if (asked[0].v >= 180_000) {
+  if ((asked as { v: number }[])[0]!.v >= 180_000) {
     shapes.push(["id", "twice", "n"]);
   }
   for (const [round, names] of shapes.entries()) {

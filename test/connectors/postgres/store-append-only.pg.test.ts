@@ -65,7 +65,8 @@ test("an event cannot be changed, removed or doubled by any statement, whoever m
   const client = new pg.Client(opened.database.url);
   await client.connect();
   const all = async (): Promise<unknown[]> =>
-    (await client.query("SELECT * FROM banyan.events ORDER BY version")).rows;
+    (await client.query<Record<string, unknown>>("SELECT * FROM banyan.events ORDER BY version"))
+      .rows;
   const before = await all();
   expect(before).toHaveLength(2);
   for (const [what, sql] of REFUSED) {

@@ -61,7 +61,7 @@ test.each(USES)(
       const { rows } = await opened.database.query(
         "SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'banyan'",
       );
-      return rows[0].n as number;
+      return (rows as { n: number }[])[0]!.n;
     };
     await opened.store.close();
     for (const delayMs of [0, 2, 10, 30, 80]) {

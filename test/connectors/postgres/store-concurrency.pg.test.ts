@@ -106,10 +106,10 @@ test("a reader that follows many writers, one of them stuck, sees each event onc
   await sleep(50);
   // What was committed after the stuck one began is not safe to show, and it is known why.
   expect(seen).toEqual([]);
-  const { rows: own } = await stuck.query("SELECT pg_backend_pid() AS pid");
+  const { rows: own } = await stuck.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
   const hold = await store.feedHold();
   expect(hold).toMatchObject({ events: rounds + writers.length * rounds * 2 });
-  expect(hold!.holders.map(({ pid }) => pid)).toContain(own[0].pid);
+  expect(hold!.holders.map(({ pid }) => pid)).toContain(own[0]!.pid);
   await stuck.query("COMMIT");
   await stuck.end();
   done = true;
@@ -123,7 +123,7 @@ test("a reader that follows many writers, one of them stuck, sees each event onc
     heads.set(stream, version);
   }
   expect(seen[0]!.stream).toBe("slow-1");
-  expect((await store.feedHold())?.holders.map(({ pid }) => pid) ?? []).not.toContain(own[0].pid);
+  expect((await store.feedHold())?.holders.map(({ pid }) => pid) ?? []).not.toContain(own[0]!.pid);
   await capture.close();
   await Promise.all(writers.map((writer) => writer.close()));
 });
