@@ -80,7 +80,7 @@ export class StatusBoard {
     this.#failure = {
       code: known ? error.code : "UNKNOWN",
       message: error instanceof Error ? error.message : String(error),
-      ...(known && error.hint !== undefined ? { hint: error.hint } : {}),
+      hint: (known ? error.hint : undefined) ?? "See docs/errors.md.",
     };
   }
 

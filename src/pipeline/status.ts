@@ -26,7 +26,7 @@ export interface PipelineStatus {
   /** Schema changes seen since the start. */
   readonly drift: readonly DriftNote[];
   /** What the last attempt ended with; absent while one runs well, and after one that was stopped. */
-  readonly failure?: { readonly code: string; readonly message: string; readonly hint?: string };
+  readonly failure?: { readonly code: string; readonly message: string; readonly hint: string };
 }
 
 export interface BaselineProgress {

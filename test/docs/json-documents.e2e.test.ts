@@ -159,6 +159,8 @@ async function bringAbout(): Promise<void> {
 
   // Changes that the log does not show: rows and folds differ in every way.
   await legacy.query(`ALTER PUBLICATION banyan_${NAME} DROP TABLE item`);
+  await banyan("run");
+  await note("status", "status");
   await legacy.query(
     "UPDATE item SET more = NULL WHERE id = 4; UPDATE item SET more = 'w' WHERE id = 5",
   );

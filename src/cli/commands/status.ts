@@ -69,7 +69,10 @@ function describe(
     ],
     ...(status.failure === undefined
       ? []
-      : [["ended with", `[${status.failure.code}] ${status.failure.message}`]]),
+      : [
+          ["ended with", `[${status.failure.code}] ${status.failure.message}`],
+          ["  next", status.failure.hint],
+        ]),
     ["checkpoint", status.positions.checkpoint ?? "none yet"],
     ["baseline", status.positions.baseline ?? "not complete"],
     [
