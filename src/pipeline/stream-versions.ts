@@ -14,6 +14,7 @@ export class StreamVersions {
   readonly #limit: number;
   #young = new Map<string, number>();
   #old = new Map<string, number>();
+  #isTurnDue = false;
 
   /** @param limit streams at which a generation ends with the next commit */
   constructor(limit: number) {
@@ -27,6 +28,7 @@ export class StreamVersions {
 
   /** Fills in the versions of all events. */
   async assign(events: EventBuffer, lookup: Lookup): Promise<void> {
+    this.#turn();
     const { streams, versions, length } = events;
     const cold = new Set<string>();
     for (let i = 0; i < length; i++) {
@@ -69,7 +71,13 @@ export class StreamVersions {
 
   /** Notes that all that was staged before the last commit began is durable by now. */
   committed(): void {
-    if (this.#young.size < this.#limit) return;
+    this.#isTurnDue = this.#young.size >= this.#limit;
+  }
+
+  /** Not in {@link committed}, which may come while versions are looked up: those at hand would be lost. */
+  #turn(): void {
+    if (!this.#isTurnDue) return;
+    this.#isTurnDue = false;
     this.#old = this.#young;
     this.#young = new Map();
   }

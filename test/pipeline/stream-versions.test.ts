@@ -48,6 +48,19 @@ describe("stream versions", () => {
     expect(store.asked).toEqual(["a-1", "b-1"]);
   });
 
+  test("stay known when a commit ends while others are being looked up", async () => {
+    const store = storeOf({});
+    const versions = new StreamVersions(2);
+    await versions.assign(eventsOf(["a-1", "b-1"]), store.lookup);
+    const mixed = eventsOf(["a-1", "c-1", "b-1"]);
+    await versions.assign(mixed, (streams) => {
+      versions.committed();
+      versions.committed();
+      return store.lookup(streams);
+    });
+    expect(mixed.versions).toEqual([2, 1, 2]);
+  });
+
   test("are forgotten some commits after they were used, so that memory is bounded", async () => {
     const store = storeOf({});
     const versions = new StreamVersions(4);
