@@ -21,6 +21,7 @@ import type {
   Ledger,
   PipelineRecord,
   Quarantine,
+  StreamVersionPage,
 } from "../../src/store/event-store.ts";
 
 const FEED_EVENTS_MAX = 10_000;
@@ -94,6 +95,18 @@ export class MemoryEventStore implements EventStore {
       yield structuredClone(events.slice(at, at + EVENTS_PER_PAGE_MAX));
       signal.throwIfAborted();
     }
+  }
+
+  async *recentVersions(
+    eventsMax: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<StreamVersionPage, void, void> {
+    signal.throwIfAborted();
+    const recent = eventsMax === 0 ? [] : this.#state.log.slice(-eventsMax).reverse();
+    yield {
+      streams: recent.map(({ stream }) => stream),
+      versions: recent.map(({ version }) => version),
+    };
   }
 
   async mappings(): Promise<ReadonlyMap<number, MappingDefinition>> {

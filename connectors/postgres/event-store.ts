@@ -8,6 +8,7 @@ import { readFeed, readStreamPages } from "./store-events.ts";
 import { readFeedHold } from "./store-feed-hold.ts";
 import { copyStreamType } from "./store-fold.ts";
 import { migrateStore } from "./store-migrations.ts";
+import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
 import { pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import { openPipeliningSession, openPool, openSession, resolveStoreUrl } from "./store-session.ts";
@@ -25,6 +26,7 @@ import type {
   FoldEvent,
   PipelineRecord,
   Quarantine,
+  StreamVersionPage,
 } from "../../src/store/event-store.ts";
 
 export interface PostgresEventStoreOptions {
@@ -114,6 +116,20 @@ class PostgresEventStore implements EventStore {
       throw signal.aborted
         ? signal.reason
         : classifyStore(error, `reading the streams of ${streamType}`);
+    } finally {
+      await disconnect(client);
+    }
+  }
+
+  async *recentVersions(
+    eventsMax: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<StreamVersionPage, void, void> {
+    const client = await openSession(this.#url);
+    try {
+      yield* copyRecentVersions(client, eventsMax, signal);
+    } catch (error) {
+      throw signal.aborted ? signal.reason : classifyStore(error, "reading where streams stand");
     } finally {
       await disconnect(client);
     }

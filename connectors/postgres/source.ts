@@ -53,7 +53,7 @@ export interface PostgresSourceOptions {
   readonly publicationCheckMs?: number;
 }
 
-const BUFFER_BYTES_MAX = 16 * 1024 * 1024;
+const BUFFER_BYTES_MAX = 4 * 1024 * 1024;
 const PART_BYTES_MAX = 4 * 1024 * 1024;
 const SLOT_WAIT_MS_MAX = 60_000;
 const PUBLICATION_CHECK_MS = 5_000;

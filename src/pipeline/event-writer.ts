@@ -17,6 +17,7 @@ import type {
   Ledger,
   PipelinePhase,
   StagedBatch,
+  StreamVersionPage,
 } from "../store/event-store.ts";
 
 /** Parked changes that are settled together with what is staged. */
@@ -70,6 +71,11 @@ export class EventWriter {
   /** Ledger of what was staged since the last commit. */
   get staged(): Ledger {
     return this.#ledger;
+  }
+
+  /** See {@link StreamVersions.recall}. */
+  recall(pages: AsyncIterable<StreamVersionPage>): Promise<void> {
+    return this.#versions.recall(pages);
   }
 
   /** Maps whole transactions and begins to stage their events. */

@@ -17,9 +17,11 @@ import { failpoint } from "../runtime/failpoint.ts";
 /** Files that a large transaction is spread over; each is grouped in memory for itself. */
 const PARTITIONS = 128;
 const BUFFER_BYTES_MAX = 64 * 1024;
+/** Read at once from each file; all are read at the same time when they are merged. */
+const READ_BYTES = 16 * 1024;
 /** Events per stage, and the length of their data at which a stage is full before that. */
-const EVENTS_PER_STAGE = 4_000;
-const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
+const EVENTS_PER_STAGE = 2_000;
+const DATA_LENGTH_PER_STAGE_MAX = 4 * 1024 * 1024;
 
 /**
  * One source transaction that is too large for memory: spilled to disk by stream, mapped stream by
@@ -354,7 +356,10 @@ class SpillFiles {
   async *lines(file: number): AsyncGenerator<string, void, void> {
     // In pieces, for a line may be a row of a hundred megabytes and a chunk is a small part of it.
     let line: string[] = [];
-    for await (const chunk of createReadStream(this.#path(file), { encoding: "utf8" })) {
+    for await (const chunk of createReadStream(this.#path(file), {
+      encoding: "utf8",
+      highWaterMark: READ_BYTES,
+    })) {
       const [first, ...rest] = String(chunk).split("\n");
       line.push(first!);
       for (const next of rest) {

@@ -30,8 +30,10 @@ export interface PipelineOptions {
   readonly onLogLeft?: (left: LogLeft) => void;
 }
 
-/** Streams whose place is remembered, in each of two generations. */
-const VERSIONS_MAX = 200_000;
+/** Streams whose place is remembered, in each of two generations; they take 32 MB together. */
+const VERSIONS_MAX = 700_000;
+/** The least that a change takes in the log. */
+const LOG_BYTES_PER_CHANGE = 100;
 /** How long a run that failed tries to leave word of it. */
 const NOTE_MS_MAX = 5_000;
 
@@ -71,6 +73,7 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     // Durable before the log is read: a TRUNCATE asks the store which rows there are.
     await started.writer.commit({ phase: "tail", checkpoint: undefined }, () => undefined);
     await started.writer.settle();
+    await recall(run, started, signal);
 
     board.enter("tail");
     run.report();
@@ -191,6 +194,16 @@ function writerOf(run: Run, mapping: Mapping): EventWriter {
     onDrift: run.onDrift ?? (() => undefined),
   });
   return run.writer;
+}
+
+/**
+ * Reads where the streams written last stand, in one go, where the backlog is long: to look them up
+ * one by one costs more than all else that is done for a change.
+ */
+async function recall({ source, store }: Run, { writer, from }: Started, signal: AbortSignal) {
+  const { lagBytes } = await source.head(from);
+  const changes = Math.floor(lagBytes / LOG_BYTES_PER_CHANGE);
+  await writer.recall(store.recentVersions(Math.min(changes, 2 * VERSIONS_MAX), signal));
 }
 
 async function describe({ source, streams }: Run, table: string): Promise<SourceTable | undefined> {

@@ -1,7 +1,13 @@
+import { VersionTable } from "./version-table.ts";
 import type { EventBuffer } from "../mapping/event-buffer.ts";
+import { invariant } from "../model/errors.ts";
+import type { StreamVersionPage } from "../store/event-store.ts";
 
 /** Current versions of streams in the store, as committed; 0 for one that does not exist. */
 type Lookup = (streams: readonly string[]) => Promise<readonly number[]>;
+
+/** Stands for the version of a stream that is being looked up. */
+const ASKED = -1;
 
 /**
  * Gives events their place in their streams.
@@ -12,8 +18,8 @@ type Lookup = (streams: readonly string[]) => Promise<readonly number[]>;
  */
 export class StreamVersions {
   readonly #limit: number;
-  #young = new Map<string, number>();
-  #old = new Map<string, number>();
+  #young = new VersionTable();
+  #old = new VersionTable();
   #isTurnDue = false;
 
   /** @param limit streams at which a generation ends with the next commit */
@@ -26,30 +32,29 @@ export class StreamVersions {
     return this.#young.size + this.#old.size;
   }
 
+  /**
+   * Takes over what the store says, before the first event gets its place. Of a stream that comes
+   * again the first version counts, so pages come newest first. Stops asking for more when it is full.
+   */
+  async recall(pages: AsyncIterable<StreamVersionPage>): Promise<void> {
+    for await (const { streams, versions } of pages) {
+      for (let i = 0; i < streams.length; i++) {
+        if (this.#young.size >= this.#limit) {
+          if (this.#old.size > 0) return;
+          this.#isTurnDue = true;
+          this.#turn();
+        }
+        const stream = streams[i]!;
+        const isKnown = this.#old.get(stream) ?? this.#young.get(stream);
+        if (isKnown === undefined) this.#young.set(stream, versions[i]!);
+      }
+    }
+  }
+
   /** Fills in the versions of all events. */
   async assign(events: EventBuffer, lookup: Lookup): Promise<void> {
     this.#turn();
-    const { streams, versions, length } = events;
-    const cold = new Set<string>();
-    for (let i = 0; i < length; i++) {
-      const stream = streams[i]!;
-      if (!this.#young.has(stream)) {
-        const version = this.#old.get(stream);
-        if (version === undefined) cold.add(stream);
-        else this.#young.set(stream, version);
-      }
-    }
-    if (cold.size > 0) {
-      const list = [...cold];
-      const found = await lookup(list);
-      for (let i = 0; i < list.length; i++) this.#young.set(list[i]!, found[i]!);
-    }
-    for (let i = 0; i < length; i++) {
-      const stream = streams[i]!;
-      const version = this.#young.get(stream)! + 1;
-      versions[i] = version;
-      this.#young.set(stream, version);
-    }
+    await number(events, this.#young, (stream) => this.#old.get(stream), lookup);
   }
 
   /**
@@ -57,15 +62,12 @@ export class StreamVersions {
    * remembered, so that one commit may have any number of them.
    */
   async assignOnce(events: EventBuffer, lookup: Lookup): Promise<void> {
-    const only = new StreamVersions(Infinity);
-    await only.assign(events, async (streams) => {
-      const known = streams.map((stream) => this.#young.get(stream) ?? this.#old.get(stream));
-      const cold = streams.filter((_, i) => known[i] === undefined);
-      const found = (cold.length === 0 ? [] : await lookup(cold)).values();
-      return known.map((version) => version ?? found.next().value!);
-    });
-    for (const [stream, version] of only.#young) {
-      if (this.#young.has(stream) || this.#old.has(stream)) this.#young.set(stream, version);
+    const known = (stream: string): number | undefined =>
+      this.#young.get(stream) ?? this.#old.get(stream);
+    await number(events, new VersionTable(), known, lookup);
+    const { streams, versions, length } = events;
+    for (let i = 0; i < length; i++) {
+      if (known(streams[i]!) !== undefined) this.#young.set(streams[i]!, versions[i]!);
     }
   }
 
@@ -78,7 +80,41 @@ export class StreamVersions {
   #turn(): void {
     if (!this.#isTurnDue) return;
     this.#isTurnDue = false;
+    const room = this.#old;
+    room.clear();
     this.#old = this.#young;
-    this.#young = new Map();
+    this.#young = room;
+  }
+}
+
+/** Numbers the events on from `at`, into which streams that it lacks are taken: as `known`, else looked up. */
+async function number(
+  { streams, versions, length }: EventBuffer,
+  at: VersionTable,
+  known: (stream: string) => number | undefined,
+  lookup: Lookup,
+): Promise<void> {
+  at.reserve(length);
+  const slots = new Int32Array(length);
+  const asked: string[] = [];
+  for (let i = 0; i < length; i++) {
+    const stream = streams[i]!;
+    const slot = at.slotOf(stream);
+    slots[i] = slot;
+    if (at.versionAt(slot) !== 0) continue;
+    const version = known(stream);
+    if (version === undefined) asked.push(stream);
+    at.setAt(slot, version ?? ASKED);
+  }
+  // The first event of a stream that was looked up, in the order in which they were asked for.
+  const found = (asked.length === 0 ? [] : await lookup(asked)).values();
+  for (let i = 0; i < length; i++) {
+    const slot = slots[i]!;
+    let version: number | undefined = at.versionAt(slot);
+    if (version === ASKED) version = found.next().value;
+    invariant(version !== undefined && version >= 0, "every stream asked for has a version");
+    version += 1;
+    at.setAt(slot, version);
+    versions[i] = version;
   }
 }

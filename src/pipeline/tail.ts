@@ -24,6 +24,8 @@ export interface TailLimits {
   readonly idleMs: number;
 }
 
+/** What is read ahead is a part of a batch: enough to keep the writer busy, and little to hold. */
+const BATCH_PER_QUEUE = 4;
 /** Changes mapped at once; small, so that the store works on one slice while the next is mapped. */
 const SLICE_CHANGES = 2_000;
 
@@ -57,8 +59,8 @@ export async function tail(
   const stop = new AbortController();
   const reading = AbortSignal.any([signal, stop.signal]);
   const queue = new TransactionQueue({
-    changesMax: limits.batchChangesMax,
-    bytesMax: limits.batchBytesMax,
+    changesMax: Math.ceil(limits.batchChangesMax / BATCH_PER_QUEUE),
+    bytesMax: Math.ceil(limits.batchBytesMax / BATCH_PER_QUEUE),
   });
   const read = async (): Promise<void> => {
     try {

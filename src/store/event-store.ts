@@ -50,6 +50,14 @@ export interface EventStore {
    */
   readStreamType(streamType: string, signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
 
+  /**
+   * Streams of the newest events, newest first, each with the event's version: the first that a stream
+   * comes with is its current one.
+   *
+   * @param eventsMax how many events to look at
+   */
+  recentVersions(eventsMax: number, signal: AbortSignal): AsyncIterable<StreamVersionPage>;
+
   /** Mapping definitions by version, to fold old events as they were meant. */
   mappings(): Promise<ReadonlyMap<number, MappingDefinition>>;
 
@@ -84,6 +92,12 @@ export interface FeedPage {
   readonly events: readonly RecordedEvent[];
   /** Cursor after the last event of the page; the one given when the page is empty. */
   readonly next: FeedCursor | undefined;
+}
+
+/** Two columns of the same length. */
+export interface StreamVersionPage {
+  readonly streams: readonly string[];
+  readonly versions: readonly number[];
 }
 
 export interface FeedHold {

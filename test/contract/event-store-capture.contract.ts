@@ -32,6 +32,44 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await writer.close();
   });
 
+  test("where streams stand is told newest first, as far back as asked for", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const recent = async (eventsMax: number): Promise<readonly string[]> => {
+      const told: string[] = [];
+      const pages = store.recentVersions(eventsMax, new AbortController().signal);
+      for await (const { streams, versions } of pages)
+        streams.forEach((stream, i) => told.push(`${stream} ${versions[i]}`));
+      return told;
+    };
+    expect(await recent(10)).toEqual([]);
+    const writer = await store.openCapture("shop", SOURCE);
+    await writer.stage({
+      events: batchOf([
+        { stream: "order-1", version: 1 },
+        { stream: "order-2", version: 1 },
+        { stream: "order-1", version: 2 },
+      ]),
+    });
+    expect(await recent(10)).toEqual([]);
+    await writer.commit(tailing(1));
+    await store.append("order-ä", [event()], "none");
+    await writer.stage({ events: batchOf([{ stream: "order-2", version: 2 }]) });
+    await writer.commit(tailing(2));
+    expect(await recent(10)).toEqual([
+      "order-2 2",
+      "order-ä 1",
+      "order-1 2",
+      "order-2 1",
+      "order-1 1",
+    ]);
+    expect(await recent(2)).toEqual(["order-2 2", "order-ä 1"]);
+    expect(await recent(0)).toEqual([]);
+    await writer.close();
+    const aborted = store.recentVersions(10, AbortSignal.abort(new Error("stop")));
+    await expect(aborted[Symbol.asyncIterator]().next()).rejects.toThrow("stop");
+  });
+
   test("an event is read back as it was captured", async () => {
     await using opened = await open();
     const { store } = opened;

@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
+import { MemoryCaptureWriter } from "../../connectors/memory/capture-writer.ts";
 import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { stream, table } from "../../src/mapping/rules.ts";
 import { BanyanError } from "../../src/model/errors.ts";
@@ -120,6 +121,28 @@ test("a service that writes to a stream too is met by a new attempt, which goes 
   ]);
   await second.stop();
 });
+
+test.each([
+  { lagBytes: 1_000_000, asked: [] },
+  { lagBytes: 0, asked: ["order-1"] },
+])(
+  "with $lagBytes bytes behind it asks for the versions of $asked",
+  async ({ lagBytes, asked }) => {
+    const store = new MemoryEventStore();
+    await using first = await start(store, new ScriptedLog([ordersShape], rows));
+    await eventually(async () => (await store.pipeline("orders"))?.phase === "tail");
+    await first.stop();
+    const versions = vi.spyOn(MemoryCaptureWriter.prototype, "versions");
+    const log = new ScriptedLog([ordersShape], rows);
+    log.lagBytes = lagBytes;
+    await using second = await start(store, log);
+    log.emit(note(1, "a", "b"));
+    await eventually(() => log.acknowledged.includes(transaction(1).end));
+    expect(versions.mock.calls.flatMap(([streams]) => streams)).toEqual(asked);
+    versions.mockRestore();
+    await second.stop();
+  },
+);
 
 test("changes of tables that no stream maps pass by, and the checkpoint with them", async () => {
   const store = new MemoryEventStore();

@@ -1,8 +1,10 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { EventBuffer } from "../../src/mapping/event-buffer.ts";
 import type { EventContext } from "../../src/model/event.ts";
 import type { Position } from "../../src/model/position.ts";
 import { StreamVersions } from "../../src/pipeline/stream-versions.ts";
+import type { StreamVersionPage } from "../../src/store/event-store.ts";
 
 const CONTEXT = { origin: "capture", mappingVersion: 1 } as EventContext;
 
@@ -23,6 +25,13 @@ function storeOf(committed: Record<string, number>) {
       return Promise.resolve(streams.map((stream) => committed[stream] ?? 0));
     },
   };
+}
+
+async function* pagesOf(
+  ...pages: readonly (readonly (readonly [stream: string, version: number])[])[]
+): AsyncGenerator<StreamVersionPage> {
+  for (const page of pages)
+    yield { streams: page.map(([stream]) => stream), versions: page.map(([, version]) => version) };
 }
 
 const numbered = (from: number, count: number): string[] =>
@@ -96,6 +105,62 @@ describe("stream versions", () => {
     const again = eventsOf(["c-1"]);
     await versions.assign(again, store.lookup);
     expect(again.versions).toEqual([2]);
+  });
+
+  test("that the store has told are not asked for; the first that a stream comes with counts", async () => {
+    const store = storeOf({ "c-1": 4 });
+    const versions = new StreamVersions(10);
+    await versions.recall(pagesOf([["a-1", 7], ["b-1", 3]], [["a-1", 6], ["b-1", 2]])); // prettier-ignore
+    const events = eventsOf(["a-1", "c-1", "b-1", "a-1"]);
+    await versions.assign(events, store.lookup);
+    expect([events.versions, store.asked]).toEqual([[8, 5, 4, 9], ["c-1"]]);
+  });
+
+  test("are taken over from the store until there is no more room, and no further", async () => {
+    const store = storeOf({});
+    const versions = new StreamVersions(3);
+    let read = 0;
+    async function* pages(): AsyncGenerator<StreamVersionPage> {
+      for (; read < 100; read++) yield { streams: [`s-${read}`], versions: [read + 1] };
+    }
+    await versions.recall(pages());
+    expect([versions.size, read]).toEqual([6, 6]);
+    const events = eventsOf(numbered(0, 6));
+    await versions.assign(events, store.lookup);
+    expect([events.versions, store.asked]).toEqual([[2, 3, 4, 5, 6, 7], []]);
+  });
+
+  test("stand as a Map would have it, whatever comes, and cost few bytes", async () => {
+    const seed = Date.now() % 2 ** 31;
+    const stream = fc.nat({ max: 3_000 }).map((n) => `item-${"x".repeat(n % 5)}${n}`);
+    const batches = fc.array(fc.array(stream, { maxLength: 400 }), { maxLength: 12 });
+    await fc.assert(
+      fc.asyncProperty(batches, async (batches) => {
+        const versions = new StreamVersions(500);
+        const committed: Record<string, number> = {};
+        for (const streams of batches) {
+          const events = eventsOf(streams);
+          await versions.assign(events, storeOf({ ...committed }).lookup);
+          expect(events.versions).toEqual(
+            streams.map((one) => (committed[one] = (committed[one] ?? 0) + 1)),
+          );
+          versions.committed();
+        }
+      }),
+      { seed, numRuns: 50 },
+    );
+  });
+
+  test("of a million streams are kept apart", async () => {
+    const versions = new StreamVersions(2_000_000);
+    const streams = Array.from({ length: 1_000_000 }, (_, i) => `order-${i}`);
+    await versions.recall(
+      pagesOf(streams.map((stream, i): readonly [string, number] => [stream, i + 1])),
+    );
+    expect(versions.size).toBe(1_000_000);
+    const events = eventsOf(streams);
+    await versions.assign(events, () => Promise.reject(new Error("all of them are known")));
+    expect(events.versions.every((version, i) => version === i + 2)).toBe(true);
   });
 
   test("of streams that come once in a commit take no memory, and are right before and after", async () => {

@@ -20,6 +20,8 @@ const START = "0000000000000001/00000000" as Position;
  * sometimes, or in an order that nobody can make it do.
  */
 export class ScriptedLog implements ChangeSource {
+  /** What `head` says. */
+  lagBytes = 0;
   readonly acknowledged: Position[] = [];
   readonly discovered: string[] = [];
   /** What the catalogue shows; a test replaces it as an ALTER TABLE would. */
@@ -67,7 +69,7 @@ export class ScriptedLog implements ChangeSource {
   identify = () => Promise.resolve({ uri: "script://1/1", server: "a script" });
   check = () => Promise.resolve([]);
   fence = () => Promise.resolve(START);
-  head = () => Promise.resolve({ position: START, lagBytes: 0 });
+  head = () => Promise.resolve({ position: START, lagBytes: this.lagBytes });
   idlePosition = (): Position | undefined => this.idle;
   acknowledge = (position: Position): void => void this.acknowledged.push(position);
   close = () => Promise.resolve();
