@@ -11,6 +11,7 @@ import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type {
+  CapturedTable,
   CaptureWriter,
   CommitResult,
   Ledger,
@@ -100,6 +101,7 @@ export class MemoryCaptureWriter implements CaptureWriter {
         checkpoint: checkpoint ?? record.checkpoint,
         baselinePosition: progress.baselinePosition ?? record.baselinePosition,
         ledger: sum(record.ledger, ledger),
+        tables: withTables(record.tables, progress.tables ?? []),
         status: structuredClone(progress.status ?? {}),
         updatedAt: new Date().toISOString(),
       };
@@ -151,6 +153,14 @@ interface Staged {
 
 function nothingStaged(): Staged {
   return { events: [], images: new Map(), parked: [], released: [], skipped: [] };
+}
+
+function withTables(
+  known: readonly CapturedTable[],
+  given: readonly CapturedTable[],
+): readonly CapturedTable[] {
+  const tables = new Map([...known, ...given].map((table) => [table.table, table]));
+  return [...tables.values()].sort((a, b) => (a.table < b.table ? -1 : 1));
 }
 
 function sum(ledger: Ledger, added: Partial<Ledger>): Ledger {

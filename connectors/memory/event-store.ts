@@ -162,6 +162,7 @@ function newPipeline(name: string, source: string): MemoryPipeline {
       checkpoint: undefined,
       baselinePosition: undefined,
       ledger: NOTHING_COUNTED,
+      tables: [],
       status: {},
       updatedAt: new Date().toISOString(),
     },

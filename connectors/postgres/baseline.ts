@@ -159,7 +159,7 @@ async function creating(
 }
 
 /** Without a usable identity the application's own UPDATE and DELETE fail once the table is published. */
-function requireIdentities(
+export function requireIdentities(
   entries: readonly CatalogueEntry[],
   tables: readonly PlannedTable[],
 ): void {

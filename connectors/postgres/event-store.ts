@@ -10,7 +10,7 @@ import { copyStreamType } from "./store-fold.ts";
 import { migrateStore } from "./store-migrations.ts";
 import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
-import { pipelineRecord, type PipelineRow } from "./store-rows.ts";
+import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import { openPipeliningSession, openPool, openSession, resolveStoreUrl } from "./store-session.ts";
 import { takeOver } from "./store-takeover.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
@@ -147,7 +147,7 @@ class PostgresEventStore implements EventStore {
   pipeline(name: string): Promise<PipelineRecord | undefined> {
     return this.#read("reading the pipeline", async () => {
       const { rows } = await this.#pool.query<PipelineRow & { uri: string }>(
-        "SELECT p.*, s.uri FROM banyan.pipelines p JOIN banyan.sources s ON s.id = p.source_id WHERE p.name = $1",
+        `SELECT ${PIPELINE_COLUMNS}, s.uri FROM banyan.pipelines p JOIN banyan.sources s ON s.id = p.source_id WHERE p.name = $1`,
         [name],
       );
       return rows[0] === undefined ? undefined : pipelineRecord(rows[0], rows[0].uri);

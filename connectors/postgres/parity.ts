@@ -54,6 +54,7 @@ export async function openParity(
     return {
       fence: position,
       tables: shapes,
+      seen: taken!.seen,
       sees: visibility(taken!.seen),
       readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),
       estimateRows: (table) => rows.estimateRows(table),

@@ -239,18 +239,24 @@ async function blocked(
   waitMs: number,
   cause: unknown,
 ): Promise<BanyanError> {
-  const blockers = await ask<Blocker>("looking for open transactions", BLOCKERS, []);
-  const pids = blockers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
-  const list = blockers.map(describeBlocker).join("; ") || "one that has ended in this moment";
+  const { list, hint, pids } = await openTransactions(ask);
   return new BanyanError(
     "SLOT_CREATION_BLOCKED",
     `replication slot ${name} could not be created in ${Math.round(waitMs / 1000)} s: the server waits for open transactions: ${list}`,
-    {
-      cause,
-      hint: `Let them end, or end them: ${endings(blockers)}`,
-      detail: { slot: name, pids: pids.join(",") },
-    },
+    { cause, hint, detail: { slot: name, pids } },
   );
+}
+
+/** What is open in the server now and has written, told for people, and how to end it. */
+export async function openTransactions(
+  ask: Ask,
+): Promise<{ readonly list: string; readonly hint: string; readonly pids: string }> {
+  const blockers = await ask<Blocker>("looking for open transactions", BLOCKERS, []);
+  return {
+    list: blockers.map(describeBlocker).join("; ") || "one that has ended in this moment",
+    hint: `Let them end, or end them: ${endings(blockers)}`,
+    pids: blockers.flatMap(({ pid }) => (pid === null ? [] : [pid])).join(","),
+  };
 }
 
 function endings(blockers: readonly Blocker[]): string {

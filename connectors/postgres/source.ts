@@ -14,6 +14,7 @@ import type {
   SourceHead,
   SourceIdentity,
 } from "../../src/source/change-source.ts";
+import { openAddition } from "./addition.ts";
 import { openBaseline } from "./baseline.ts";
 import { readCatalogue, readTables, requireAll, type Ask } from "./catalogue.ts";
 import { checkSource } from "./check.ts";
@@ -23,7 +24,7 @@ import { FENCE_PREFIX } from "./intent.ts";
 import { averageLogRate, logLeft, LogRate } from "./log-left.ts";
 import { checkpointAt, formatLsn, lsnDigits, lsnOf, parseLsn, type Lsn } from "./lsn.ts";
 import { newBaselineHint } from "./new-baseline.ts";
-import { openParity } from "./parity.ts";
+import { openParity, visibility } from "./parity.ts";
 import { watchPublication } from "./publication-watch.ts";
 import { RelationCache } from "./relations.ts";
 import { ReplicationConnection } from "./replication-connection.ts";
@@ -197,6 +198,19 @@ class PostgresSource implements ChangeSource {
     const options = { ...this.#options, keys: this.#keys };
     const either = AbortSignal.any([signal, this.#closing.signal]);
     return this.#track(await openParity(options, tables, () => this.fence(), this.#ask, either));
+  }
+
+  async openAddition(plan: CapturePlan, signal: AbortSignal): Promise<ParitySnapshot> {
+    this.#learn(plan);
+    requirePrimary(await this.#facts());
+    const { slotWaitMsMax: waitMsMax } = this.#options;
+    const options = { ...this.#options, keys: this.#keys, waitMsMax };
+    const either = AbortSignal.any([signal, this.#closing.signal]);
+    return this.#track(await openAddition(options, plan, () => this.fence(), this.#ask, either));
+  }
+
+  visibility(seen: string): (transaction: string) => boolean {
+    return visibility(seen);
   }
 
   async head(from: Position | undefined): Promise<SourceHead> {

@@ -3,6 +3,7 @@ import { encodeEvents, EVENT_COPY_COLUMNS } from "./copy-encoder.ts";
 import { disconnect } from "./session.ts";
 import { textArray } from "./store-arrays.ts";
 import { copyIn } from "./store-copy.ts";
+import { writeCapturedTables } from "./store-captured-tables.ts";
 import { classifyStore, fenced } from "./store-errors.ts";
 import { readImages, writeImages } from "./store-images.ts";
 import { insertEvents } from "./store-insert.ts";
@@ -147,6 +148,9 @@ export class PostgresCaptureWriter implements CaptureWriter {
       );
       const sent = Promise.all([
         this.#begin(),
+        progress.tables === undefined
+          ? undefined
+          : writeCapturedTables(this.#client, this.#pipelineId, progress.tables),
         this.#client.query<{ generation: string }>({
           name: "banyan-advance",
           text: "SELECT banyan.advance_pipeline($1, $2, $3, $4, $5, $6, $7) AS generation",
@@ -163,7 +167,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
         this.#client.query("COMMIT"),
       ]);
       failpoint("batch-commit-sent");
-      const [, advanced] = await sent;
+      const [, , advanced] = await sent;
       this.#transaction = undefined;
       this.#checkpoint = checkpoint ?? this.#checkpoint;
       return { quarantineGeneration: Number(advanced.rows[0]!.generation) };

@@ -1,6 +1,6 @@
 import type { Origin, RecordedEvent } from "../../src/model/event.ts";
 import type { Position } from "../../src/model/position.ts";
-import type { PipelinePhase, PipelineRecord } from "../../src/store/event-store.ts";
+import type { CapturedTable, PipelinePhase, PipelineRecord } from "../../src/store/event-store.ts";
 
 export interface PipelineRow {
   readonly id: number;
@@ -21,7 +21,15 @@ export interface PipelineRow {
   readonly transactions: string;
   readonly status: unknown;
   readonly updated_at: Date;
+  /** See {@link PIPELINE_COLUMNS}. */
+  readonly tables: readonly CapturedTable[];
 }
+
+/** Columns of a {@link PipelineRow}, from `banyan.pipelines p`. */
+export const PIPELINE_COLUMNS = `p.*, coalesce((
+  SELECT json_agg(json_strip_nulls(json_build_object('table', t.table_name, 'stream', t.stream_type, 'role', t.role,
+                                                     'since', t.since, 'seen', t.seen, 'left', t.left_at)) ORDER BY t.table_name)
+    FROM banyan.captured_tables t WHERE t.pipeline_id = p.id), '[]') AS tables`;
 
 export function pipelineRecord(row: PipelineRow, source: string): PipelineRecord {
   return {
@@ -42,6 +50,7 @@ export function pipelineRecord(row: PipelineRow, source: string): PipelineRecord
       baselineRows: Number(row.baseline_rows),
       transactions: Number(row.transactions),
     },
+    tables: row.tables,
     status: row.status,
     updatedAt: row.updated_at.toISOString(),
   };

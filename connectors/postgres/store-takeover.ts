@@ -2,7 +2,7 @@ import type pg from "pg";
 import { newBaselineHint } from "./new-baseline.ts";
 import { classifyStore } from "./store-errors.ts";
 import { sqlstateOf } from "./sqlstate.ts";
-import { pipelineRecord, type PipelineRow } from "./store-rows.ts";
+import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { PipelineRecord } from "../../src/store/event-store.ts";
 
@@ -85,7 +85,7 @@ async function raiseEpoch(
             phase = CASE WHEN p.source_id = s.id THEN p.phase ELSE 'new' END
        FROM banyan.sources s, pg_stat_activity a
       WHERE p.name = $1 AND s.uri = $2 AND a.pid = pg_backend_pid()
-      RETURNING p.*`,
+      RETURNING ${PIPELINE_COLUMNS}`,
     [name, source],
   );
   await client.query("COMMIT");

@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   SLOT_LOST: { recovery: "operator", exitCode: EXIT.environment },
   SLOT_AHEAD: { recovery: "operator", exitCode: EXIT.environment },
   SLOT_CREATION_BLOCKED: { recovery: "retry", exitCode: EXIT.environment },
+  ADDITION_BLOCKED: { recovery: "retry", exitCode: EXIT.environment },
   TRUNCATE_REFUSED: { recovery: "operator", exitCode: EXIT.environment },
 
   STORE_UNREACHABLE: { recovery: "retry", exitCode: EXIT.environment },
@@ -40,6 +41,7 @@ export const ERROR_CODES = {
   STREAM_VERSION_CONFLICT: { recovery: "retry", exitCode: EXIT.environment },
   PIPELINE_FENCED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
+  TABLE_NOT_CAPTURED: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },
   DEMO_FAILED: { recovery: "operator", exitCode: EXIT.environment },
 

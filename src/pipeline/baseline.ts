@@ -1,3 +1,4 @@
+import { capturedAt } from "./captured-tables.ts";
 import type { EventWriter } from "./event-writer.ts";
 import { mergeChildren, type MergedAggregate } from "./merge-children.ts";
 import { merged } from "./merged-iteration.ts";
@@ -11,7 +12,7 @@ import { BanyanError } from "../model/errors.ts";
 import type { EventContext } from "../model/event.ts";
 import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
-import type { BaselineSnapshot } from "../source/change-source.ts";
+import type { BaselineSnapshot, RowSnapshot } from "../source/change-source.ts";
 import type { ImageChange } from "../store/event-store.ts";
 
 /** Aggregates per stage, and the length of their data at which a stage is full before that. */
@@ -21,7 +22,10 @@ const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 const STREAM_TYPES_AT_ONCE = 2;
 
 export interface BaselineOptions {
+  /** Its tables are those that get a baseline. */
   readonly snapshot: BaselineSnapshot;
+  /** Which transactions the snapshot sees, for tables that join a pipeline which ran before. */
+  readonly seen?: string;
   readonly mapping: Mapping;
   readonly writer: EventWriter;
   readonly board: StatusBoard;
@@ -84,6 +88,7 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   );
   for await (const stage of stages) {
     if (events === 0) failpoint("baseline-first-stage");
+    if (stage.goesOn) await writer.assignVersions(stage.events);
     await writer.stageVersioned(stage.events, stage.images, []);
     rowsRead += stage.rows;
     aggregates += stage.aggregates;
@@ -99,8 +104,17 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   writer.addToLedger({ baselined: aggregates, baselineRows: rowsRead, events });
   failpoint("baseline-before-commit");
   const { position } = snapshot;
-  board.baselined(position);
-  await writer.commit({ phase: "tail", checkpoint: position, baselinePosition: position }, () => {
+  const names = new Set(snapshot.tables.map(({ name }) => name));
+  const roles = mapping.streams
+    .flatMap((stream) => stream.roles)
+    .filter(({ tableRef }) => names.has(tableRef.name));
+  const tables = capturedAt(roles, position, options.seen);
+  const isFirst = options.seen === undefined;
+  if (isFirst) board.baselined(position);
+  const start = isFirst
+    ? { checkpoint: position, baselinePosition: position }
+    : { checkpoint: undefined };
+  await writer.commit({ phase: "tail", ...start, tables }, () => {
     failpoint("baseline-after-commit");
   });
   await writer.settle();
@@ -123,22 +137,33 @@ async function requireWhole(snapshot: BaselineSnapshot): Promise<void> {
 
 interface Stage {
   readonly events: EventBuffer;
+  /** True for events of streams that are there already; their versions are still to be given. */
+  readonly goesOn: boolean;
   readonly aggregates: number;
   readonly images: readonly ImageChange[];
   readonly rows: number;
 }
 
-/** The aggregates of one stream type as events, in key order. */
+/**
+ * The aggregates of one stream type as events, in key order. Of tables that join a stream which is
+ * there already it is those tables' rows alone.
+ */
 async function* readStages(
   stream: StreamPlan,
   { snapshot, mapping, writer }: BaselineOptions,
   context: EventContext,
   signal: AbortSignal,
 ): AsyncGenerator<Stage, void, void> {
-  const mappers = stream.roles.map((role) => {
-    const table = snapshot.tables.find((candidate) => candidate.name === role.tableRef.name)!;
-    return mapping.mapperOf(table)!;
-  });
+  const read = new Map(snapshot.tables.map((table) => [table.name, table]));
+  const mappers = stream.roles.map(({ tableRef }) =>
+    mapping.mapperOf(read.get(tableRef.name) ?? mapping.shapeOf(tableRef.name)!)!,
+  );
+  if (mappers.every(({ table }) => !read.has(table.name))) return;
+  const goesOn = !read.has(mappers[0]!.table.name);
+  const rowsOf: Pick<RowSnapshot, "readRows"> = {
+    readRows: (table, orderBy, aborted) =>
+      read.has(table.name) ? snapshot.readRows(table, orderBy, aborted) : noRows(),
+  };
   const { position } = snapshot;
   const prefix = idPrefix(position.slice(0, 16));
   const nowUs = Date.now() * 1000;
@@ -150,9 +175,19 @@ async function* readStages(
   let images: ImageChange[] = [];
   let aggregates = 0;
   let rows = 0;
-  for await (const group of mergeChildren(snapshot, mappers, signal)) {
+  for await (const group of mergeChildren(rowsOf, mappers, signal)) {
     for (const aggregate of group) {
       const { root, continues } = aggregate;
+      const full =
+        events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
+      // Versions are given to whole aggregates at once.
+      if (full && !(goesOn && continues)) {
+        yield { events, goesOn, aggregates, images, rows };
+        events = new EventBuffer();
+        images = [];
+        aggregates = 0;
+        rows = 0;
+      }
       // The further parts of a large aggregate are of the same moment as the first.
       version = continues ? version + 1 : 1;
       if (!continues) {
@@ -163,17 +198,9 @@ async function* readStages(
       pushBaseline(events, stream, mappers, aggregate, facts);
       ordinal += 1;
       rows += keepImages(images, mappers, aggregate);
-      const full =
-        events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
-      if (!full) continue;
-      yield { events, aggregates, images, rows };
-      events = new EventBuffer();
-      images = [];
-      aggregates = 0;
-      rows = 0;
     }
   }
-  if (events.length > 0) yield { events, aggregates, images, rows };
+  if (events.length > 0) yield { events, goesOn, aggregates, images, rows };
 }
 
 function pushBaseline(
@@ -208,6 +235,10 @@ function pushBaseline(
   const index = events.push(id!, stream.baselineType, timeUs, position, `${data}}`, context);
   events.versions[index] = version;
   writeBaselineId(events.ids, index * 16, prefix, stream.baselineSlot, ordinal, tag);
+}
+
+async function* noRows(): AsyncGenerator<never, void, void> {
+  // Of a table whose baseline was written before.
 }
 
 /** @returns how many rows the aggregate holds */

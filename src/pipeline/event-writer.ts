@@ -11,6 +11,7 @@ import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type {
+  CapturedTable,
   CaptureWriter,
   CommitResult,
   ImageChange,
@@ -166,6 +167,7 @@ export class EventWriter {
       readonly phase: PipelinePhase;
       readonly checkpoint: Position | undefined;
       readonly baselinePosition?: Position;
+      readonly tables?: readonly CapturedTable[];
     },
     then: (result: CommitResult) => void,
   ): Promise<void> {

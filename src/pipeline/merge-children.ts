@@ -26,7 +26,7 @@ const PART_LENGTH_MAX = 1024 * 1024;
  * @param mappers of the root, then of the children
  */
 export async function* mergeChildren(
-  snapshot: RowSnapshot,
+  snapshot: Pick<RowSnapshot, "readRows">,
   mappers: readonly TableMapper[],
   signal: AbortSignal,
 ): AsyncGenerator<readonly MergedAggregate[], void, void> {
@@ -101,7 +101,7 @@ class Cursor {
   #index = 0;
 
   constructor(
-    snapshot: RowSnapshot,
+    snapshot: Pick<RowSnapshot, "readRows">,
     mapper: TableMapper,
     orders: readonly Order[],
     signal: AbortSignal,

@@ -1,18 +1,13 @@
 import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { baseline } from "./baseline.ts";
-import { EventWriter } from "./event-writer.ts";
 import { refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
+import { begin, resume, VERSIONS_MAX, type Run, type Started } from "./start.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { PipelineStatus } from "./status.ts";
 import { tail, type TailLimits } from "./tail.ts";
-import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import type { Drift } from "../mapping/drift.ts";
-import { pipelineTag } from "../mapping/event-id.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
-import type { Position } from "../model/position.ts";
-import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource, LogLeft } from "../source/change-source.ts";
 import type { CaptureWriter, EventStore } from "../store/event-store.ts";
@@ -30,8 +25,6 @@ export interface PipelineOptions {
   readonly onLogLeft?: (left: LogLeft) => void;
 }
 
-/** Streams whose place is remembered, in each of two generations; they take 32 MB together. */
-const VERSIONS_MAX = 700_000;
 /** The least that a change takes in the log. */
 const LOG_BYTES_PER_CHANGE = 100;
 /** How long a run that failed tries to leave word of it. */
@@ -42,7 +35,8 @@ const NOTE_MS_MAX = 5_000;
  *
  * 1. Take over the pipeline, so that nobody else writes to it.
  * 2. Compile the mapping against the tables as they are.
- * 3. If there is no checkpoint, write the baseline at an exact point of the log.
+ * 3. If there is no checkpoint, write the baseline at an exact point of the log. If there is one, do so
+ *    for tables that the config has now and had not before.
  * 4. Follow the log from the checkpoint.
  *
  * Killed anywhere, it is run again and goes on at the checkpoint in the store: nothing is lost and
@@ -66,12 +60,13 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     failpoint("capture-taken-over");
     const { checkpoint } = capture.record;
     const started =
-      checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint);
+      checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint, signal);
 
     refuseTooMany(await store.quarantine.count(name));
     await releaseQuarantine(name, store, started.mapping, started.writer);
     // Durable before the log is read: a TRUNCATE asks the store which rows there are.
-    await started.writer.commit({ phase: "tail", checkpoint: undefined }, () => undefined);
+    const { left: tables } = started;
+    await started.writer.commit({ phase: "tail", checkpoint: undefined, tables }, () => undefined);
     await started.writer.settle();
     await recall(run, started, signal);
 
@@ -134,68 +129,6 @@ async function noteFailure({ name, store, capture, board, writer }: Run, cause: 
   await Promise.race([noted, sleep(NOTE_MS_MAX, undefined, { ref: false })]);
 }
 
-interface Run extends PipelineOptions {
-  readonly uri: string;
-  readonly capture: CaptureWriter;
-  readonly board: StatusBoard;
-  /** Once there is one. */
-  writer: EventWriter | undefined;
-  readonly report: () => void;
-}
-
-interface Started {
-  readonly mapping: Mapping;
-  readonly writer: EventWriter;
-  readonly from: Position;
-}
-
-/** First run: history begins with the baseline, at the point where the stream will begin. */
-async function begin(run: Run, signal: AbortSignal): Promise<Started> {
-  const { board, capture } = run;
-  board.enter("baseline");
-  const plan = {
-    tables: plannedTables(run.streams),
-    isRestart: capture.record.phase !== "new",
-    onBegin: async () => {
-      const status = board.snapshot();
-      await capture.commit({ phase: "baseline", checkpoint: undefined, ledger: {}, status });
-    },
-  };
-  const snapshot = await run.source.openBaseline(plan, signal);
-  try {
-    failpoint("baseline-slot-created");
-    const mapping = compileMapping(run.streams, snapshot.tables);
-    const writer = writerOf(run, mapping);
-    const { board, report: onProgress } = run;
-    await baseline({ snapshot, mapping, writer, board, onProgress }, signal);
-    return { mapping, writer, from: snapshot.position };
-  } finally {
-    await snapshot.close();
-  }
-}
-
-/** Any later run: goes on at the checkpoint. */
-async function resume(run: Run, from: Position): Promise<Started> {
-  const tables = await run.source.discover(plannedTables(run.streams));
-  const mapping = compileMapping(run.streams, tables, await run.store.mappings());
-  const writer = writerOf(run, mapping);
-  mapping.setVersion(await writer.mappingVersion());
-  return { mapping, writer, from };
-}
-
-function writerOf(run: Run, mapping: Mapping): EventWriter {
-  run.writer = new EventWriter({
-    writer: run.capture,
-    mapping,
-    tag: pipelineTag(run.uri, run.name),
-    board: run.board,
-    versionsMax: VERSIONS_MAX,
-    describe: (table) => describe(run, table),
-    onDrift: run.onDrift ?? (() => undefined),
-  });
-  return run.writer;
-}
-
 /**
  * Reads where the streams written last stand, in one go, where the backlog is long: to look them up
  * one by one costs more than all else that is done for a change.
@@ -203,15 +136,10 @@ function writerOf(run: Run, mapping: Mapping): EventWriter {
 async function recall({ source, store }: Run, { writer, from }: Started, signal: AbortSignal) {
   const { lagBytes } = await source.head(from);
   const changes = Math.floor(lagBytes / LOG_BYTES_PER_CHANGE);
-  await writer.recall(store.recentVersions(Math.min(changes, 2 * VERSIONS_MAX), signal));
-}
-
-async function describe({ source, streams }: Run, table: string): Promise<SourceTable | undefined> {
   try {
-    const planned = plannedTables(streams).filter(({ name }) => name === table);
-    return (await source.discover(planned))[0];
+    await writer.recall(store.recentVersions(Math.min(changes, 2 * VERSIONS_MAX), signal));
   } catch (error) {
-    if (error instanceof BanyanError && error.code === "TABLE_MISSING") return undefined;
-    throw error;
+    // Ended before it began to follow the log, in good order.
+    if (!signal.aborted) throw error;
   }
 }

@@ -1,6 +1,7 @@
 import type { EventWriter, WholeTransaction } from "./event-writer.ts";
 import { LargeTransaction } from "./large-transaction.ts";
 import { isTooMany, refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
+import type { Overlap } from "./overlap.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { TransactionQueue } from "./transaction-queue.ts";
 import { TruncateWriter } from "./truncate.ts";
@@ -35,6 +36,7 @@ export interface TailOptions {
   readonly store: EventStore;
   readonly mapping: Mapping;
   readonly writer: EventWriter;
+  readonly overlap: Overlap;
   readonly board: StatusBoard;
   readonly limits: TailLimits;
   readonly spillDirectory: string;
@@ -55,7 +57,7 @@ export async function tail(
   from: Position,
   signal: AbortSignal,
 ): Promise<void> {
-  const { source, limits } = options;
+  const { source, limits, overlap } = options;
   const stop = new AbortController();
   const reading = AbortSignal.any([signal, stop.signal]);
   const queue = new TransactionQueue({
@@ -65,7 +67,7 @@ export async function tail(
   const read = async (): Promise<void> => {
     try {
       for await (const group of source.stream(from, reading)) {
-        if (!(await queue.push(group))) return;
+        if (!(await queue.push(group.map((part) => overlap.without(part))))) return;
       }
       queue.close();
     } catch (error) {

@@ -62,6 +62,19 @@ export interface ChangeSource {
   /** Rows as of one snapshot whose visible transactions are known, with a fence written after it. */
   openParity(tables: readonly SourceTable[], signal: AbortSignal): Promise<ParitySnapshot>;
 
+  /**
+   * The same for tables that join a stream that is read already. Whatever the snapshot does not see of
+   * them will be in the stream: transactions that might have changed them before they were published
+   * have ended.
+   *
+   * @throws BanyanError `SOURCE_NOT_READY`, `REPLICA_IDENTITY_UNUSABLE`, `ADDITION_BLOCKED` (names the
+   *   sessions that are waited for)
+   */
+  openAddition(plan: CapturePlan, signal: AbortSignal): Promise<ParitySnapshot>;
+
+  /** Whether a snapshot of this source saw a transaction. @param seen `ParitySnapshot.seen` */
+  visibility(seen: string): (transaction: string) => boolean;
+
   /** Newest position in the source's log now, and how far `from` is behind it. */
   head(from: Position | undefined): Promise<SourceHead>;
 
@@ -168,6 +181,8 @@ export interface ParitySnapshot extends RowSnapshot {
   readonly fence: Position;
   /** The tables as the snapshot sees them, in the order asked. */
   readonly tables: readonly SourceTable[];
+  /** Which transactions it sees, as text to be kept; see {@link ChangeSource.visibility}. */
+  readonly seen: string;
   /** Whether the snapshot sees what this transaction wrote. @param transaction `SourceTransaction.id` */
   sees(transaction: string): boolean;
 }

@@ -159,10 +159,30 @@ export interface PipelineRecord {
   readonly checkpoint: Position | undefined;
   readonly baselinePosition: Position | undefined;
   readonly ledger: Ledger;
+  /** Every table that has a baseline, by name; also those that have left since. */
+  readonly tables: readonly CapturedTable[];
   /** What the pipeline last said of itself (see pipeline/status.ts); JSON. */
   readonly status: unknown;
   /** ISO 8601. */
   readonly updatedAt: string;
+}
+
+/** A table that a pipeline captures, or once did. */
+export interface CapturedTable {
+  /** Qualified name. */
+  readonly table: string;
+  readonly stream: string;
+  /** Of its rows in the stream. */
+  readonly role: string;
+  /** Position of its baseline. */
+  readonly since: Position;
+  /**
+   * Of one that joined a pipeline that ran already: the transactions that its baseline holds, as
+   * `ParitySnapshot.seen`. The log tells them once more, before `since`.
+   */
+  readonly seen?: string;
+  /** The checkpoint at which the config no longer had it; absent while it is captured. */
+  readonly left?: Position;
 }
 
 /**
@@ -231,6 +251,8 @@ export interface Progress {
   /** Left as it is when undefined. Must not lie before the present one. */
   readonly checkpoint: Position | undefined;
   readonly baselinePosition?: Position;
+  /** Entries to be added, or to replace those of the same table. */
+  readonly tables?: readonly CapturedTable[];
   /** Added to the stored counts. */
   readonly ledger: Partial<Ledger>;
   readonly status: unknown;

@@ -6,7 +6,7 @@ import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import type { ChangeSource, ParitySnapshot } from "../source/change-source.ts";
-import type { EventStore } from "../store/event-store.ts";
+import type { EventStore, PipelineRecord } from "../store/event-store.ts";
 
 export interface VerifyOptions {
   readonly pipeline: string;
@@ -63,7 +63,8 @@ export async function verifyParity(
 }
 
 /** Rows of another database would be compared in vain, or worse, found equal. */
-async function requireBaseline({ store, source, pipeline }: VerifyOptions): Promise<void> {
+async function requireBaseline(options: VerifyOptions): Promise<void> {
+  const { store, source, pipeline } = options;
   const record = await store.pipeline(pipeline);
   if (record?.checkpoint === undefined) {
     throw new BanyanError("PIPELINE_UNKNOWN", `pipeline ${pipeline} has no baseline yet`, {
@@ -71,12 +72,24 @@ async function requireBaseline({ store, source, pipeline }: VerifyOptions): Prom
     });
   }
   const { uri } = await source.identify();
-  if (record.source === uri) return;
+  if (record.source === uri) return requireTables(record, options);
   throw new BanyanError(
     "SOURCE_CHANGED",
     `pipeline ${pipeline} follows ${record.source}, but the config names ${uri}`,
     { hint: "Point the config at the source that the pipeline was made for." },
   );
+}
+
+/** A table that the config has only now has no events yet, and all of its rows would be missing. */
+function requireTables({ tables }: PipelineRecord, { streams }: VerifyOptions): void {
+  const captured = new Set(tables.map(({ table }) => table));
+  const waiting = plannedTables(streams).filter(({ name }) => !captured.has(name));
+  if (tables.length === 0 || waiting.length === 0) return;
+  const names = waiting.map(({ name }) => name).join(", ");
+  throw new BanyanError("TABLE_NOT_CAPTURED", `not captured yet: ${names}`, {
+    hint: "Stop `banyan run` and start it again: it takes them in.",
+    detail: { tables: names },
+  });
 }
 
 /** @returns why the fence was not reached, or undefined when it was */

@@ -32,6 +32,26 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await writer.close();
   });
 
+  test("the tables of a pipeline are kept by name, with the commit that tells of them", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const orders = { table: "public.orders", stream: "order", role: "order", since: position(1) };
+    const lines = { ...orders, table: "public.lines", role: "lines", seen: "5:9:6,7" };
+    const writer = await store.openCapture("shop", SOURCE);
+    expect(writer.record.tables).toEqual([]);
+    await writer.commit({ ...tailing(1), tables: [orders, lines] });
+    expect((await store.pipeline("shop"))!.tables).toEqual([lines, orders]);
+    await writer.commit(tailing(2));
+    await writer.close();
+    const next = await store.openCapture("shop", SOURCE);
+    expect(next.record.tables).toEqual([lines, orders]);
+    const gone = { ...orders, left: position(3) };
+    await next.commit({ ...tailing(3), tables: [gone] });
+    expect((await store.pipeline("shop"))!.tables).toEqual([lines, gone]);
+    expect((await store.openCapture("other", SOURCE)).record.tables).toEqual([]);
+    await next.close();
+  });
+
   test("where streams stand is told newest first, as far back as asked for", async () => {
     await using opened = await open();
     const { store } = opened;
@@ -261,6 +281,7 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
       phase: "tail",
       checkpoint: position(3),
       baselinePosition: position(3),
+      tables: [],
       ledger: { ...counted, changesIn: 0, events: 6 + 2 ** 40 },
       status: {},
       updatedAt: "",

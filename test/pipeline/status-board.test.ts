@@ -14,6 +14,7 @@ const RECORD: PipelineRecord = {
   checkpoint: at(5),
   baselinePosition: at(1),
   ledger: { ...EMPTY_LEDGER, changesIn: 1_000_000, events: 2_000_000 },
+  tables: [],
   status: {},
   updatedAt: "2026-01-01T00:00:00.000Z",
 };

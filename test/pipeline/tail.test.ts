@@ -7,6 +7,7 @@ import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { inserted, stream, table } from "../../src/mapping/rules.ts";
 import type { Position } from "../../src/model/position.ts";
 import { EventWriter } from "../../src/pipeline/event-writer.ts";
+import { Overlap } from "../../src/pipeline/overlap.ts";
 import { StatusBoard } from "../../src/pipeline/status-board.ts";
 import { tail, type TailLimits } from "../../src/pipeline/tail.ts";
 import type { CaptureWriter, CommitResult, Progress } from "../../src/store/event-store.ts";
@@ -86,6 +87,7 @@ async function bench(limits: Partial<TailLimits> = {}): Promise<Bench> {
       store,
       mapping,
       writer,
+      overlap: new Overlap([], () => () => false),
       board,
       limits: { ...TEST_LIMITS, ...limits },
       spillDirectory,

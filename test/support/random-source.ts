@@ -77,9 +77,13 @@ export class ScriptedSource implements ChangeSource {
       ...this.#snapshot(this.#script.rows),
       fence: await this.fence(),
       tables,
+      seen: "all",
       sees: () => true,
     };
   }
+
+  openAddition = () => Promise.reject(new Error("a script has no tables that join late"));
+  visibility = () => () => true;
 
   async *stream(
     from: Position,

@@ -74,6 +74,8 @@ export class ScriptedLog implements ChangeSource {
   acknowledge = (position: Position): void => void this.acknowledged.push(position);
   close = () => Promise.resolve();
   openParity = () => Promise.reject(new Error("a script has no parity"));
+  openAddition = () => Promise.reject(new Error("a script has no tables that join late"));
+  visibility = () => () => true;
 
   discover(planned: readonly PlannedTable[]): Promise<readonly SourceTable[]> {
     this.discovered.push(...planned.map(({ name }) => name));
