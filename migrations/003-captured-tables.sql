@@ -24,3 +24,6 @@ CREATE TABLE banyan.captured_tables (
 );
 
 REVOKE ALL ON banyan.captured_tables FROM PUBLIC;
+
+-- Was checked for every image of every row, and a pipeline is never deleted.
+ALTER TABLE banyan.row_images DROP CONSTRAINT row_images_pipeline_id_fkey;

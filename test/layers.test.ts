@@ -15,6 +15,8 @@ const LAYERS: Readonly<Record<string, number>> = {
   pipeline: 4,
   verify: 4,
   assess: 4,
+  laws: 4,
+  draft: 5,
   config: 7,
   cli: 8,
 };

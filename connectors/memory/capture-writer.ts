@@ -58,12 +58,12 @@ export class MemoryCaptureWriter implements CaptureWriter {
     });
   }
 
-  stage({ events, images, parked, released, skipped }: StagedBatch): Promise<void> {
+  stage({ events, images, newImages, parked, released, skipped }: StagedBatch): Promise<void> {
     return this.#run(() => {
       const staged = this.#staged;
       staged.events.push(...recordedEvents(events, this.record.source, Date.now() * 1000));
       assertFits(this.#state, staged.events);
-      for (const { table, key, image } of images ?? [])
+      for (const { table, key, image } of [...(images ?? []), ...(newImages ?? [])])
         staged.images.set(imageKey(table, key), image);
       staged.parked.push(...structuredClone(parked ?? []));
       staged.released.push(...(released ?? []));

@@ -6,6 +6,7 @@ import {
   type SourceColumn,
   type SourceTable,
 } from "../../src/model/table.ts";
+import { NOT_NULL } from "./not-null.ts";
 import { codecOf, type Catalogue, type CatalogueTable } from "./relations.ts";
 import { UNIQUE_INDEXES, uniquenessOf, type UniqueIndex } from "./unique-indexes.ts";
 
@@ -109,7 +110,7 @@ const TABLES = `
          (SELECT json_agg(json_build_object(
                    'name', a.attname, 'oid', a.atttypid::int8, 'modifier', a.atttypmod,
                    'type', ${TYPE_NAME.replaceAll("%M", MODIFIER)}, 'modifier_text', ${MODIFIER},
-                   'not_null', a.attnotnull, 'generated', a.attgenerated, 'number', a.attnum,
+                   'not_null', ${NOT_NULL}, 'generated', a.attgenerated, 'number', a.attnum,
                    'filled', CASE WHEN cardinality(kept.defaults) = 1 AND t.typdelim = ',' THEN (kept.defaults[1]::text[])[1] END,
                    'computed', CASE WHEN kept.defaults IS NULL
                                     THEN a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' OR t.typdefault IS NOT NULL

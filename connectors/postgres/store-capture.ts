@@ -5,7 +5,7 @@ import { textArray } from "./store-arrays.ts";
 import { copyIn } from "./store-copy.ts";
 import { writeCapturedTables } from "./store-captured-tables.ts";
 import { classifyStore, fenced } from "./store-errors.ts";
-import { readImages, writeImages } from "./store-images.ts";
+import { copyImages, readImages, writeImages } from "./store-images.ts";
 import { insertEvents } from "./store-insert.ts";
 import { insertParked, settleParked } from "./store-quarantine.ts";
 import type { TakenPipeline } from "./store-takeover.ts";
@@ -110,8 +110,9 @@ export class PostgresCaptureWriter implements CaptureWriter {
     );
   }
 
-  async stage({ events, images, parked, released, skipped }: StagedBatch): Promise<void> {
+  async stage(batch: StagedBatch): Promise<void> {
     await this.#run("appending events", async () => {
+      const { events, images, newImages = [], parked, released, skipped } = batch;
       const client = this.#client;
       const copied = isCopied(events);
       const sent: Promise<unknown>[] = [this.#begin()];
@@ -134,6 +135,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
           encodeEvents(events, this.#sourceId),
         );
       }
+      if (newImages.length > 0) await copyImages(client, this.#pipelineId, newImages);
     });
   }
 

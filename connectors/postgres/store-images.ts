@@ -1,12 +1,13 @@
 import type pg from "pg";
+import { copyFrames } from "./copy-frames.ts";
 import { textArray } from "./store-arrays.ts";
-import type { ImageChange } from "../../src/store/event-store.ts";
+import { fieldRoom } from "./store-binary.ts";
+import { copyIn } from "./store-copy.ts";
+import type { ImageChange, NewImage } from "../../src/store/event-store.ts";
 
 /** Bounds of one statement; its arrays are in memory at once, here and at the server. */
 const IMAGES_PER_STATEMENT_MAX = 5_000;
 const LENGTH_PER_STATEMENT_MAX = 4 * 1024 * 1024;
-
-type Kept = ImageChange & { readonly image: string };
 
 export async function readImages(
   client: pg.ClientBase,
@@ -35,10 +36,10 @@ export async function writeImages(
   const last = new Map<string, ImageChange>();
   for (const image of images) last.set(`${image.table}\0${image.key}`, image);
   const gone: ImageChange[] = [];
-  const kept: Kept[] = [];
+  const kept: NewImage[] = [];
   for (const image of last.values()) {
     if (image.image === undefined) gone.push(image);
-    else kept.push(image as Kept);
+    else kept.push(image as NewImage);
   }
   const sent: Promise<unknown>[] = [];
   for (const part of parts(gone)) {
@@ -63,6 +64,28 @@ export async function writeImages(
     );
   }
   await Promise.all(sent);
+}
+
+/** Images of rows that have none yet. The client must be idle. */
+export async function copyImages(
+  client: pg.Client,
+  pipelineId: number,
+  images: readonly NewImage[],
+): Promise<void> {
+  const frames = copyFrames(images.length, (out, i) => {
+    const { table, key, image } = images[i]!;
+    out.reserve(10 + fieldRoom(table) + fieldRoom(key) + fieldRoom(image));
+    out.int2(4);
+    out.int4Field(pipelineId);
+    out.textField(table);
+    out.textField(key);
+    out.textField(image);
+  });
+  await copyIn(
+    client,
+    "COPY banyan.row_images (pipeline_id, table_name, row_key, image) FROM STDIN (FORMAT binary)",
+    frames,
+  );
 }
 
 /**

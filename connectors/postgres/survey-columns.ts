@@ -102,7 +102,15 @@ export function allowedValues({ labels, checks }: SurveyedColumn): readonly stri
 }
 
 const TEXT = /'((?:[^']|'')*)'/g;
-const LIST = /= ANY \(\(?ARRAY\[([^\]]*)\]/;
+const COLUMN = String.raw`(?:\((?:"[^"]+"|[\p{L}\d_$]+)\)::text|"[^"]+"|[\p{L}\d_$]+)`;
+/** Only whole: beside an OR, or of `lower(status)`, a list does not say what the column may hold. */
+const LIST = new RegExp(
+  String.raw`^CHECK \(+(?:${COLUMN} IS NULL\) OR \()?${COLUMN} = ANY \(+ARRAY\[([^\]]*)\](?:\)::text\[\])?\)+$`,
+  "u",
+);
+/** Of types whose equal values have one text: 1 and 1.0 are one number, and `citext` does not mind the case. */
+const ITEM =
+  /^(?:'::(?:text|character varying|bpchar|name|integer|smallint|bigint)|(\d+)|\((\d+)\)::(?:bigint|smallint))$/;
 
 function listedValues(check: string): readonly string[] | undefined {
   const texts: string[] = [];
@@ -112,11 +120,12 @@ function listedValues(check: string): readonly string[] | undefined {
     return "'";
   });
   const list = LIST.exec(bare)?.[1];
-  if (list === undefined || bare.split("ARRAY[").length !== 2 || / AND |NOT /.test(bare))
-    return undefined;
+  // How many blanks a domain's values are padded with, its CHECK does not say.
+  if (list === undefined || /\(VALUE = .*'::bpchar/.test(bare)) return undefined;
   // `IN (1, -3)` comes as ARRAY[1, '-3'::integer].
-  const values = list
-    .split(", ")
-    .map((item) => (item.includes("'") ? texts.shift() : /^\d+/.exec(item)?.[0]));
+  const values = list.split(", ").map((item) => {
+    const [whole, plain, cast] = ITEM.exec(item) ?? [];
+    return whole === undefined ? undefined : (plain ?? cast ?? texts.shift());
+  });
   return values.every((value) => value !== undefined) && texts.length === 0 ? values : undefined;
 }

@@ -1,5 +1,6 @@
 import { qualifiedName } from "../../src/model/table.ts";
 import type { Ask } from "./catalogue.ts";
+import { NOT_NULL } from "./not-null.ts";
 
 /** What the survey reads of one table of the application, with what its leaves say. */
 export interface SurveyedTable {
@@ -84,7 +85,7 @@ const TABLES = `
              'keys', (SELECT coalesce(json_agg(json_build_object('index', x.relname, 'primary', i.indisprimary, 'columns', k.columns)
                                                ORDER BY i.indisprimary DESC, cardinality(k.columns), x.relname), '[]')
                         FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-                        JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY p.place) AS columns, bool_and(a.attnotnull) AS filled
+                        JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY p.place) AS columns, bool_and(${NOT_NULL}) AS filled
                                         FROM unnest(i.indkey) WITH ORDINALITY p (number, place)
                                         JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = p.number
                                        WHERE p.place <= i.indnkeyatts) k ON true

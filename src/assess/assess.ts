@@ -13,7 +13,7 @@ const CIRCLE_MAX = 20;
 
 /** Judges a database by what it says of itself. The same facts always give the same judgement. */
 export function assess(facts: DatabaseFacts, options: AssessOptions = {}): Assessment {
-  const proposals = proposeAggregates(facts);
+  const proposals = proposeAggregates(facts, options);
   const readings = readTables(facts, proposals.references, options.sample);
   const judged = proposals.aggregates.map((proposal) => {
     const root = readings.get(proposal.root)!;

@@ -6,6 +6,8 @@ export interface AssessOptions {
   readonly sample?: LogSample;
   /** Why there is none although it was asked for. */
   readonly sampleRefused?: string;
+  /** See `ProposeOptions`. */
+  readonly owners?: ReadonlyMap<string, string> | undefined;
 }
 
 /** What server and role lack before a capture. */

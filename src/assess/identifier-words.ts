@@ -1,3 +1,5 @@
+import anyAscii from "any-ascii";
+
 /**
  * The words of an identifier, in lower case: `OrderLineNo`, `order_line_no` and `ORDER LINE NO` are
  * `order`, `line`, `no`. Accents go, so that `Straße` and `strasse` are one word.
@@ -40,6 +42,11 @@ export function camelCase(words: readonly string[]): string {
 
 /** A name that a stream, or a child in it, may have: a letter, then letters, digits and underscores. */
 export function mappingName(words: readonly string[]): string {
-  const name = camelCase(words).replaceAll(/[^a-zA-Z0-9_]/g, "");
+  const name = camelCase(latinWords(words.join(" ")));
   return /^[a-zA-Z]/.test(name) ? name : `table${name}`;
+}
+
+/** The words in the letters a to z, however they were written: `заказы` → `zakazy`. */
+export function latinWords(text: string): readonly string[] {
+  return wordsOf(anyAscii(wordsOf(text).join(" ")));
 }

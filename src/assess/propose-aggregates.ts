@@ -52,7 +52,7 @@ export interface ProposeOptions {
    * Table → the table that owns it, as a person decided. Settles a table that two would own; a table
    * named as its own owner is a root.
    */
-  readonly owners?: ReadonlyMap<string, string>;
+  readonly owners?: ReadonlyMap<string, string> | undefined;
 }
 
 /**

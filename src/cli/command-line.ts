@@ -3,6 +3,7 @@ import yargs from "yargs";
 import { assessCommand } from "./commands/assess.ts";
 import { checkCommand } from "./commands/check.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { draftCommand } from "./commands/draft.ts";
 import { historyCommand } from "./commands/history.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
 import { runCommand } from "./commands/run.ts";
@@ -12,7 +13,7 @@ import { verifyCommand } from "./commands/verify.ts";
 import { BanyanError } from "../model/errors.ts";
 
 export const COMMANDS: readonly string[] =
-  "assess check run status verify history state quarantine demo".split(" ");
+  "assess draft check run status verify history state quarantine demo".split(" ");
 
 /**
  * Parses arguments and runs the command that they name.
@@ -22,11 +23,14 @@ export const COMMANDS: readonly string[] =
 export async function runCommandLine(argv: readonly string[]): Promise<void> {
   await yargs(argv)
     .scriptName("banyan")
+    // In the language of everything else that is printed.
+    .locale("en")
     .usage(
       "$0 <command>\n\nMoves a living CRUD database to event sourcing, with proof at every step.",
     )
     .option("config", {
       type: "string",
+      requiresArg: true,
       describe: "Config file (default: banyan.config.ts in this folder)",
       global: true,
     })
@@ -37,6 +41,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       global: true,
     })
     .command(assessCommand)
+    .command(draftCommand)
     .command(checkCommand)
     .command(runCommand)
     .command(statusCommand)
@@ -45,6 +50,11 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .command(stateCommand)
     .command(quarantineCommand)
     .command(demoCommand)
+    .check((parsed, options) => {
+      const repeated = findRepeated(parsed, options as unknown as ParserOptions);
+      if (repeated === undefined) return true;
+      throw usageError(`--${repeated} was given more than once`, argv);
+    })
     .demandCommand(1, "no command was named")
     .strict()
     .version(packageVersion())
@@ -63,11 +73,33 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .parseAsync();
 }
 
+interface ParserOptions {
+  /** Names of the options that may be given several times. */
+  readonly array: readonly string[];
+}
+
+/** The parser makes a list of an option that was given twice, also where the command takes one value. */
+function findRepeated(
+  parsed: Readonly<Record<string, unknown>>,
+  { array }: ParserOptions,
+): string | undefined {
+  // A name with dashes is there in camel case as well.
+  const plain = (name: string): string => name.replaceAll("-", "").toLowerCase();
+  const several = new Set(["_", ...array.map(plain)]);
+  return Object.keys(parsed).find(
+    (name) => Array.isArray(parsed[name]) && !several.has(plain(name)),
+  );
+}
+
 function usageError(message: string, argv: readonly string[]): BanyanError {
   const command = COMMANDS.find((name) => argv.includes(name));
   const hint = command === undefined ? "See: banyan --help" : `See: banyan ${command} --help`;
-  const plain = message.startsWith("Not enough non-option") ? "an argument is missing" : message;
-  return new BanyanError("USAGE", plain, { hint });
+  return new BanyanError("USAGE", inPlainWords(message), { hint });
+}
+
+function inPlainWords(message: string): string {
+  if (message.startsWith("Not enough non-option")) return "an argument is missing";
+  return message.replace(/^Not enough arguments following: (.*)$/, "--$1 needs a value");
 }
 
 function packageVersion(): string {

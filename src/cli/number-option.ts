@@ -1,5 +1,6 @@
 export interface NumberOption {
   readonly type: "number";
+  readonly requiresArg: true;
   readonly describe: string;
   readonly coerce: (value: number | undefined) => number;
 }
@@ -14,9 +15,10 @@ export function numberOption(
 ): NumberOption {
   return {
     type: "number",
+    // Otherwise an option that was named without a value would silently have its default.
+    requiresArg: true,
     describe,
     coerce: (value) => {
-      // Undefined when it was named without a value; it does not come here when it was not named.
       if (value !== undefined && Number.isInteger(value) && value >= min && value <= max)
         return value;
       // The parser keeps only the message.

@@ -1,6 +1,7 @@
 import type { LoadedConfig } from "../config/load-config.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
+import type { RowSampler } from "../source/row-sample.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 /** The only file that knows which adapters there are. Drivers are loaded when they are asked for. */
@@ -11,6 +12,16 @@ export async function openSource(config: LoadedConfig): Promise<ChangeSource> {
       const { openPostgresSource } = await import("../../connectors/postgres/source.ts");
       const { url, slot, publication } = config.source;
       return openPostgresSource({ url, slot, publication });
+    }
+  }
+}
+
+/** A few real rows of the source, to try a mapping on. */
+export async function openRowSampler(config: LoadedConfig): Promise<RowSampler> {
+  switch (config.source.kind) {
+    case "postgres": {
+      const { openPostgresRowSampler } = await import("../../connectors/postgres/row-sampler.ts");
+      return openPostgresRowSampler({ url: config.source.url });
     }
   }
 }

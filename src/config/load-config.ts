@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createJiti } from "jiti";
@@ -45,13 +45,25 @@ export async function loadConfig(path: string | undefined): Promise<LoadedConfig
     const jiti = createJiti(import.meta.url, { alias: { banyan: index }, moduleCache: false });
     exported = await jiti.import(file, { default: true });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new BanyanError("CONFIG_INVALID", `${file} cannot be loaded: ${reason}`, {
+    throw new BanyanError("CONFIG_INVALID", `${file} cannot be loaded: ${reasonOf(cause, file)}`, {
       cause,
       hint: "Correct the file; it must export a defineMigration({ … }) by default",
     });
   }
   return parseConfig(exported, file, process.env);
+}
+
+/** What the loader says, without its own files; and where in the config, when it only knows what. */
+function reasonOf(cause: unknown, file: string): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const message = cause.message.split("\nRequire stack:")[0]!;
+  // The place of an import is not that in the file. A syntax error has its place in the message.
+  if ("code" in cause || message.includes(dirname(file))) return message;
+  const place = (cause.stack ?? "")
+    .split("\n")
+    .map((line) => /(\/[^()]+:\d+:\d+)\)?$/.exec(line)?.[1])
+    .find((at) => at?.startsWith(dirname(file)) === true && !at.includes("/node_modules/"));
+  return place === undefined ? message : `${message} (${place})`;
 }
 
 /** @throws BanyanError `CONFIG_INVALID` */
@@ -88,13 +100,15 @@ export function parseConfig(
 
 function findConfig(path: string | undefined): string {
   const candidates = path === undefined ? CONFIG_NAMES : [path];
-  const found = candidates.map((name) => resolve(name)).find((name) => existsSync(name));
+  const isFile = (name: string): boolean =>
+    statSync(name, { throwIfNoEntry: false })?.isFile() === true;
+  const found = candidates.map((name) => resolve(name)).find(isFile);
   if (found !== undefined) return found;
   throw new BanyanError(
     "CONFIG_NOT_FOUND",
     path === undefined
       ? `there is no ${CONFIG_NAMES[0]} in ${process.cwd()}`
-      : `there is no ${resolve(path)}`,
+      : `there is no file ${resolve(path)}`,
     { hint: "Name the config with --config FILE, or write one: see docs/1-getting-started.md" },
   );
 }

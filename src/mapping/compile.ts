@@ -1,14 +1,23 @@
+import { checkPlan } from "./check-plan.ts";
+import { checkRecorded } from "./check-recorded.ts";
 import { checkTable } from "./check-table.ts";
+import { coverageOf, type CoverageCounter, type MappingCoverage } from "./coverage.ts";
 import { ColumnHistory, recordedRole } from "./column-history.ts";
 import { compileRule, type CompiledRule } from "./compiled-rule.ts";
 import { describeStreams, fingerprintOf } from "./definition.ts";
 import { brokenBy, compareShapes, silentChanges, sinceCatalogue, type Drift } from "./drift.ts";
 import { RULE_SLOTS_MAX } from "./event-id.ts";
+import {
+  columnHint,
+  refuseProblems,
+  type MappingProblem,
+  type ReportProblem,
+} from "./mapping-problem.ts";
 import { RowJson } from "./row-json.ts";
 import type { ChildRef, Rule, StreamRef, TableRef, Transform } from "./rules.ts";
 import { TableMapper, type FallbackSlots } from "./table-mapper.ts";
 import type { ColumnDefinition } from "../model/column-definition.ts";
-import { BanyanError } from "../model/errors.ts";
+import type { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { SourceTable } from "../model/table.ts";
 
@@ -53,6 +62,7 @@ export class Mapping {
   readonly #histories = new Map<string, ColumnHistory>();
   /** Tables of whose rows images are kept: once begun it goes on, whatever the log tells later. */
   readonly #imaged = new Set<string>();
+  readonly #counters: CoverageCounter[] = [];
   /** By shape; forgotten when a history goes on. */
   #columns = new WeakMap<SourceTable, readonly ColumnDefinition[]>();
 
@@ -129,6 +139,8 @@ export class Mapping {
   inverses(): ReadonlyMap<string, Transform<never>["from"]> {
     const inverses = new Map<string, Transform<never>["from"]>();
     for (const stream of this.streams) {
+      for (const [type, from] of Object.entries(stream.ref.inverses))
+        inverses.set(`${stream.type}/${type}`, from);
       for (const { type, rule } of stream.rules) {
         if (rule.on === "update" && rule.transform !== undefined) {
           inverses.set(`${stream.type}/${type}`, rule.transform.from);
@@ -166,6 +178,11 @@ export class Mapping {
     return { table: table.name, ...change, ...silent, broken };
   }
 
+  /** How changes were told so far, by all shapes of each table. */
+  coverage(): MappingCoverage {
+    return coverageOf(this.#counters);
+  }
+
   definition(): MappingDefinition {
     return describeStreams(this.streams, this.#shapes, {
       columnsOf: (table) => this.columnsOf(table),
@@ -178,7 +195,7 @@ export class Mapping {
   }
 
   /** Compiles the catalogue's shapes, telling `problem` of everything that does not fit. */
-  compileAll(tables: readonly SourceTable[], problem: (message: string) => void): void {
+  compileAll(tables: readonly SourceTable[], problem: ReportProblem): void {
     for (const table of tables) {
       const plan = this.#rolesByTable.get(table.name);
       if (plan === undefined) continue;
@@ -197,11 +214,13 @@ export class Mapping {
     plan: RolePlan,
     table: SourceTable,
     broken: BanyanError | undefined,
-    problem: (message: string) => void,
+    problem: ReportProblem,
   ): void {
     if (table.replicaIdentity !== "full") this.#imaged.add(table.name);
     const state = { rootKey: this.#rootKey(plan), keepsImages: this.#imaged.has(table.name) };
-    this.#mappers.set(table, compileTable(plan, table, { ...state, broken }, problem));
+    const mapper = compileTable(plan, table, { ...state, broken }, problem);
+    this.#mappers.set(table, mapper);
+    this.#counters.push(mapper.coverage);
   }
 
   #learn(table: SourceTable): void {
@@ -229,22 +248,44 @@ export function compileMapping(
   tables: readonly SourceTable[],
   recorded?: ReadonlyMap<number, MappingDefinition>,
 ): Mapping {
-  const problems: string[] = [];
-  const problem = (message: string): void => void problems.push(message);
+  const { mapping, problems } = examineMapping(streams, tables, recorded);
+  refuseProblems(problems);
+  return mapping;
+}
+
+/**
+ * As {@link compileMapping}, for whoever wants to show what is wrong instead of failing with it. Where
+ * there are problems the mapping is good for nothing but the streams that have none.
+ *
+ * @param tables those that exist; what is only said of the others is not looked at
+ */
+export function examineMapping(
+  streams: Readonly<Record<string, StreamRef>>,
+  tables: readonly SourceTable[],
+  recorded?: ReadonlyMap<number, MappingDefinition>,
+): { readonly mapping: Mapping; readonly problems: readonly MappingProblem[] } {
+  const problems: MappingProblem[] = [];
+  const problem: ReportProblem = (found) => void problems.push(found);
   const mapping = new Mapping(planStreams(streams, problem), recorded);
   mapping.compileAll(tables, problem);
-  refuse(problems);
-  return mapping;
+  if (recorded !== undefined) checkRecorded(mapping, recorded, problem);
+  return { mapping, problems };
 }
 
 /** The tables a config needs, before anything is known of the database. @throws BanyanError `MAPPING_INVALID` */
 export function plannedTables(
   streams: Readonly<Record<string, StreamRef>>,
 ): readonly { readonly name: string; readonly key?: readonly string[] }[] {
-  const problems: string[] = [];
-  const plans = planStreams(streams, (message) => void problems.push(message));
-  refuse(problems);
-  return plans
+  const { mapping, problems } = examineMapping(streams, []);
+  refuseProblems(problems);
+  return tablesOf(mapping);
+}
+
+/** The tables of a mapping, by the names that the config gives them. */
+export function tablesOf({
+  streams,
+}: Mapping): readonly { readonly name: string; readonly key?: readonly string[] }[] {
+  return streams
     .flatMap((plan) => plan.roles)
     .map(({ tableRef }) =>
       tableRef.key === undefined
@@ -253,18 +294,9 @@ export function plannedTables(
     );
 }
 
-function refuse(problems: readonly string[]): void {
-  if (problems.length === 0) return;
-  throw new BanyanError(
-    "MAPPING_INVALID",
-    `the mapping has ${problems.length} problem${problems.length === 1 ? "" : "s"}:\n${problems.map((p) => `  - ${p}`).join("\n")}`,
-    { hint: "Correct the streams in the config and run: banyan check" },
-  );
-}
-
 function planStreams(
   streams: Readonly<Record<string, StreamRef>>,
-  problem: (message: string) => void,
+  problem: ReportProblem,
 ): StreamPlan[] {
   let slots = 0;
   const slot = (): number => slots++;
@@ -274,16 +306,24 @@ function planStreams(
     for (const { tableRef } of plan.roles) {
       const owner = owners.get(tableRef.name);
       if (owner !== undefined) {
-        problem(
-          `table ${tableRef.name} belongs to both ${owner} and ${type}; a table has one owner`,
-        );
+        problem({
+          code: "table-in-two-streams",
+          stream: type,
+          table: tableRef.name,
+          message: `table ${tableRef.name} belongs to both ${owner} and ${type}; a table has one owner`,
+          next: `Leave it in one of the two`,
+        });
       }
       owners.set(tableRef.name, type);
     }
     return plan;
   });
   if (slots > RULE_SLOTS_MAX) {
-    problem(`the mapping has ${slots} rules; at most ${RULE_SLOTS_MAX} fit into an event id`);
+    problem({
+      code: "rules-too-many",
+      message: `the mapping has ${slots} rules; at most ${RULE_SLOTS_MAX} fit into an event id`,
+      next: "Divide the streams among several configs, each with a name of its own",
+    });
   }
   return plans;
 }
@@ -292,13 +332,8 @@ function planStream(
   type: string,
   ref: StreamRef,
   slot: () => number,
-  problem: (message: string) => void,
+  problem: ReportProblem,
 ): StreamPlan {
-  if (!/^[a-zA-Z][a-zA-Z0-9_]*$/.test(type)) {
-    problem(
-      `stream "${type}": a stream's name is a letter followed by letters, digits and underscores`,
-    );
-  }
   const rootRole = type;
   const baselineType = ref.baseline ?? `${type[0]?.toUpperCase() ?? ""}${type.slice(1)}Baselined`;
   const plan: StreamPlan = {
@@ -321,35 +356,9 @@ function planStream(
     stream: plan,
   });
   for (const [role, child] of Object.entries(ref.children)) {
-    if (role === rootRole)
-      problem(`stream ${type}: the child "${role}" has the name of its stream`);
-    if (role === "" || role === "__proto__" || role.startsWith("$"))
-      problem(`stream ${type}: a child cannot be called "${role}"`);
     roles.push({ streamType: type, role, tableRef: child.table, child, stream: plan });
   }
-  const names = [ref.otherwise, baselineType];
-  if (ref.otherwise === baselineType)
-    problem(`stream ${type}: fallback and baseline are both ${ref.otherwise}`);
-  for (const name of [...names, ...plan.rules.map((rule) => rule.type)]) {
-    if (name === "" || name === "__proto__")
-      problem(`stream ${type}: an event cannot be called "${name}"`);
-  }
-  for (const { type: name, rule } of plan.rules) {
-    if (names.includes(name))
-      problem(`stream ${type}: rule ${name} has the name of the fallback or baseline event`);
-    const tables = roles.map((role) => role.tableRef.name);
-    if (!tables.includes(rule.table.name)) {
-      problem(`rule ${name} is about ${rule.table.name}, which is not a table of stream ${type}`);
-    }
-    if (rule.on !== "insert") continue;
-    for (const taken of rule.with) {
-      if (rule.table.name !== ref.root.name || !tables.slice(1).includes(taken.name)) {
-        problem(
-          `rule ${name}: "with" names ${taken.name}; only children of the root's own insert can be taken with it`,
-        );
-      }
-    }
-  }
+  checkPlan(plan, problem);
   return plan;
 }
 
@@ -364,8 +373,10 @@ function compileTable(
     readonly keepsImages: boolean;
     readonly broken: BanyanError | undefined;
   },
-  problem: (message: string) => void,
+  report: ReportProblem,
 ): TableMapper {
+  const problem: ReportProblem = (found) =>
+    report({ stream: plan.streamType, table: table.name, ...found });
   const json = new RowJson(table);
   const compiled: { on: Rule["on"]; rule: CompiledRule }[] = [];
   for (const { type, slot, rule } of plan.stream.rules) {
@@ -377,9 +388,9 @@ function compileTable(
             .map((role) => role.role)
         : [];
     let fits = true;
-    const result = compileRule(type, slot, rule, table, json, withRoles, (message) => {
+    const result = compileRule(type, slot, rule, table, json, withRoles, (found) => {
       fits = false;
-      problem(message);
+      problem(found);
     });
     if (fits) compiled.push({ on: rule.on, rule: result });
   }
@@ -389,9 +400,12 @@ function compileTable(
   const validTime = plan.child === undefined ? plan.stream.ref.validTime : plan.child.validTime;
   const validTimeColumn = validTime === undefined ? -1 : indexOf(validTime);
   if (validTime !== undefined && validTimeColumn < 0) {
-    problem(
-      `stream ${plan.streamType}: validTime names column "${validTime}", which ${table.name} does not have`,
-    );
+    problem({
+      code: "column-missing",
+      column: validTime,
+      message: `stream ${plan.streamType}: validTime names column "${validTime}", which ${table.name} does not have`,
+      next: columnHint(table, validTime),
+    });
   }
   const rootColumns = plan.child === undefined ? [] : Object.entries(plan.child.parent);
   return new TableMapper({

@@ -1,6 +1,9 @@
+import { checkCondition, checkFunctions } from "./check-rule.ts";
+import { columnHint, type ReportProblem } from "./mapping-problem.ts";
 import type { RowJson } from "./row-json.ts";
 import type { ColumnCondition, Rule, Transform } from "./rules.ts";
 import type { Cell } from "../model/cell.ts";
+import { BanyanError } from "../model/errors.ts";
 import type { Cells, SourceTable } from "../model/table.ts";
 
 /** A column condition over cells; the columns are indexes of one table shape. */
@@ -35,20 +38,29 @@ export function compileRule(
   table: SourceTable,
   json: RowJson,
   withRoles: readonly string[],
-  problem: (message: string) => void,
+  report: ReportProblem,
 ): CompiledRule {
+  const problem: ReportProblem = (found) => report({ rule: type, table: table.name, ...found });
   const indexOf = (name: string): number => {
     const index = table.columns.findIndex((column) => column.name === name);
-    if (index < 0) problem(`rule ${type} uses column "${name}", which ${table.name} does not have`);
+    if (index < 0) {
+      problem({
+        code: "column-missing",
+        column: name,
+        message: `rule ${type} uses column "${name}", which ${table.name} does not have`,
+        next: columnHint(table, name),
+      });
+    }
     return Math.max(index, 0);
   };
+  checkFunctions(type, rule, problem);
   const conditions = Object.entries(rule.conditions).map(([name, condition]) =>
-    compileCondition(type, indexOf(name), name, condition, json, problem),
+    compileCondition(type, table, indexOf(name), name, condition, json, problem),
   );
   const anyOf = rule.on === "update" ? rule.anyOf.map(indexOf) : [];
   const data = rule.on === "update" ? rule.data.map(indexOf) : [];
   const transform = rule.on === "update" ? rule.transform : undefined;
-  const transformColumns = transform === undefined ? [] : transform.columns.map(indexOf);
+  const transformColumns = (transform?.columns ?? []).map(indexOf);
   const claims = unique([
     ...conditions.map((c) => c.column),
     ...anyOf,
@@ -56,7 +68,11 @@ export function compileRule(
     ...transformColumns,
   ]);
   if (rule.on === "update" && claims.length === 0) {
-    problem(`rule ${type} names no column, so it could never fire`);
+    problem({
+      code: "rule-without-column",
+      message: `rule ${type} names no column, so it could never fire`,
+      next: "Name the columns that it is about: a condition, changed(…), or data",
+    });
   }
   const copied = claims.filter((column) => !transformColumns.includes(column));
   return {
@@ -66,30 +82,63 @@ export function compileRule(
     anyOf,
     claims,
     emits: unique([...table.key, ...copied]),
-    where: rule.where as CompiledRule["where"],
-    transform,
+    where: naming(type, "where", rule.where) as CompiledRule["where"],
+    transform: transform && {
+      ...transform,
+      to: naming(type, "to", transform.to),
+      from: naming(type, "from", transform.from),
+    },
     transformColumns,
     with: withRoles,
   };
 }
 
+/** A function of the config whose failure names it and its rule, because nothing else would. */
+function naming<Run>(type: string, name: string, run: Run): Run {
+  if (typeof run !== "function") return run;
+  const call = run as (...given: readonly unknown[]) => unknown;
+  const named = (...given: readonly unknown[]): unknown => {
+    try {
+      return call(...given);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new BanyanError("VALUE_UNMAPPABLE", `"${name}" of rule ${type} threw: ${reason}`, {
+        cause,
+        hint: `Correct "${name}" of rule ${type} and run: banyan quarantine retry`,
+      });
+    }
+  };
+  return named as Run;
+}
+
 function compileCondition(
   type: string,
+  table: SourceTable,
   column: number,
   name: string,
   condition: ColumnCondition | undefined,
   json: RowJson,
-  problem: (message: string) => void,
+  problem: ReportProblem,
 ): CompiledCondition {
-  if (condition === undefined || typeof condition !== "object" || !("kind" in condition)) {
-    problem(
-      `rule ${type}: the condition on "${name}" is not one; use becomes(), is(), was(), changes()`,
-    );
+  if (
+    condition === undefined ||
+    condition === null ||
+    typeof condition !== "object" ||
+    !("kind" in condition)
+  ) {
+    problem({
+      code: "condition-unknown",
+      column: name,
+      message: `rule ${type}: the condition on "${name}" is not one; use becomes(), is(), was(), changes()`,
+      next: `Write { ${name}: becomes(…) }, or is(…), was(…), changes()`,
+    });
     return { column, kind: "changes", values: [] };
   }
   if (condition.kind === "changes") return { column, kind: "changes", values: [] };
-  if (condition.values.length === 0)
-    problem(`rule ${type}: ${condition.kind}() on "${name}" names no value`);
+  // Of a column that there is not nothing more can be said.
+  if (table.columns[column]!.name === name) {
+    checkCondition(type, table.columns[column]!, condition, problem);
+  }
   return {
     column,
     kind: condition.kind,

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { StreamPlan } from "./compile.ts";
+import { ruleText } from "./rule-text.ts";
 import type { Rule } from "./rules.ts";
 import type { ColumnDefinition } from "../model/column-definition.ts";
 import type {
@@ -66,12 +67,15 @@ function describe(
 }
 
 function shapeOf(rule: Rule, role: string, roleOf: (table: string) => string): EventShape {
+  const told = ruleText(rule);
   switch (rule.on) {
     case "insert":
-      return { kind: "created", role, with: rule.with.map((taken) => roleOf(taken.name)) };
-    case "update":
-      return { kind: "changed", role };
+      return { kind: "created", role, with: rule.with.map((taken) => roleOf(taken.name)), told };
+    case "update": {
+      const inverse = rule.transform === undefined ? {} : { inverse: "function" as const };
+      return { kind: "changed", role, ...inverse, told };
+    }
     case "delete":
-      return { kind: "removed", role };
+      return { kind: "removed", role, told };
   }
 }

@@ -65,8 +65,13 @@ export function changed<const Name extends string>(
 }
 
 export type RowConditions<Row> = {
-  readonly [Name in Column<Row>]?: ColumnCondition<Row[Name]>;
+  readonly [Name in Column<Row>]?: ColumnCondition<Row[Name]> | Inherited<Name>;
 };
+
+/** What every object has under such a name, which is no condition: a column may be called `constructor`. */
+type Inherited<Name> = Name extends keyof typeof Object.prototype
+  ? (typeof Object.prototype)[Name]
+  : never;
 
 /** A user's function over rows, with values in their JSON form. Must be pure. */
 type RowPredicate<Row> = (row: Row) => boolean;
@@ -180,7 +185,7 @@ export interface ChildRef {
 /** A table whose rows belong to the root row that its foreign key names. */
 export function child<Row extends object>(
   tableRef: TableRef<Row>,
-  parent: { readonly [Name in Column<Row>]?: string },
+  parent: { readonly [Name in Column<Row>]?: string | Inherited<Name> },
   options: { readonly validTime?: Column<Row> } = {},
 ): ChildRef {
   return {
@@ -198,6 +203,7 @@ export interface StreamRef {
   readonly otherwise: string;
   readonly baseline: string | undefined;
   readonly truncate: "refuse" | "events";
+  readonly inverses: Readonly<Record<string, Transform<never>["from"]>>;
 }
 
 /**
@@ -206,6 +212,7 @@ export interface StreamRef {
  * @param options.validTime column of the root that says when a change happened in the business; commit time when absent
  * @param options.otherwise event type for all that no rule claims
  * @param options.baseline event type of the first event of rows that were there before; `<Type>Baselined` when absent
+ * @param options.inverses by event type, the function's inverse of a rule that is no longer here: its events still fold by it
  * @param options.truncate what a TRUNCATE does: stop with an error (default), or one fallback event per row lost
  */
 export function stream<Row extends object>(
@@ -217,6 +224,7 @@ export function stream<Row extends object>(
     readonly otherwise: string;
     readonly baseline?: string;
     readonly truncate?: "refuse" | "events";
+    readonly inverses?: Readonly<Record<string, Transform<Row>["from"]>>;
   },
 ): StreamRef {
   return {
@@ -227,5 +235,6 @@ export function stream<Row extends object>(
     otherwise: options.otherwise,
     baseline: options.baseline,
     truncate: options.truncate ?? "refuse",
+    inverses: (options.inverses ?? {}) as unknown as StreamRef["inverses"],
   };
 }

@@ -1,3 +1,4 @@
+import { CoverageCounter } from "./coverage.ts";
 import type { EventBuffer } from "./event-buffer.ts";
 import { formatUuid, writeCaptureId, ORDINAL_MAX, type IdPrefix } from "./event-id.ts";
 import { rowMatches, updateMatches, type CompiledRule } from "./compiled-rule.ts";
@@ -76,6 +77,7 @@ export class TableMapper {
   readonly keepsImages: boolean;
   /** The store's number for the mapping this shape belongs to; set before the first change is mapped. */
   mappingVersion = 0;
+  readonly coverage: CoverageCounter;
   readonly #allColumns: readonly number[];
   /** 0 = same, 1 = changed and unclaimed, 2 = changed and claimed. Reused from change to change. */
   readonly #changed: Uint8Array;
@@ -91,6 +93,13 @@ export class TableMapper {
     this.role = parts.role;
     this.isRoot = parts.isRoot;
     this.keepsImages = parts.keepsImages;
+    this.coverage = new CoverageCounter({
+      stream: parts.streamType,
+      table: parts.table.name,
+      columns: parts.table.columns.map(({ name }) => name),
+      rules: parts.updates.map(({ type }) => type),
+      fallback: parts.fallback.type,
+    });
     this.#allColumns = parts.table.columns.map((_, index) => index);
     this.#changed = new Uint8Array(parts.table.columns.length);
     this.#decimals = parts.streamColumns.filter((column) =>
@@ -167,6 +176,17 @@ export class TableMapper {
       change.ordinal <= ORDINAL_MAX,
       "a transaction has more changes than an event id can tell",
     );
+    const telling = this.#tell(change, scope, out, absorbed);
+    if (telling !== "unchanged") this.coverage.change(change.kind, telling === "claimed");
+    return telling;
+  }
+
+  #tell(
+    change: RowChange,
+    scope: MappingScope,
+    out: EventBuffer,
+    absorbed: readonly AbsorbedRow[],
+  ): Telling {
     switch (change.kind) {
       case "insert":
         return this.#insert(change, change.after!, scope, out, absorbed, undefined);
@@ -196,7 +216,9 @@ export class TableMapper {
 
     const stream = this.streamOf(after);
     const { json, updates, fallback } = this.parts;
-    for (const rule of updates) {
+    let first = 0;
+    for (let number = 1; number <= updates.length; number++) {
+      const rule = updates[number - 1]!;
       if (!updateMatches(rule, before, after, changed, json)) continue;
       const data =
         rule.transform === undefined
@@ -209,8 +231,13 @@ export class TableMapper {
           open -= 1;
         }
       }
-      if (open === 0) return "claimed";
+      if (first === 0) first = number;
+      if (open === 0) {
+        this.coverage.updated(changed, first);
+        return "claimed";
+      }
     }
+    this.coverage.updated(changed, first);
     const rest = this.#allColumns.filter((column) => changed[column] === 1);
     const emits = [...this.table.key, ...rest];
     const data = this.#changedData(this.#rolePrefix.update, emits, rest, before, after);

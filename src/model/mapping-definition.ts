@@ -37,8 +37,12 @@ export interface RoleDefinition {
  * - `removed`: `data` holds the key.
  * - `any`: the fallback: `data.$row` names the role and `data.$op` is insert, update or delete.
  */
-export type EventShape =
+export type EventShape = (
   | { readonly kind: "created"; readonly role: string; readonly with: readonly string[] }
-  | { readonly kind: "changed"; readonly role: string }
+  | { readonly kind: "changed"; readonly role: string; readonly inverse?: "function" }
   | { readonly kind: "removed"; readonly role: string }
-  | { readonly kind: "any" };
+  | { readonly kind: "any" }
+) & {
+  /** The rule in one line, for people. */
+  readonly told?: string;
+};

@@ -13,7 +13,7 @@ import type { EventContext } from "../model/event.ts";
 import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { BaselineSnapshot, RowSnapshot } from "../source/change-source.ts";
-import type { ImageChange } from "../store/event-store.ts";
+import type { NewImage } from "../store/event-store.ts";
 
 /** Aggregates per stage, and the length of their data at which a stage is full before that. */
 const AGGREGATES_PER_STAGE = 4_000;
@@ -89,7 +89,7 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   for await (const stage of stages) {
     if (events === 0) failpoint("baseline-first-stage");
     if (stage.goesOn) await writer.assignVersions(stage.events);
-    await writer.stageVersioned(stage.events, stage.images, []);
+    await writer.stageBaseline(stage.events, stage.images);
     rowsRead += stage.rows;
     aggregates += stage.aggregates;
     events += stage.events.length;
@@ -140,7 +140,7 @@ interface Stage {
   /** True for events of streams that are there already; their versions are still to be given. */
   readonly goesOn: boolean;
   readonly aggregates: number;
-  readonly images: readonly ImageChange[];
+  readonly images: readonly NewImage[];
   readonly rows: number;
 }
 
@@ -172,7 +172,7 @@ async function* readStages(
   let version = 0;
   let timeUs = nowUs;
   let events = new EventBuffer();
-  let images: ImageChange[] = [];
+  let images: NewImage[] = [];
   let aggregates = 0;
   let rows = 0;
   for await (const group of mergeChildren(rowsOf, mappers, signal)) {
@@ -243,7 +243,7 @@ async function* noRows(): AsyncGenerator<never, void, void> {
 
 /** @returns how many rows the aggregate holds */
 function keepImages(
-  images: ImageChange[],
+  images: NewImage[],
   mappers: readonly TableMapper[],
   { root, children }: MergedAggregate,
 ): number {

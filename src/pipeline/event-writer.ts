@@ -16,6 +16,7 @@ import type {
   CommitResult,
   ImageChange,
   Ledger,
+  NewImage,
   PipelinePhase,
   StagedBatch,
   StreamVersionPage,
@@ -135,6 +136,14 @@ export class EventWriter {
     if (lengths.every((length) => length === 0)) return;
     await this.#next(async () => {
       await this.#writer.stage({ events, images, parked, released, skipped });
+      failpoint("batch-staged");
+    });
+  }
+
+  /** Begins to stage baseline events, which have their versions, and the images of their rows. */
+  async stageBaseline(events: EventBuffer, newImages: readonly NewImage[]): Promise<void> {
+    await this.#next(async () => {
+      await this.#writer.stage({ events, newImages });
       failpoint("batch-staged");
     });
   }

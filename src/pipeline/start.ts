@@ -55,7 +55,7 @@ export async function begin(run: Run, signal: AbortSignal): Promise<Started> {
     const writer = writerOf(run, mapping);
     const { board, report: onProgress } = run;
     await baseline({ snapshot, mapping, writer, board, onProgress }, signal);
-    const overlap = new Overlap([], run.source.visibility);
+    const overlap = new Overlap([], () => () => false);
     return { mapping, writer, from: snapshot.position, overlap, left: [] };
   } finally {
     await snapshot.close();
@@ -121,6 +121,7 @@ async function join(
 }
 
 function writerOf(run: Run, mapping: Mapping): EventWriter {
+  run.board.covers(() => mapping.coverage());
   run.writer = new EventWriter({
     writer: run.capture,
     mapping,

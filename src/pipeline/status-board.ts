@@ -1,4 +1,5 @@
 import { addLedger, type BaselineProgress, type DriftNote, type PipelineStatus } from "./status.ts";
+import type { MappingCoverage } from "../mapping/coverage.ts";
 import type { Drift } from "../mapping/drift.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
@@ -6,6 +7,7 @@ import type { Ledger, PipelinePhase, PipelineRecord } from "../store/event-store
 
 const DRIFT_NOTES_MAX = 100;
 const RATE_WINDOW_MS = 10_000;
+const COVERAGE_MS = 1_000;
 
 /** Keeps what a running pipeline knows of itself and gives it out as {@link PipelineStatus}. */
 export class StatusBoard {
@@ -24,6 +26,9 @@ export class StatusBoard {
   #quarantined = 0;
   #baseline: BaselineProgress | undefined;
   #failure: PipelineStatus["failure"];
+  #readCoverage: (() => MappingCoverage) | undefined;
+  #coverage: MappingCoverage | undefined;
+  #coveredAtMs = -Infinity;
 
   constructor(record: PipelineRecord, clock: () => number = Date.now) {
     this.#pipeline = record.name;
@@ -62,6 +67,11 @@ export class StatusBoard {
       oldestUs === undefined ? 0 : Math.max(0, this.#clock() / 1000 - oldestUs / 1_000_000);
   }
 
+  /** @param read asked about once a second, because the status is told with every commit */
+  covers(read: () => MappingCoverage): void {
+    this.#readCoverage = read;
+  }
+
   quarantined(streams: number): void {
     this.#quarantined = streams;
   }
@@ -93,6 +103,7 @@ export class StatusBoard {
     const first = this.#samples[0]!;
     const last = this.#samples.at(-1)!;
     const seconds = Math.max(0.001, (this.#clock() - first.atMs) / 1000);
+    const coverage = this.#covered();
     const idle = this.#clock() - last.atMs > RATE_WINDOW_MS;
     return {
       pipeline: this.#pipeline,
@@ -113,9 +124,21 @@ export class StatusBoard {
       ledger: this.#ledger,
       quarantine: { streams: this.#quarantined },
       baseline: this.#baseline,
+      ...(coverage === undefined ? {} : { coverage }),
       drift: [...this.#drift],
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),
     };
+  }
+
+  #covered(): MappingCoverage | undefined {
+    const nowMs = this.#clock();
+    const isDue = nowMs - this.#coveredAtMs >= COVERAGE_MS || this.#phase === "stopped";
+    if (this.#readCoverage !== undefined && isDue) {
+      this.#coveredAtMs = nowMs;
+      const coverage = this.#readCoverage();
+      this.#coverage = coverage.tables.length === 0 ? undefined : coverage;
+    }
+    return this.#coverage;
   }
 
   #sample(): void {

@@ -1,3 +1,4 @@
+import type { MappingCoverage } from "../mapping/coverage.ts";
 import type { Drift } from "../mapping/drift.ts";
 import type { Position } from "../model/position.ts";
 import type { Ledger, PipelinePhase } from "../store/event-store.ts";
@@ -23,6 +24,8 @@ export interface PipelineStatus {
   readonly ledger: Ledger;
   readonly quarantine: { readonly streams: number };
   readonly baseline: BaselineProgress | undefined;
+  /** How the changes since the start were told; absent before the first. */
+  readonly coverage?: MappingCoverage;
   /** Schema changes seen since the start. */
   readonly drift: readonly DriftNote[];
   /** What the last attempt ended with; absent while one runs well, and after one that was stopped. */

@@ -231,6 +231,8 @@ export interface CaptureWriter {
 export interface StagedBatch {
   readonly events: EventBatch;
   readonly images?: readonly ImageChange[];
+  /** Images of rows that have none yet, each row once: quicker than among `images`. */
+  readonly newImages?: readonly NewImage[];
   readonly parked?: readonly ParkedChange[];
   /** Ids of parked changes that these events settle. */
   readonly released?: readonly string[];
@@ -245,6 +247,8 @@ export interface ImageChange {
   /** JSON object text by column name; undefined removes the image. The last entry of a key wins. */
   readonly image: string | undefined;
 }
+
+export type NewImage = ImageChange & { readonly image: string };
 
 export interface Progress {
   readonly phase: PipelinePhase;

@@ -14,7 +14,6 @@ async function codeOf(line: string): Promise<string> {
 
 test.each([
   "verify --wait abc",
-  "state ticket-1 --version",
   "verify --wait -1",
   "verify --wait 1e9",
   "verify --samples 1.5",
@@ -22,6 +21,24 @@ test.each([
   "state ticket-1 --version x",
 ])("a number that is none, or out of bounds, is refused: %s", async (line) => {
   expect(await codeOf(line)).toMatch(/^USAGE: --\w+ is a whole number from \d+ to \d+$/);
+});
+
+test.each(["state ticket-1 --version", "verify --samples", "check --config"])(
+  "an option without its value is refused, and not taken for its default: %s",
+  async (line) => {
+    await expect(runCommandLine(line.split(" "))).rejects.toMatchObject({
+      code: "USAGE",
+      message: expect.stringMatching(/^--\w+ needs a value$/) as string,
+    });
+  },
+);
+
+test("an option that takes one value is refused when it is given twice", async () => {
+  expect(await codeOf("check --config other")).toBe("USAGE: --config was given more than once");
+  expect(await codeOf("state a --at 2026 --at 2027")).toBe("USAGE: --at was given more than once");
+  expect(await codeOf("verify --json --json")).toMatch(/^CONFIG_NOT_FOUND/);
+  const assess = "assess mysql://h/d --schema a --schema b".split(" ");
+  await expect(runCommandLine(assess)).rejects.toThrow(/does not begin with postgres/);
 });
 
 test.each([

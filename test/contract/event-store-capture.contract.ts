@@ -52,6 +52,22 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await next.close();
   });
 
+  test("images of rows that had none are there for later stages, as any others", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    const image = (key: string, text: string) => ({ table: "t", key, image: text });
+    const events = batchOf([{ stream: "order-1", version: 1 }]);
+    await writer.stage({ events, newImages: [image("1", '{"ä":"🌳"}'), image("2", "{}")] });
+    expect(await writer.images("t", ["2", "3", "1"])).toEqual(["{}", undefined, '{"ä":"🌳"}']);
+    await writer.stage({ events: NOTHING, images: [{ table: "t", key: "2", image: undefined }] });
+    await writer.commit(tailing(1));
+    await writer.stage({ events: NOTHING, newImages: [image("4", "{}")] });
+    await writer.rollback();
+    expect(await writer.images("t", ["1", "2", "4"])).toEqual(['{"ä":"🌳"}', undefined, undefined]);
+    await writer.close();
+  });
+
   test("where streams stand is told newest first, as far back as asked for", async () => {
     await using opened = await open();
     const { store } = opened;

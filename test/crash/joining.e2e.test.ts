@@ -81,5 +81,6 @@ test("tables that join are baselined once and whole, wherever a run is killed", 
       streams: expect.any(Number) as number,
     },
   ]);
-  expect(rows[1].baselines).toBe(rows[1].streams);
+  const tickets = rows[1] as { readonly baselines: number; readonly streams: number };
+  expect(tickets.baselines).toBe(tickets.streams);
 });

@@ -67,7 +67,9 @@ async function problemOf(line: string): Promise<string | undefined> {
   }
   // No config is there, and no address of a database.
   const nowhere = words.map((word, i) =>
-    words[i - 1] === "--config" || (words[0] === "assess" && i === 1) ? "nowhere" : word,
+    words[i - 1] === "--config" || (["assess", "draft"].includes(words[0]!) && i === 1)
+      ? "nowhere"
+      : word,
   );
   const config = words.includes("--config") ? [] : ["--config", "nowhere"];
   try {

@@ -26,6 +26,30 @@ export default defineMigration({
     }),
   },
 });`;
+/** With rules that throw, more than are told of, a column named twice, and a child. */
+const BROKEN = `
+import { changed, child, defineMigration, env, inserted, stream, table, updated } from "banyan";
+const item = table("item");
+const part = table("part");
+const throwing = [0, 1, 2, 3, 4, 5, 6, 7, 8].map((n) => [
+  "Thrown" + n,
+  updated(item, changed("price"), { where: ({ price }) => { if (Math.abs(price % 9) === n) throw new Error("no"); return false; } }),
+]);
+export default defineMigration({
+  name: "${NAME}",
+  source: { kind: "postgres", url: env("LEGACY_URL") },
+  streams: {
+    item: stream(item, {
+      children: { parts: child(part, { item_id: "id" }) },
+      events: {
+        Listed: inserted(item, { with: [part] }),
+        ...Object.fromEntries(throwing),
+        Repriced: updated(item, changed("price"), { data: ["kind", "kind"] }),
+      },
+      otherwise: "ItemAmended",
+    }),
+  },
+});`;
 const WAIT_MS_MAX = 60_000;
 const NIGHTLY = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 
@@ -106,8 +130,15 @@ async function bringAbout(): Promise<void> {
   await legacy.query("INSERT INTO item SELECT n, 'label', n, 'a' FROM generate_series(1, 6) n");
   await note("assess", "assess", legacy.url);
   await note("check", "check");
+  await legacy.query("CREATE TABLE part (id int PRIMARY KEY, item_id int NOT NULL)");
+  using broken = configFolder(BROKEN);
+  const inBroken = ["--config", `${broken.directory}/banyan.config.ts`];
+  await note("check", "check", "--explain", ...inBroken);
+  using wrong = configFolder(CONFIG.replace('"ItemAmended"', '"Sorted"'));
+  await note("check", "check", "--config", `${wrong.directory}/banyan.config.ts`);
+  await legacy.query("DROP TABLE part");
   await legacy.query(`CREATE PUBLICATION banyan_${NAME} FOR TABLE item`);
-  await note("check", "check");
+  await note("check", "check", "--runs", "10");
 
   await banyanWith({ BANYAN_FAILPOINT: "baseline-before-commit" }, "run");
   const nowhere = { LEGACY_URL: "postgres://nobody@127.0.0.1:1/nothing" };
@@ -124,6 +155,10 @@ async function bringAbout(): Promise<void> {
     `BEGIN; SELECT pg_logical_emit_message(true, 'banyan', '${JSON.stringify(said)}');
      UPDATE item SET label = 'said' WHERE id = 1; DELETE FROM item WHERE id = 2; COMMIT`,
   );
+  // So often that the status suggests rules for it.
+  await legacy.query("INSERT INTO item SELECT n, 'many', n, 'a' FROM generate_series(101, 112) n");
+  await legacy.query("UPDATE item SET price = price + 1 WHERE id > 100");
+  await legacy.query("DELETE FROM item WHERE id > 100");
   // One after the other, because what the catalogue says is looked up when the log shows a new shape.
   for (const sql of [
     "ALTER TABLE item ADD extra text; UPDATE item SET extra = 'x' WHERE id = 3",
@@ -135,6 +170,10 @@ async function bringAbout(): Promise<void> {
     await legacy.query(sql);
   }
   await until("a stream waits", "SELECT FROM banyan.quarantine");
+  await until(
+    "the status suggests rules",
+    "SELECT FROM banyan.pipelines WHERE jsonb_array_length(status->'coverage'->'suggestions') > 1",
+  );
   await note("status", "status");
   await note("quarantine list", "quarantine", "list");
   printed.get("run")!.push(JSON.parse(await stop(first)));

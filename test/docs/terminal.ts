@@ -36,6 +36,7 @@ function normal(line: string): string {
     .replaceAll(/\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.(?!0+\b)\d+Z?/g, "MOMENT")
     .replaceAll(/\b\d+(\.\d+)? (B|KB|MB), \d+\.\d s/g, "LAG")
     .replaceAll(/[\d,]+\/s, lag \d+\.\d s, \d+(\.\d+)? (B|KB|MB)/g, "LAG")
+    .replaceAll(/\(seed \d+\)/g, "(seed N)")
     .replaceAll(/last seen \d+ s ago/g, "last seen N s ago")
     .replace(/events go to (embedded Postgres in |postgres:\/\/)\S+/, "events go to $1…");
 }

@@ -278,7 +278,7 @@ describe("what cannot be mapped", () => {
     ]);
     expect(told(out).map((event) => event.stream)).toEqual(["order-8"]);
     expect(out.parked.map(({ stream: id, code, reason }) => [id, code, reason])).toEqual([
-      ["order-7", "VALUE_UNMAPPABLE", "cannot say"],
+      ["order-7", "VALUE_UNMAPPABLE", '"where" of rule Odd threw: cannot say'],
       ["order-7", "BEHIND_QUARANTINE", "waits behind an earlier change of its stream"],
     ]);
     const { changesIn, claimed, fallback, unchanged, parked } = out.counts;

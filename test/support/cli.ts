@@ -29,8 +29,13 @@ export interface CliOptions {
 const RUN_MS_MAX = 120_000;
 
 /** Starts `banyan` with these arguments; the caller waits for `ended`. */
-export function startCli(args: readonly string[], { cwd, env }: CliOptions = {}): RunningCli {
-  const child = spawn(process.execPath, [CLI, ...args], {
+export function startCli(args: readonly string[], options: CliOptions = {}): RunningCli {
+  return startProgram([CLI, ...args], options);
+}
+
+/** Starts a program of Node with these arguments. */
+export function startProgram(args: readonly string[], { cwd, env }: CliOptions = {}): RunningCli {
+  const child = spawn(process.execPath, args, {
     cwd,
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],

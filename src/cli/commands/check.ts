@@ -1,54 +1,90 @@
+import { randomInt } from "node:crypto";
 import type { CommandModule } from "yargs";
-import { note, plural, writeResult } from "../output.ts";
+import { check } from "../check-findings.ts";
+import { checkText } from "../check-text.ts";
+import { numberOption } from "../number-option.ts";
+import { note, writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
-import { compileMapping, plannedTables } from "../../mapping/compile.ts";
-import { BanyanError, EXIT } from "../../model/errors.ts";
-import type { Finding } from "../../source/change-source.ts";
+import { openRowSampler } from "../wire.ts";
+import { EXIT } from "../../model/errors.ts";
 
-export const checkCommand: CommandModule<object, CommonArgs> = {
+interface CheckArgs extends CommonArgs {
+  readonly seed: number | undefined;
+  readonly runs: number;
+  readonly sample: number;
+  readonly "show-values": boolean;
+  readonly explain: boolean;
+}
+
+const SEED_MAX = 2 ** 31 - 1;
+
+export const checkCommand: CommandModule<object, CheckArgs> = {
   command: "check",
-  describe: "List everything that stands in the way, with the SQL that mends it",
-  builder: (y) => y as never,
+  describe: "List everything that stands in the way, and try the laws of the mapping",
+  builder: (y) =>
+    y
+      .option("explain", {
+        type: "boolean",
+        default: false,
+        describe: "Show which rule claims which column, and what is left",
+      })
+      .option("runs", {
+        ...numberOption("runs", {
+          min: 0,
+          max: 1_000_000,
+          describe: "Generated histories for each stream",
+        }),
+        default: 200,
+      })
+      .option("sample", {
+        ...numberOption("sample", {
+          min: 0,
+          max: 1_000,
+          describe: "Real rows of each table to try the laws on",
+        }),
+        default: 20,
+      })
+      .option(
+        "seed",
+        numberOption("seed", {
+          min: 0,
+          max: SEED_MAX,
+          describe: "Try the same generated histories again",
+        }),
+      )
+      .option("show-values", {
+        type: "boolean",
+        default: false,
+        describe: "Show the values of real rows in stories",
+      }) as never,
   handler: (args) =>
-    withSession(args, async ({ config, source: open }) => {
-      const plan = { tables: plannedTables(config.streams) };
-      const source = await open();
-      const findings: Finding[] = [...(await source.check(plan))];
-      try {
-        compileMapping(config.streams, await source.discover(plan.tables));
-      } catch (error) {
-        if (!(error instanceof BanyanError)) throw error;
-        // A missing table has its own finding already.
-        if (error.code === "MAPPING_INVALID") {
-          findings.push({ severity: "error", code: "mapping-invalid", message: error.message });
-        } else if (error.code !== "TABLE_MISSING") throw error;
-      }
-      const errors = findings.filter((finding) => finding.severity === "error");
+    withSession(args, async ({ config, scope, source }) => {
+      const sampler = async () => {
+        const opened = await openRowSampler(config);
+        scope.defer(() => opened.close());
+        return opened;
+      };
+      const options = {
+        seed: args.seed ?? randomInt(SEED_MAX),
+        runs: args.runs,
+        sample: args.sample,
+        showValues: args["show-values"],
+        explain: args.explain,
+      };
+      const checked = await check(config, { source, sampler }, options, scope.signal);
+      const { findings, isInvalid, laws, explanations } = checked;
+      const ready = !findings.some(({ severity }) => severity === "error");
       const mend = findings.flatMap((finding) => finding.mend ?? []);
-      const ready = errors.length === 0;
-      writeResult(args.json, { ready, findings, mend }, () =>
-        describe(findings, mend, plan.tables.length),
-      );
-      if (findings.some((finding) => finding.code === "mapping-invalid"))
-        process.exitCode = EXIT.usage;
+      const document = {
+        ready,
+        findings,
+        mend,
+        ...(laws === undefined ? {} : { laws: { seed: laws.seed, streams: laws.streams } }),
+        ...(explanations === undefined ? {} : { explain: explanations }),
+      };
+      writeResult(args.json, document, () => checkText(checked, mend));
+      if (isInvalid) process.exitCode = EXIT.usage;
       else if (!ready) process.exitCode = EXIT.findings;
       if (ready && !args.json) note("next: banyan run");
     }),
 };
-
-function describe(findings: readonly Finding[], mend: readonly string[], tables: number): string {
-  const marks = { error: "✗", warning: "!", info: "·" } as const;
-  const lines = findings.map(({ severity, message, table }) => {
-    const place = table === undefined || message.includes(table) ? "" : `${table}: `;
-    return `${marks[severity]} ${place}${message}`;
-  });
-  const errors = findings.filter((finding) => finding.severity === "error").length;
-  lines.push(
-    errors === 0
-      ? `✓ ready: ${plural(tables, "table")} can be captured`
-      : `${plural(errors, "problem")} to mend before banyan run`,
-  );
-  if (mend.length > 0)
-    lines.push("", "SQL that mends it, in this order:", ...mend.map((sql) => `  ${sql}`));
-  return lines.join("\n");
-}

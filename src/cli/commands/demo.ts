@@ -1,7 +1,7 @@
 import type { CommandModule } from "yargs";
 import { runDemo, type DemoDocument } from "../demo/demo.ts";
 import { numberOption } from "../number-option.ts";
-import { count, plural, writeResult } from "../output.ts";
+import { count, note, plural, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import { EXIT } from "../../model/errors.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
@@ -51,7 +51,8 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
         },
       }),
     );
-    if (document !== undefined) process.exitCode = exitCodeOf(document);
+    if (document === undefined) note("stopped before its end");
+    process.exitCode = document === undefined ? EXIT.environment : exitCodeOf(document);
   },
 };
 

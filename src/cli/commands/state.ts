@@ -39,7 +39,7 @@ export const stateCommand: CommandModule<object, StateArgs> = {
       .conflicts("at", "version") as never,
   handler: (args) =>
     withSession(args, async ({ config, store }) => {
-      const untilMs = parseTime(args.at);
+      const untilUs = parseTime(args.at);
       const opened = await store();
       const all: RecordedEvent[] = [];
       for await (const event of opened.readStream(args.stream)) all.push(event);
@@ -48,7 +48,7 @@ export const stateCommand: CommandModule<object, StateArgs> = {
       const events = all.filter(
         (event) =>
           (args.version === undefined || event.version <= args.version) &&
-          (untilMs === undefined || Date.parse(event.time) <= untilMs),
+          (untilUs === undefined || microseconds(event.time) <= untilUs),
       );
       const last = events.at(-1);
       if (last === undefined) {
@@ -65,6 +65,7 @@ export const stateCommand: CommandModule<object, StateArgs> = {
         process.exitCode = unknown ? EXIT.findings : EXIT.ok;
         return;
       }
+      refuseForeign(events);
       const mappings = await opened.mappings();
       const folder = new Folder(mappings, inversesOf(config.streams));
       const state: StreamState = new Map();
@@ -87,16 +88,35 @@ export const stateCommand: CommandModule<object, StateArgs> = {
     }),
 };
 
+/** What a service appended has a meaning that only the service knows. */
+function refuseForeign(events: readonly RecordedEvent[]): void {
+  const foreign = events.find(({ origin }) => origin === "native");
+  if (foreign === undefined) return;
+  const { stream, version, type } = foreign;
+  throw new BanyanError(
+    "USAGE",
+    `event ${version} of ${stream}, ${type}, was appended by a service, and no rule of the config says how it folds`,
+    { hint: `Run: banyan history ${stream}, or: banyan state ${stream} --version N, before it` },
+  );
+}
+
 /** Inverses of rules that use a function need no table shapes. */
 function inversesOf(streams: Parameters<typeof plannedTables>[0]): Inverses {
   return compileMapping(streams, []).inverses();
 }
 
+/** The last microsecond that is meant: a time to the millisecond, as `history` shows it, is all of that. */
 function parseTime(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const ms = Date.parse(text);
-  if (!Number.isNaN(ms)) return ms;
+  const us = microseconds(text);
+  if (!Number.isNaN(us)) return /\.\d{4}/.test(text) ? us : us + 999;
   throw new BanyanError("USAGE", `--at "${text}" is not a time`, {
     hint: "Write ISO 8601, e.g. --at 2026-01-31T10:00:00Z",
   });
+}
+
+/** Since 1970. A date of the platform ends at milliseconds. */
+function microseconds(time: string): number {
+  const below = /\.\d{3}(\d{1,3})/.exec(time)?.[1] ?? "";
+  return Date.parse(time) * 1000 + Number(below.padEnd(3, "0"));
 }

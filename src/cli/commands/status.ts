@@ -1,7 +1,8 @@
 import type { CommandModule } from "yargs";
 import { bytes, count, describeLogLeft, plural, renderTable, writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
-import { BanyanError } from "../../model/errors.ts";
+import type { MappingCoverage } from "../../mapping/coverage.ts";
+import { BanyanError, ERROR_CODES } from "../../model/errors.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
 import type { LogLeft } from "../../source/change-source.ts";
 import type { FeedHold, PipelineRecord } from "../../store/event-store.ts";
@@ -25,7 +26,8 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
       const quarantined = await (await store()).quarantine.count(config.name);
       const head = await (await source()).head(record.checkpoint).catch(() => undefined);
       const ageMs = Date.now() - Date.parse(record.updatedAt);
-      const running = record.phase !== "stopped" && ageMs < STALE_MS;
+      const running =
+        record.phase !== "stopped" && ageMs < STALE_MS && !hasEnded(status?.failure?.code);
       const document = {
         ...status,
         pipeline: record.name,
@@ -44,16 +46,27 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
       };
       const hold = await (await store()).feedHold();
       writeResult(args.json, document, () =>
-        [describe(record, document, ageMs, head?.logLeft), ...describeHold(hold)].join("\n"),
+        [
+          describe(record, document, ageMs, head?.logLeft),
+          ...describeCoverage(document.coverage),
+          ...describeHold(hold),
+        ].join("\n"),
       );
     }),
 };
+
+/** A failure that is not tried again is the last word of its process. */
+function hasEnded(code: string | undefined): boolean {
+  if (code === undefined) return false;
+  const known: Readonly<Record<string, { readonly recovery: string } | undefined>> = ERROR_CODES;
+  return known[code]?.recovery !== "retry";
+}
 
 function describe(
   { ledger }: PipelineRecord,
   status: Pick<
     PipelineStatus,
-    "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine" | "failure"
+    "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine" | "failure" | "coverage"
   > & {
     readonly running: boolean;
     readonly sourceReachable: boolean;
@@ -92,6 +105,17 @@ function describe(
     ["events", count(ledger.events)],
   ];
   return renderTable(["", ""], rows).replace(/^\s*\n/, "");
+}
+
+/** What the fallback tells although a rule could. */
+function describeCoverage(coverage: MappingCoverage | undefined): readonly string[] {
+  if (coverage === undefined) return [];
+  const { named, fallback } = coverage.changes;
+  const share = ((100 * named) / (named + fallback)).toFixed(1);
+  return [
+    `told by named events alone since the start: ${share} % of ${plural(named + fallback, "change")}`,
+    ...coverage.suggestions.map(({ message }) => `  ${message}`),
+  ];
 }
 
 /** Readers see nothing that was written after a transaction which is still open. */

@@ -1,0 +1,130 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { openHelpdesk, stop, type Helpdesk } from "../support/e2e-helpdesk.ts";
+import type { RunningCli } from "../support/cli.ts";
+import type { ParityReport } from "../../src/verify/parity-report.ts";
+
+/*
+ * Differences that the log does not tell: the tables leave the publication while the capture stands,
+ * rows are changed, added and removed behind its back, and the tables come back.
+ */
+
+const SECRET = "4111 1111 1111 1111";
+
+let desk: Helpdesk;
+let running: RunningCli;
+
+beforeAll(async () => {
+  desk = await openHelpdesk({ label: "verify_finds" });
+  await desk.legacy.query(
+    `INSERT INTO tickets (title, assignee) SELECT 'Ticket ' || n, 'Ines' FROM generate_series(3, 60) n;
+     INSERT INTO comments (ticket_id, body) SELECT id, 'Seen' FROM tickets WHERE id > 10`,
+  );
+  running = await desk.run();
+});
+afterAll(() => desk?.[Symbol.asyncDispose]());
+
+/** The verdict and the exit code. */
+async function verify(options = ""): Promise<{ exitCode: number | null; report: ParityReport }> {
+  const { exitCode, stdout } = await desk.banyan(`verify --json ${options}`);
+  return { exitCode, report: JSON.parse(stdout) as ParityReport };
+}
+
+test("rows that equal their events are equal, and how many were compared is said", async () => {
+  await desk.legacy.query("UPDATE tickets SET status = 'resolved' WHERE id = 5");
+  const { exitCode, report } = await verify();
+  expect(exitCode).toBe(0);
+  expect(report).toMatchObject({
+    state: "equal",
+    reasons: [],
+    compared: 111,
+    present: 111,
+    samples: [],
+    nextSteps: [],
+  });
+  expect((await desk.banyan("verify")).stdout).toMatch(
+    /✓ equal: 111 rows of 111 compared at [0-9A-F]{16}\/[0-9A-F]{8}\n$/,
+  );
+});
+
+test("every row that was changed, added or removed behind its back is found, and no other", async () => {
+  await stop(running);
+  const publication = `banyan_${desk.name}`;
+  await desk.legacy.query(`ALTER PUBLICATION ${publication} DROP TABLE tickets, comments`);
+  await desk.legacy.query(
+    `UPDATE tickets SET title = '${SECRET}', assignee = NULL WHERE id = 7;
+     UPDATE comments SET body = 'Not seen' WHERE ticket_id = 20;
+     DELETE FROM tickets WHERE id = 8;
+     INSERT INTO tickets (id, title) VALUES (99, 'Unheard of');
+     INSERT INTO comments (ticket_id, body) VALUES (9, 'Unheard of too')`,
+  );
+  await desk.legacy.query(`ALTER PUBLICATION ${publication} ADD TABLE tickets, comments`);
+  running = await desk.run();
+  const { exitCode, report } = await verify();
+  expect(exitCode).toBe(1);
+  expect(report).toMatchObject({ state: "different", missing: 2, extra: 1, different: 2 });
+  expect(report.tables).toMatchObject([
+    { table: "public.tickets", missing: 1, extra: 1, different: 1 },
+    { table: "public.comments", missing: 1, extra: 0, different: 1 },
+  ]);
+  const found = report.samples.map(({ verdict, table, stream, columns }) =>
+    [verdict, table, stream, ...columns.map(({ column }) => column)].join(" "),
+  );
+  expect(found.sort()).toEqual([
+    "different public.comments ticket-20 body",
+    "different public.tickets ticket-7 title assignee",
+    "extra public.tickets ticket-8",
+    "missing public.comments ticket-9",
+    "missing public.tickets ticket-99",
+  ]);
+});
+
+test("values are told by their length only, unless they are asked for", async () => {
+  const { stdout } = await desk.banyan("verify");
+  expect(stdout).toMatch(/✗ different: 2 missing, 1 extra, 2 different of \d+ rows at /);
+  expect(stdout).toContain(
+    "  different: public.tickets 7 (ticket-7)\n" +
+      "    title: row ‹19 characters›, fold ‹8 characters›\n" +
+      "    assignee: row NULL, fold ‹4 characters›\n",
+  );
+  expect(stdout).toMatch(/\nnext: banyan history \S+ {2}\| {2}banyan verify --show-values\n$/);
+  const hidden = stdout + JSON.stringify((await verify()).report);
+  for (const value of [SECRET, "Ticket 7", "Ines", "Not seen", "Unheard"])
+    expect(hidden).not.toContain(value);
+
+  const shown = (await desk.banyan("verify --show-values")).stdout;
+  expect(shown).toContain(
+    `    title: row ${SECRET}, fold Ticket 7\n    assignee: row NULL, fold Ines\n`,
+  );
+  const { exitCode, report } = await verify("--show-values");
+  expect(exitCode).toBe(1);
+  const body = report.samples.find(({ stream }) => stream === "ticket-20")!.columns;
+  expect(body).toEqual([{ column: "body", row: "Not seen", fold: "Seen" }]);
+  expect(report.nextSteps).not.toContain("banyan verify --show-values");
+});
+
+test("fewer samples change what is shown, not what is found", async () => {
+  const { exitCode, report } = await verify("--samples 0");
+  expect(exitCode).toBe(1);
+  expect(report).toMatchObject({ missing: 2, extra: 1, different: 2, samples: [] });
+});
+
+test("what the same columns become later mends the difference", async () => {
+  await desk.legacy.query(
+    `UPDATE tickets SET title = 'Ticket 7, renamed', assignee = 'Ada' WHERE id = 7;
+     UPDATE comments SET body = 'Seen by all' WHERE ticket_id = 20`,
+  );
+  const { exitCode, report } = await verify();
+  expect({ exitCode, different: report.different }).toEqual({ exitCode: 1, different: 0 });
+  expect(report).toMatchObject({ missing: 2, extra: 1 });
+});
+
+test("a pipeline that does not come to the mark is no verdict, and never equal", async () => {
+  await stop(running);
+  const { exitCode, report } = await verify("--wait 0");
+  expect(exitCode).toBe(4);
+  expect(report).toMatchObject({ state: "inconclusive", compared: 0, tables: [] });
+  expect(report.reasons).toHaveLength(1);
+  expect(report.reasons[0]).toMatch(/did not reach the fence .* within 0 s; it stands at /);
+  const { stdout } = await desk.banyan("verify --wait 0");
+  expect(stdout).toMatch(/^\? could not tell at [^]*\nnext: banyan status {2}\| {2}banyan run\n$/);
+});
