@@ -39,7 +39,7 @@ DECLARE
   new_base bigint;
 BEGIN
   LOCK TABLE banyan.events IN ACCESS EXCLUSIVE MODE;
-  SELECT transaction_id::text::bigint INTO newest FROM banyan.events ORDER BY transaction_id DESC LIMIT 1;
+  SELECT e.transaction_id::text::bigint INTO newest FROM banyan.events e ORDER BY e.transaction_id DESC LIMIT 1;
   -- From the oldest open transaction on, because that one too may write an event later.
   SELECT greatest(base, coalesce(newest, 0) + 1 - pg_snapshot_xmin(pg_current_snapshot())::text::bigint) INTO new_base
     FROM banyan.transaction_base;

@@ -10,9 +10,11 @@ import type {
 export interface SampledMemory {
   readonly rows: ReadonlyMap<string, readonly Cells[]>;
   readonly columns?: ReadonlyMap<string, ReadonlyMap<string, ColumnValues>>;
+  /** The constraint that refuses a row, if one does. */
+  readonly refuses?: (table: string, row: Cells) => string | undefined;
 }
 
-export function openMemoryRowSampler({ rows, columns }: SampledMemory): RowSampler {
+export function openMemoryRowSampler({ rows, columns, refuses }: SampledMemory): RowSampler {
   return {
     sample: (tables: readonly SourceTable[], { rowsMax }: SampleOptions, signal: AbortSignal) =>
       Promise.resolve(
@@ -26,6 +28,8 @@ export function openMemoryRowSampler({ rows, columns }: SampledMemory): RowSampl
           return { ...of, rows: (found ?? []).slice(0, rowsMax) };
         }),
       ),
+    refusedBy: ({ name }, given) =>
+      Promise.resolve(given.map((row) => refuses?.(name, row)).find((why) => why !== undefined)),
     close: () => Promise.resolve(),
   };
 }

@@ -6,6 +6,7 @@ import { requireIdentities } from "./baseline.ts";
 import { readTables, requireAll, type Ask } from "./catalogue.ts";
 import { requirePublished } from "./check-publication.ts";
 import { openParity, type ParityOptions } from "./parity.ts";
+import type { ServerFacts } from "./server-facts.ts";
 import { openTransactions } from "./slot.ts";
 
 const LOOK_MS = 100;
@@ -35,6 +36,28 @@ export async function openAddition(
   return await openParity(options, tables, fence, ask, signal);
 }
 
+/** The first minor release of each major one whose stream keeps the changes of a table added under way. */
+const WHOLE_SINCE: Readonly<Record<number, number>> = { 13: 21, 14: 18, 15: 13, 16: 9, 17: 5 };
+
+/**
+ * Refuses a server that may leave changes of an added table out of the stream, also later ones: when a
+ * transaction that wrote the table was open while it was published.
+ *
+ * @see https://www.postgresql.org/docs/release/17.5/
+ */
+export function requireWholeStream({ version, versionText }: ServerFacts): void {
+  const major = Math.floor(version / 10_000);
+  const since = WHOLE_SINCE[major];
+  if (since === undefined || version % 10_000 >= since) return;
+  throw new BanyanError(
+    "SOURCE_NOT_READY",
+    `PostgreSQL ${versionText} can lose changes of a table that joins a publication while it is written to`,
+    {
+      hint: `Update the server to ${major}.${since} or later; until then take the new table out of the config, and the others go on.`,
+    },
+  );
+}
+
 /** Waits until every transaction that is open now has ended. */
 async function outlive(
   ask: Ask,
@@ -43,17 +66,14 @@ async function outlive(
   signal: AbortSignal,
 ): Promise<void> {
   const doing = "waiting for open transactions";
-  const [now] = await ask<{ next: string }>(
-    doing,
-    "SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS next",
-    [],
-  );
+  // An id of our own: the snapshot's end is only one past the newest transaction that has ended.
+  const [now] = await ask<{ own: string }>(doing, "SELECT pg_current_xact_id()::text AS own", []);
   const deadline = performance.now() + waitMsMax;
   for (;;) {
     const [oldest] = await ask<{ over: boolean }>(
       doing,
-      "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8 AS over",
-      [now!.next],
+      "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS over",
+      [now!.own],
     );
     if (oldest!.over) return;
     if (performance.now() >= deadline) break;

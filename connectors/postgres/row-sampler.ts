@@ -10,6 +10,7 @@ import type { Ask } from "./catalogue.ts";
 import { quoteIdentifier, quoteTable } from "./identifiers.ts";
 import { connect, disconnect } from "./session.ts";
 import { askClient } from "./snapshot-rows.ts";
+import { refusedBy } from "./row-checks.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 import { allowedValues, readColumns, type SurveyedColumn } from "./survey-columns.ts";
 
@@ -61,6 +62,11 @@ class PostgresRowSampler implements RowSampler {
       samples.push({ table: table.name, columns, ...(await read()) });
     }
     return samples;
+  }
+
+  async refusedBy(table: SourceTable, rows: readonly Cells[]): Promise<string | undefined> {
+    const client = await (this.#client ??= this.#connect());
+    return await refusedBy(client, table, rows);
   }
 
   async close(): Promise<void> {

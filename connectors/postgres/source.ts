@@ -14,7 +14,7 @@ import type {
   SourceHead,
   SourceIdentity,
 } from "../../src/source/change-source.ts";
-import { openAddition } from "./addition.ts";
+import { openAddition, requireWholeStream } from "./addition.ts";
 import { openBaseline } from "./baseline.ts";
 import { readCatalogue, readTables, requireAll, type Ask } from "./catalogue.ts";
 import { checkSource } from "./check.ts";
@@ -200,9 +200,17 @@ class PostgresSource implements ChangeSource {
     return this.#track(await openParity(options, tables, () => this.fence(), this.#ask, either));
   }
 
-  async openAddition(plan: CapturePlan, signal: AbortSignal): Promise<ParitySnapshot> {
+  async openAddition(
+    plan: CapturePlan,
+    from: Position,
+    signal: AbortSignal,
+  ): Promise<ParitySnapshot> {
     this.#learn(plan);
-    requirePrimary(await this.#facts());
+    const facts = await this.#facts();
+    requirePrimary(facts);
+    requireWholeStream(facts);
+    // Before all rows are read, and not only afterwards.
+    await requireReadable(this.#ask, this.#options.slot, facts.database, lsnOf(from));
     const { slotWaitMsMax: waitMsMax } = this.#options;
     const options = { ...this.#options, keys: this.#keys, waitMsMax };
     const either = AbortSignal.any([signal, this.#closing.signal]);

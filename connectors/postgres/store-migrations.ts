@@ -85,7 +85,7 @@ async function requireUtf8(client: pg.ClientBase): Promise<void> {
  */
 async function requireOwnTransactions(client: pg.ClientBase): Promise<void> {
   const { rows } = await client.query<{ ahead: boolean | null }>(
-    `SELECT (SELECT transaction_id::text::bigint FROM banyan.events ORDER BY transaction_id DESC LIMIT 1)
+    `SELECT (SELECT e.transaction_id::text::bigint FROM banyan.events e ORDER BY e.transaction_id DESC LIMIT 1)
             >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base AS ahead
        FROM banyan.transaction_base`,
   );

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { LoadedConfig } from "../config/load-config.ts";
+import { compareWithHistory, readHistory, type MappingChanges } from "./check-history.ts";
 import { explain, type Explanation } from "../laws/explain.ts";
 import { findingOf, type LawFinding } from "../laws/finding.ts";
 import { lawStreams } from "../laws/law-tables.ts";
@@ -12,6 +13,7 @@ import { BanyanError, EXIT } from "../model/errors.ts";
 import type { SourceTable } from "../model/table.ts";
 import type { ChangeSource, Finding, PlannedTable } from "../source/change-source.ts";
 import type { RowSampler, TableSample } from "../source/row-sample.ts";
+import type { EventStore } from "../store/event-store.ts";
 
 /** What is wrong, or may be: with the source, the config, or a law. */
 export interface CheckFinding extends Finding, Partial<Omit<LawFinding, keyof Finding>> {
@@ -36,6 +38,8 @@ export interface Checked {
   /** Absent when there was no stream on which they could be tried. */
   readonly laws?: LawReport;
   readonly explanations?: readonly Explanation[];
+  /** Against what the pipeline has run with so far; absent when it never ran. */
+  readonly changes?: MappingChanges;
 }
 
 /** For reading real rows, all tables together. */
@@ -54,6 +58,7 @@ export async function check(
   open: {
     readonly source: () => Promise<ChangeSource>;
     readonly sampler: () => Promise<RowSampler>;
+    readonly store: () => Promise<EventStore>;
   },
   options: CheckOptions,
   signal: AbortSignal,
@@ -65,7 +70,8 @@ export async function check(
       refuseProblems(planned.problems);
     throw error;
   });
-  const { mapping, problems } = examineMapping(config.streams, found.tables);
+  const { history, finding: unread } = await readHistory(config, open.store);
+  const { mapping, problems } = examineMapping(config.streams, found.tables, history?.mappings);
   const faulty = new Set(problems.map(({ stream }) => stream));
   const sound = Object.entries(config.streams).filter(
     ([type]) =>
@@ -80,9 +86,20 @@ export async function check(
     ...found.findings,
     ...problems.map((problem) => place(findingOf(problem))),
   ];
+  if (unread !== undefined) findings.push(unread);
+  const compared =
+    history === undefined || problems.length > 0 || found.tables.length < wanted.length
+      ? undefined
+      : compareWithHistory(mapping, history);
+  if (compared?.finding !== undefined) findings.push(compared.finding);
   const untried = mapping.streams.filter(({ type }) => !sound.some(([name]) => name === type));
   for (const { type } of untried) findings.push(place(notTried(type)));
-  const of = { tables: wanted.length, findings, isInvalid: problems.length > 0 };
+  const of = {
+    tables: wanted.length,
+    findings,
+    isInvalid: problems.length > 0 || compared?.finding !== undefined,
+    ...(compared?.changes === undefined ? {} : { changes: compared.changes }),
+  };
   if (sound.length === 0) return of;
 
   const only = examineMapping(Object.fromEntries(sound), found.tables).mapping;
@@ -94,7 +111,12 @@ export async function check(
     signal,
   );
   const streams = lawStreams(only, samples);
-  const laws = await tryLaws(only, streams, { ...options, timeMsMax: lawsMs(options), signal });
+  const laws = await tryLaws(only, streams, {
+    ...options,
+    timeMsMax: lawsMs(options),
+    refusedBy: (table, rows) => sampler.refusedBy(table, rows),
+    signal,
+  });
   findings.push(...ruleFindings(streams).map(place), ...laws.findings.map(place));
   findings.push(...samples.flatMap((sample) => notSampled(sample)));
   return {

@@ -1,4 +1,5 @@
 import type { Checked, CheckFinding } from "./check-findings.ts";
+import type { MappingChanges } from "./check-history.ts";
 import { count, plural, renderTable } from "./output.ts";
 import type { Explanation } from "../laws/explain.ts";
 import type { LawReport } from "../laws/try-laws.ts";
@@ -7,12 +8,13 @@ const MARKS = { error: "✗", warning: "!", info: "·" } as const;
 
 /** The result of a check for a person at a terminal. */
 export function checkText(
-  { tables, findings, laws, explanations }: Checked,
+  { tables, findings, laws, explanations, changes }: Checked,
   mend: readonly string[],
 ): string {
   const lines = (explanations ?? []).flatMap(explanationText);
   lines.push(...findings.flatMap(findingText));
   if (laws !== undefined) lines.push(...lawLines(laws));
+  if (changes !== undefined) lines.push(...changeLines(changes));
   const errors = findings.filter((finding) => finding.severity === "error").length;
   lines.push(
     errors === 0
@@ -22,6 +24,15 @@ export function checkText(
   if (mend.length > 0)
     lines.push("", "SQL that mends it, in this order:", ...mend.map((sql) => `  ${sql}`));
   return lines.join("\n");
+}
+
+function changeLines({ from, changes }: MappingChanges): readonly string[] {
+  if (changes.length === 0)
+    return [`· the mapping is the one that events are told by (version ${from})`];
+  return [
+    `· against mapping version ${from}, from the next start of banyan run on:`,
+    ...changes.map(({ message }) => `    ${message}`),
+  ];
 }
 
 /** What the source lacks is one line; what the config lacks is told with its place and its next step. */

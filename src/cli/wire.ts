@@ -52,6 +52,11 @@ export async function openStore(config: LoadedConfig): Promise<OpenedStore> {
   }
 }
 
+/** Opens the store as it is, to look at what has run; nothing is made in it. */
+export async function openStoreAsIs(config: LoadedConfig): Promise<OpenedStore> {
+  return await openConfiguredStore(config);
+}
+
 async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
   const { openPostgresEventStore } = await import("../../connectors/postgres/event-store.ts");
   switch (config.store.kind) {

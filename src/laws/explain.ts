@@ -1,7 +1,8 @@
 import { rulesOf, writtenRule, type LawStream, type LawTable } from "./law-tables.ts";
 import type { StreamPlan } from "../mapping/compile.ts";
 import type { CompiledRule } from "../mapping/compiled-rule.ts";
-import type { ColumnCondition, Rule } from "../mapping/rules.ts";
+import { whenText } from "../mapping/rule-text.ts";
+import type { Rule } from "../mapping/rules.ts";
 
 /** What a mapping makes of one kind of change of one table. */
 export interface Explanation {
@@ -64,7 +65,7 @@ function explainOperation(plan: StreamPlan, about: LawTable, operation: Rule["on
     operation,
     rules: rules.map((rule) => ({
       rule: rule.type,
-      when: whenOf(rule, writtenRule(plan, rule), nameOf),
+      when: whenText(writtenRule(plan, rule)),
       claims: claims(rule),
       takes: rule.with,
     })),
@@ -75,24 +76,4 @@ function explainOperation(plan: StreamPlan, about: LawTable, operation: Rule["on
     },
     moves: isWhole ? [] : movable,
   };
-}
-
-function whenOf(rule: CompiledRule, written: Rule, nameOf: (column: number) => string): string {
-  const conditions = Object.entries(written.conditions).map(([name, condition]) =>
-    conditionText(name, condition, written.on),
-  );
-  if (rule.anyOf.length > 0) conditions.push(`${rule.anyOf.map(nameOf).join(" or ")} changes`);
-  if (rule.where !== undefined) conditions.push("where(…) says so");
-  if (conditions.length === 0) return "always";
-  return conditions.join(" and ");
-}
-
-function conditionText(
-  name: string,
-  condition: ColumnCondition | undefined,
-  on: Rule["on"],
-): string {
-  if (condition === undefined || condition.kind === "changes") return `${name} changes`;
-  const values = condition.values.map((value) => JSON.stringify(value)).join(" or ");
-  return `${name} ${on === "update" ? condition.kind : "is"} ${values}`;
 }

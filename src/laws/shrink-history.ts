@@ -47,6 +47,21 @@ export function shrinkHistory(
   return smallest;
 }
 
+/** Histories with one value of the given one in a plainer form. */
+export function simplerHistories(history: History, plain: PlainValues): readonly History[] {
+  return history.flatMap((steps, i) =>
+    steps.flatMap((step, j) => {
+      const simpler: Step[] = [];
+      // Nothing is taken, so that each is offered.
+      simplifyStep(step, plain, (one) => {
+        simpler.push(one);
+        return false;
+      });
+      return simpler.map((one) => history.with(i, steps.with(j, one)));
+    }),
+  );
+}
+
 /** Takes the smaller history when it still shows it. */
 type Attempt = (smaller: History) => boolean;
 

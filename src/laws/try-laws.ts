@@ -2,6 +2,7 @@ import fc from "fast-check";
 import type { LawFinding } from "./finding.ts";
 import { play, type History, type PlayedTransaction } from "./history.ts";
 import type { LawStream } from "./law-tables.ts";
+import { RefusedRows, type RefusedBy } from "./refused-rows.ts";
 import { materialOf, randomHistory, type Material } from "./random-history.ts";
 import { sampledHistories } from "./sampled-history.ts";
 import { shrinkHistory } from "./shrink-history.ts";
@@ -18,6 +19,8 @@ export interface LawOptions {
   readonly timeMsMax: number;
   /** Whether stories may show values that only real rows have. */
   readonly showValues: boolean;
+  /** Absent when the database cannot be asked. */
+  readonly refusedBy?: RefusedBy;
   readonly signal?: AbortSignal;
 }
 
@@ -43,6 +46,8 @@ export interface LawReport {
 }
 
 const FINDINGS_PER_STREAM_MAX = 8;
+/** Histories kept of one thing, among which one may be that the database takes. */
+const MET_MAX = 40;
 /** Histories between two looks at the clock and at the signal. */
 const HISTORIES_PER_ROUND = 25;
 /** Fewer say nothing about a rule that was never met. */
@@ -81,6 +86,12 @@ class StreamTrying {
   readonly #trial: LawTrial;
   readonly #known = new Set<string>();
   readonly #events = new Map<string, number>();
+  readonly #shownBy = new Map<
+    LawFinding,
+    { readonly key: string; readonly played: readonly PlayedTransaction[]; readonly from: string }
+  >();
+  /** Histories that broke a law, by what they broke; some of each. */
+  readonly #met = new Map<string, History[]>();
   #histories = 0;
   #rows = 0;
   #changes = 0;
@@ -110,6 +121,7 @@ class StreamTrying {
       round += 1;
       this.#histories += tried;
     }
+    await this.#doubt();
     this.#noteAbsent();
   }
 
@@ -178,11 +190,18 @@ class StreamTrying {
 
   #examine(history: History): Seen {
     const seen = this.#look(history);
+    if (isBroken(seen)) this.#note(keyOf(seen.violation), history);
     for (const { changes } of seen.played) this.#changes += changes.length;
     for (const { type } of seen.events.flat()) {
       this.#events.set(type, (this.#events.get(type) ?? 0) + 1);
     }
     return seen;
+  }
+
+  #note(key: string, history: History): void {
+    const met = this.#met.get(key) ?? [];
+    this.#met.set(key, met);
+    if (met.length < MET_MAX) met.push(history);
   }
 
   #look(history: History): Seen {
@@ -199,13 +218,63 @@ class StreamTrying {
         const again = this.#look(smaller);
         return isBroken(again) && keyOf(again.violation) === key;
       },
-      (table, column) => this.#materials[table]!.cells[column]!.simple,
+      this.#plain,
     );
     const small = this.#look(smallest);
     // A function that remembers may not do again what it did; then it is told as it was seen first.
     const isSame = isBroken(small) && keyOf(small.violation) === key;
-    this.findings.push(this.#finding(isSame ? small : seen, from));
+    const told = isSame ? small : seen;
+    const finding = this.#finding(told, from);
+    this.findings.push(finding);
+    this.#shownBy.set(finding, { key, played: told.played, from });
   }
+
+  /** What only rows show that the database would refuse is no error: such rows may never be. */
+  async #doubt(): Promise<void> {
+    const { refusedBy } = this.#options;
+    if (refusedBy === undefined) return;
+    const refused = new RefusedRows(this.#stream.tables, refusedBy);
+    for (const [finding, { key, played, from }] of this.#shownBy) {
+      const constraint = await refused.refusalOf(played);
+      if (constraint === undefined) continue;
+      const accepted = await this.#acceptedOf(key, refused);
+      const { law: _, ...rest } = finding;
+      const at = this.findings.indexOf(finding);
+      this.findings[at] =
+        accepted !== undefined
+          ? this.#finding(accepted, from)
+          : {
+              ...rest,
+              severity: "warning",
+              message: `${finding.message}; but ${constraint} of the database refuses a row of it`,
+              next: `If such rows cannot be, leave it as it is; otherwise: ${finding.next}`,
+            };
+    }
+  }
+
+  /** A history that shows the same with rows that the database takes, of those that were met. */
+  async #acceptedOf(key: string, refused: RefusedRows): Promise<Broken | undefined> {
+    const shows = (history: History): Broken | undefined => {
+      const seen = this.#look(history);
+      return isBroken(seen) && keyOf(seen.violation) === key ? seen : undefined;
+    };
+    for (const history of this.#met.get(key) ?? []) {
+      // Its values stay as they are: the plainest ones are those that were refused.
+      const short = shrinkHistory(
+        history,
+        (smaller) => shows(smaller) !== undefined,
+        () => [],
+      );
+      const seen = shows(short);
+      if (seen === undefined || (await refused.refusalOf(seen.played)) !== undefined) continue;
+      const simple = await refused.simplify(short, (one) => shows(one)?.played, this.#plain);
+      return shows(simple);
+    }
+    return undefined;
+  }
+
+  readonly #plain = (table: number, column: number): readonly (string | null)[] =>
+    this.#materials[table]!.cells[column]!.simple;
 
   #finding(broken: Broken, from: string): LawFinding {
     const { law, code, rule, table, column, reason, next, blame } = broken.violation;

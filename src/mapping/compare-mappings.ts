@@ -57,7 +57,7 @@ function* compareStreams(
         how: "added",
         message: `${type} is new: ${shape.told ?? told(shape.kind)}`,
       };
-    } else if (before.kind !== shape.kind || before.told !== shape.told) {
+    } else if (before.kind !== shape.kind || (before.told ?? shape.told) !== shape.told) {
       yield {
         stream,
         what: "event",

@@ -342,7 +342,7 @@ function planStream(
     rootRole,
     roles: [],
     rules: Object.entries(ref.events).map(([name, rule]) => ({ type: name, slot: slot(), rule })),
-    fallback: { type: ref.otherwise, update: slot(), leave: slot(), join: slot(), link: slot() },
+    fallback: { type: ref.otherwise, update: slot(), leave: slot(), join: slot() },
     baselineType,
     baselineSlot: slot(),
     truncateSlot: slot(),

@@ -25,13 +25,13 @@ export interface CoverageSuggestion {
 
 export interface MappingCoverage {
   readonly changes: Told;
-  /** Those that changed, the most told by the fallback first; at most 50. */
+  /** Those that changed, the most told by the fallback first; at most 20. */
   readonly tables: readonly TableCoverage[];
   /** The most changes first; at most 10. */
   readonly suggestions: readonly CoverageSuggestion[];
 }
 
-const TABLES_MAX = 50;
+const TABLES_MAX = 20;
 const SUGGESTIONS_MAX = 10;
 /** Fewer changes are no habit yet. */
 const HABIT_MIN = 10;

@@ -56,12 +56,14 @@ function describe(
   for (const { type, rule } of plan.rules) {
     events[type] = shapeOf(rule, roleOf(rule.table.name), roleOf);
   }
-  const roles = plan.roles.flatMap(({ role, tableRef }) => {
+  const roles = plan.roles.flatMap(({ role, tableRef, child }) => {
     const table = shapes.get(tableRef.name);
     if (table === undefined) return [];
     const key = table.key.map((index) => table.columns[index]!.name);
     const images = keepsImages(table) ? { images: true as const } : {};
-    return [[role, { table: table.name, columns: columnsOf(table), key, ...images }] as const];
+    const parent = child === undefined ? {} : { parent: child.parent };
+    const columns = columnsOf(table);
+    return [[role, { table: table.name, columns, key, ...parent, ...images }] as const];
   });
   return { root: plan.rootRole, roles: Object.fromEntries(roles), events };
 }

@@ -3,16 +3,23 @@
  * order, so that the store's unique index grows at its end instead of all over.
  *
  * A UUIDv8 (RFC 9562) of, from the left: 64 bits of the commit's sequence number, 14 bits of the rule,
- * then for a captured change 28 bits of its ordinal in the transaction and 16 bits of the pipeline's
- * tag; for a baseline event 32 bits of its ordinal in the stream type and 12 bits of the tag. Rules of
+ * then for a captured change one bit that tells the second half of a row's move, 27 bits of its ordinal
+ * in the transaction and 16 bits of the pipeline's tag; for a baseline event 32 bits of its ordinal in the stream type and 12 bits of the tag. Rules of
  * baseline events have numbers of their own, so the two forms never meet.
  *
  * Within a pipeline no two events share an id. The tag, a hash of source and pipeline, keeps apart two
  * pipelines that see the same transaction, and sources whose commits have the same number; it is the
  * same for all events of a pipeline, so that two pipelines meet in all of their ids or in none.
  */
-export const RULE_SLOTS_MAX = 2 ** 14;
-export const ORDINAL_MAX = 2 ** 28 - 1;
+export const RULE_SLOTS_MAX = 2 ** 14 - 1; // One number is LINK_SLOT.
+export const ORDINAL_MAX = 2 ** 27 - 1;
+/**
+ * Added to the ordinal in the ids of the half that joins. The two halves may be told by two mappings,
+ * long after each other, and the numbers of rules change with the mapping.
+ */
+export const JOINED_HALF = 2 ** 27;
+/** In place of a rule, in the id that links the halves of a move: no event has it. */
+export const LINK_SLOT = 2 ** 14 - 1;
 
 /** @param commit 16 hexadecimal digits: the transaction's `commit` */
 export interface IdPrefix {

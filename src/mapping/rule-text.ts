@@ -37,8 +37,12 @@ function conditionText(
   on: Rule["on"],
 ): string {
   if (condition === undefined || condition.kind === "changes") return `${name} changes`;
-  const values = condition.values.map((value) => JSON.stringify(value)).join(" or ");
+  const values = condition.values.map(valueText).join(" or ");
   return `${name} ${on === "update" ? condition.kind : "is"} ${values}`;
+}
+
+function valueText(value: unknown): string {
+  return typeof value === "bigint" ? `${value}` : JSON.stringify(value);
 }
 
 function digest(run: unknown): string {

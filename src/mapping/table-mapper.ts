@@ -1,6 +1,13 @@
 import { CoverageCounter } from "./coverage.ts";
 import type { EventBuffer } from "./event-buffer.ts";
-import { formatUuid, writeCaptureId, ORDINAL_MAX, type IdPrefix } from "./event-id.ts";
+import {
+  formatUuid,
+  writeCaptureId,
+  JOINED_HALF,
+  LINK_SLOT,
+  ORDINAL_MAX,
+  type IdPrefix,
+} from "./event-id.ts";
 import { rowMatches, updateMatches, type CompiledRule } from "./compiled-rule.ts";
 import type { RowJson } from "./row-json.ts";
 import { keyText, streamId, STREAM_ID_LENGTH_MAX, trimScale } from "./stream-id.ts";
@@ -58,7 +65,6 @@ export interface FallbackSlots {
   readonly update: number;
   readonly leave: number;
   readonly join: number;
-  readonly link: number;
 }
 
 /**
@@ -260,8 +266,7 @@ export class TableMapper {
     scope: MappingScope,
     out: EventBuffer,
   ): Telling {
-    const { fallback } = this.parts;
-    writeCaptureId(this.#uuid, 0, scope.idPrefix, fallback.link, change.ordinal, scope.tag);
+    writeCaptureId(this.#uuid, 0, scope.idPrefix, LINK_SLOT, change.ordinal, scope.tag);
     const link = formatUuid(this.#uuid, 0);
     // Each side is told for itself: one that cannot be must not stop the other.
     const left =
@@ -294,12 +299,22 @@ export class TableMapper {
     if (rule === undefined) {
       const data = `${this.#rolePrefix.insert}${row}}`;
       const slot = link === undefined ? fallback.update : fallback.join;
-      this.#emit(out, scope, change, fallback.type, slot, stream, data, link);
+      this.#emit(out, scope, change, fallback.type, slot, stream, data, link, link !== undefined);
       return "fallback";
     }
     let data = `{${row}`;
     for (const role of rule.with) data += `,${JSON.stringify(role)}:[${rowsOf(role, absorbed)}]`;
-    this.#emit(out, scope, change, rule.type, rule.slot, stream, `${data}}`, link);
+    this.#emit(
+      out,
+      scope,
+      change,
+      rule.type,
+      rule.slot,
+      stream,
+      `${data}}`,
+      link,
+      link !== undefined,
+    );
     return "claimed";
   }
 
@@ -383,6 +398,7 @@ export class TableMapper {
     stream: string,
     data: string,
     causation: string | undefined,
+    joins = false,
   ): void {
     const index = out.push(
       stream,
@@ -392,7 +408,8 @@ export class TableMapper {
       data,
       scope.contextOf(this.mappingVersion),
     );
-    writeCaptureId(out.ids, index * 16, scope.idPrefix, slot, change.ordinal, scope.tag);
+    const ordinal = change.ordinal + (joins ? JOINED_HALF : 0);
+    writeCaptureId(out.ids, index * 16, scope.idPrefix, slot, ordinal, scope.tag);
     if (causation !== undefined) out.causationIds.set(index, causation);
   }
 

@@ -24,6 +24,8 @@ export interface RoleDefinition {
   readonly columns: readonly ColumnDefinition[];
   /** Columns of the row's own key. */
   readonly key: readonly string[];
+  /** Of a child: its column → the root's key column that it holds. */
+  readonly parent?: Readonly<Record<string, string>>;
   /** True once images of the rows are kept beside the events. They are kept on, so that they never grow old. */
   readonly images?: true;
 }

@@ -43,8 +43,14 @@ export async function baseline(options: BaselineOptions, signal: AbortSignal): P
   try {
     await writeBaseline(options, signal);
   } catch (error) {
-    throw occupied(error);
+    throw begins(options) ? occupied(error) : error;
   }
+}
+
+/** Whether streams begin with this baseline. Those that go on may just have met a service's event. */
+function begins({ snapshot, mapping }: BaselineOptions): boolean {
+  const names = new Set(snapshot.tables.map(({ name }) => name));
+  return mapping.streams.some(({ ref }) => names.has(ref.root.name));
 }
 
 /** A stream that a baseline would begin is there already: another attempt would find it again. */
@@ -180,8 +186,7 @@ async function* readStages(
       const { root, continues } = aggregate;
       const full =
         events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
-      // Versions are given to whole aggregates at once.
-      if (full && !(goesOn && continues)) {
+      if (full) {
         yield { events, goesOn, aggregates, images, rows };
         events = new EventBuffer();
         images = [];

@@ -1,5 +1,7 @@
+import { recordedRole } from "../mapping/column-history.ts";
 import type { RolePlan, StreamPlan } from "../mapping/compile.ts";
 import { BanyanError } from "../model/errors.ts";
+import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { CapturedTable } from "../store/event-store.ts";
 
@@ -7,7 +9,7 @@ import type { CapturedTable } from "../store/event-store.ts";
 export interface TableChanges {
   /** Without a baseline yet. */
   readonly joining: readonly RolePlan[];
-  /** Entries to be written: of tables that the config no longer has. */
+  /** Entries to be written: of tables that the config no longer has, or has again before they missed anything. */
   readonly noted: readonly CapturedTable[];
 }
 
@@ -37,36 +39,76 @@ export function compareTables(
   streams: readonly StreamPlan[],
   captured: readonly CapturedTable[],
   checkpoint: Position,
+  recorded: ReadonlyMap<number, MappingDefinition>,
 ): TableChanges {
   const roles = streams.flatMap((stream) => stream.roles);
-  // Of a store that knows of no tables yet: they had their baseline together.
-  if (captured.length === 0) return { joining: [], noted: capturedAt(roles, checkpoint) };
+  if (captured.length === 0) return ofUnknown(roles, checkpoint, recorded);
   const known = new Map(captured.map((table) => [table.table, table]));
   const joining: RolePlan[] = [];
+  const noted: CapturedTable[] = [];
   for (const role of roles) {
     const before = known.get(role.tableRef.name);
-    if (before === undefined) joining.push(role);
-    else requireSame(before, role);
+    if (before === undefined) {
+      requireFree(captured, role);
+      joining.push(role);
+      continue;
+    }
+    const { left, ...entry } = before;
+    // Left and back again before anything else was read: it has missed nothing.
+    if (left === checkpoint) noted.push(entry);
+    else if (left !== undefined) throw leftBefore(entry.table, left);
+    requireSame(entry, role);
   }
   const named = new Set(roles.map(({ tableRef }) => tableRef.name));
-  const noted = captured
-    .filter(({ table, left }) => left === undefined && !named.has(table))
-    .map((table) => ({ ...table, left: checkpoint }));
+  for (const entry of captured) {
+    if (entry.left === undefined && !named.has(entry.table))
+      noted.push({ ...entry, left: checkpoint });
+  }
   return { joining, noted };
+}
+
+/** Of a store that does not know its pipelines' tables yet: those of the mappings so far have a baseline. */
+function ofUnknown(
+  roles: readonly RolePlan[],
+  checkpoint: Position,
+  recorded: ReadonlyMap<number, MappingDefinition>,
+): TableChanges {
+  const isKnown = ({ streamType, tableRef }: RolePlan): boolean =>
+    recordedRole(recorded, streamType, tableRef.name) !== undefined;
+  return {
+    joining: roles.filter((role) => !isKnown(role)),
+    noted: capturedAt(roles.filter(isKnown), checkpoint),
+  };
+}
+
+/** What another table's rows were under this name stays in the streams, and nothing would end it. */
+function requireFree(captured: readonly CapturedTable[], { tableRef, streamType, role }: RolePlan) {
+  const before = captured.find((entry) => entry.stream === streamType && entry.role === role);
+  if (before === undefined) return;
+  const { name } = tableRef;
+  throw new BanyanError(
+    "MAPPING_INVALID",
+    `"${role}" of stream ${streamType} was ${before.table} so far and cannot become ${name}: the rows of the one stay in the streams`,
+    {
+      hint: `Give ${name} a name of its own in the stream. Was ${before.table} renamed? Rename it back, or give the whole config another name and an empty store, which begins a new history.`,
+      detail: { table: name, before: before.table },
+    },
+  );
+}
+
+function leftBefore(table: string, left: Position): BanyanError {
+  return new BanyanError(
+    "MAPPING_INVALID",
+    `${table} was captured until ${left} and then left the config; what happened to its rows since is not known`,
+    {
+      hint: `Take ${table} out of the config again, or give the whole config another name and an empty store, which begins a new history.`,
+      detail: { table, left },
+    },
+  );
 }
 
 function requireSame(before: CapturedTable, { tableRef, streamType, role }: RolePlan): void {
   const { name } = tableRef;
-  if (before.left !== undefined) {
-    throw new BanyanError(
-      "MAPPING_INVALID",
-      `${name} was captured until ${before.left} and then left the config; what happened to its rows since is not known`,
-      {
-        hint: `Take ${name} out of the config again, or give the whole config another name and an empty store, which begins a new history.`,
-        detail: { table: name, left: before.left },
-      },
-    );
-  }
   if (before.stream === streamType && before.role === role) return;
   throw new BanyanError(
     "MAPPING_INVALID",

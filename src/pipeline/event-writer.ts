@@ -239,11 +239,13 @@ export class EventWriter {
   /** The store's number for the mapping as it is now. */
   async mappingVersion(): Promise<number> {
     const fingerprint = this.#mapping.fingerprint();
-    const known = this.#mappingVersions.get(fingerprint);
-    if (known !== undefined) return known;
-    await this.#pending;
-    const version = await this.#writer.mappingVersion(fingerprint, this.#mapping.definition());
-    this.#mappingVersions.set(fingerprint, version);
+    let version = this.#mappingVersions.get(fingerprint);
+    if (version === undefined) {
+      await this.#pending;
+      version = await this.#writer.mappingVersion(fingerprint, this.#mapping.definition());
+      this.#mappingVersions.set(fingerprint, version);
+    }
+    this.#board.mapped(version);
     return version;
   }
 

@@ -68,17 +68,24 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     const { left: tables } = started;
     await started.writer.commit({ phase: "tail", checkpoint: undefined, tables }, () => undefined);
     await started.writer.settle();
-    await recall(run, started, signal);
 
     board.enter("tail");
     run.report();
     await rm(options.spillDirectory, { recursive: true, force: true });
     await mkdir(options.spillDirectory, { recursive: true });
-    await tail(
-      { ...run, ...started, pipeline: name, onProgress: run.report },
-      started.from,
-      signal,
-    );
+    const { lagBytes } = await source.head(started.from);
+    const over = new AbortController();
+    const recalling = recall(run, started, lagBytes, AbortSignal.any([signal, over.signal]));
+    try {
+      await tail(
+        { ...run, ...started, pipeline: name, onProgress: run.report },
+        started.from,
+        signal,
+      );
+    } finally {
+      over.abort();
+      await recalling;
+    }
 
     board.enter("stopped");
     await started.writer.commit({ phase: "stopped", checkpoint: undefined }, run.report);
@@ -130,16 +137,20 @@ async function noteFailure({ name, store, capture, board, writer }: Run, cause: 
 }
 
 /**
- * Reads where the streams written last stand, in one go, where the backlog is long: to look them up
- * one by one costs more than all else that is done for a change.
+ * Reads where the streams written last stand, in one go and beside the tail, where the backlog is long:
+ * to look them up one by one costs more than all else that is done for a change. Never rejects, for
+ * whatever it does not tell is looked up.
  */
-async function recall({ source, store }: Run, { writer, from }: Started, signal: AbortSignal) {
-  const { lagBytes } = await source.head(from);
-  const changes = Math.floor(lagBytes / LOG_BYTES_PER_CHANGE);
+async function recall(
+  { store }: Run,
+  { writer }: Started,
+  lagBytes: number,
+  signal: AbortSignal,
+): Promise<void> {
   try {
+    const changes = Math.floor(lagBytes / LOG_BYTES_PER_CHANGE);
     await writer.recall(store.recentVersions(Math.min(changes, 2 * VERSIONS_MAX), signal));
-  } catch (error) {
-    // Ended before it began to follow the log, in good order.
-    if (!signal.aborted) throw error;
+  } catch {
+    // The tail meets what is wrong too, and says so.
   }
 }

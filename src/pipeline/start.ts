@@ -69,9 +69,9 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
   const { tables: captured } = run.capture.record;
-  const { joining, noted } = compareTables(mapping.streams, captured, from);
+  const { joining, noted } = compareTables(mapping.streams, captured, from, recorded);
   if (joining.length > 0) {
-    const joined = await join(run, { joining, tables, recorded }, signal);
+    const joined = await join(run, { from, joining, tables, recorded }, signal);
     const overlap = new Overlap([...captured, ...joined.captured], (seen) =>
       source.visibility(seen),
     );
@@ -90,10 +90,12 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
 async function join(
   run: Run,
   {
+    from,
     joining,
     tables,
     recorded,
   }: {
+    readonly from: Position;
     readonly joining: readonly RolePlan[];
     readonly tables: readonly SourceTable[];
     readonly recorded: ReadonlyMap<number, MappingDefinition>;
@@ -104,7 +106,7 @@ async function join(
   board.enter("baseline");
   const names = new Set(joining.map(({ tableRef }) => tableRef.name));
   const plan = { tables: plannedTables(streams).filter(({ name }) => names.has(name)) };
-  const opened = await source.openAddition(plan, signal);
+  const opened = await source.openAddition(plan, from, signal);
   try {
     const { fence: position, seen } = opened;
     const asSeen = new Map(opened.tables.map((table) => [table.name, table]));

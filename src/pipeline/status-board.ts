@@ -1,4 +1,10 @@
-import { addLedger, type BaselineProgress, type DriftNote, type PipelineStatus } from "./status.ts";
+import {
+  addLedger,
+  type BaselineProgress,
+  type DriftNote,
+  type MappingNote,
+  type PipelineStatus,
+} from "./status.ts";
 import type { MappingCoverage } from "../mapping/coverage.ts";
 import type { Drift } from "../mapping/drift.ts";
 import { BanyanError } from "../model/errors.ts";
@@ -26,6 +32,7 @@ export class StatusBoard {
   #quarantined = 0;
   #baseline: BaselineProgress | undefined;
   #failure: PipelineStatus["failure"];
+  #mapping: MappingNote | undefined;
   #readCoverage: (() => MappingCoverage) | undefined;
   #coverage: MappingCoverage | undefined;
   #coveredAtMs = -Infinity;
@@ -36,6 +43,7 @@ export class StatusBoard {
     this.#ledger = record.ledger;
     this.#checkpoint = record.checkpoint;
     this.#baselinePosition = record.baselinePosition;
+    this.#mapping = (record.status as Partial<PipelineStatus>).mapping;
     this.#clock = clock;
     this.#sample();
   }
@@ -65,6 +73,13 @@ export class StatusBoard {
   lagSeconds(oldestUs: number | undefined): void {
     this.#lagSeconds =
       oldestUs === undefined ? 0 : Math.max(0, this.#clock() / 1000 - oldestUs / 1_000_000);
+  }
+
+  /** Events from here on are told by this version of the mapping. */
+  mapped(version: number): void {
+    if (version === this.#mapping?.version) return;
+    const since = this.#checkpoint;
+    this.#mapping = since === undefined ? { version } : { version, since };
   }
 
   /** @param read asked about once a second, because the status is told with every commit */
@@ -124,6 +139,7 @@ export class StatusBoard {
       ledger: this.#ledger,
       quarantine: { streams: this.#quarantined },
       baseline: this.#baseline,
+      ...(this.#mapping === undefined ? {} : { mapping: this.#mapping }),
       ...(coverage === undefined ? {} : { coverage }),
       drift: [...this.#drift],
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),

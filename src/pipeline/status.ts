@@ -24,12 +24,21 @@ export interface PipelineStatus {
   readonly ledger: Ledger;
   readonly quarantine: { readonly streams: number };
   readonly baseline: BaselineProgress | undefined;
+  /** Absent before the first run has looked at the tables. */
+  readonly mapping?: MappingNote;
   /** How the changes since the start were told; absent before the first. */
   readonly coverage?: MappingCoverage;
   /** Schema changes seen since the start. */
   readonly drift: readonly DriftNote[];
   /** What the last attempt ended with; absent while one runs well, and after one that was stopped. */
   readonly failure?: { readonly code: string; readonly message: string; readonly hint: string };
+}
+
+export interface MappingNote {
+  /** The store's number of the mapping that events are told by. */
+  readonly version: number;
+  /** The checkpoint from which on they are; absent for the mapping of the first baseline. */
+  readonly since?: Position;
 }
 
 export interface BaselineProgress {

@@ -21,6 +21,7 @@ export class StreamVersions {
   #young = new VersionTable();
   #old = new VersionTable();
   #isTurnDue = false;
+  #turns = 0;
 
   /** @param limit streams at which a generation ends with the next commit */
   constructor(limit: number) {
@@ -33,20 +34,20 @@ export class StreamVersions {
   }
 
   /**
-   * Takes over what the store says, before the first event gets its place. Of a stream that comes
-   * again the first version counts, so pages come newest first. Stops asking for more when it is full.
+   * Takes over what the store says, beside the assigning of versions. Of a stream that comes again the
+   * first version counts, so pages come newest first. Stops asking for more when there is no more room,
+   * and when a generation ends: what was told before that may have been overtaken and forgotten.
+   *
+   * @param pages as of a moment before the first assignment, or later
    */
   async recall(pages: AsyncIterable<StreamVersionPage>): Promise<void> {
+    const [old, turns] = [this.#old, this.#turns];
     for await (const { streams, versions } of pages) {
       for (let i = 0; i < streams.length; i++) {
-        if (this.#young.size >= this.#limit) {
-          if (this.#old.size > 0) return;
-          this.#isTurnDue = true;
-          this.#turn();
-        }
+        if (this.#turns !== turns || old.size >= 2 * this.#limit) return;
         const stream = streams[i]!;
-        const isKnown = this.#old.get(stream) ?? this.#young.get(stream);
-        if (isKnown === undefined) this.#young.set(stream, versions[i]!);
+        // Never into the young ones, among which an assignment has its finger while it waits.
+        if (this.#young.get(stream) === undefined) old.setNew(stream, versions[i]!);
       }
     }
   }
@@ -58,8 +59,8 @@ export class StreamVersions {
   }
 
   /**
-   * The same for streams of which all events until the next commit are here: they need not be
-   * remembered, so that one commit may have any number of them.
+   * The same for streams that come together: all events of a stream until the next commit are here, or
+   * go on in the next call. They need not be remembered, so that one commit may have any number of them.
    */
   async assignOnce(events: EventBuffer, lookup: Lookup): Promise<void> {
     const known = (stream: string): number | undefined =>
@@ -67,7 +68,8 @@ export class StreamVersions {
     await number(events, new VersionTable(), known, lookup);
     const { streams, versions, length } = events;
     for (let i = 0; i < length; i++) {
-      if (known(streams[i]!) !== undefined) this.#young.set(streams[i]!, versions[i]!);
+      const goesOn = i === length - 1;
+      if (goesOn || known(streams[i]!) !== undefined) this.#young.set(streams[i]!, versions[i]!);
     }
   }
 
@@ -80,6 +82,7 @@ export class StreamVersions {
   #turn(): void {
     if (!this.#isTurnDue) return;
     this.#isTurnDue = false;
+    this.#turns += 1;
     const room = this.#old;
     room.clear();
     this.#old = this.#young;

@@ -25,8 +25,8 @@ export interface TailLimits {
   readonly idleMs: number;
 }
 
-/** What is read ahead is a part of a batch: enough to keep the writer busy, and little to hold. */
-const BATCH_PER_QUEUE = 4;
+/** What is read ahead is this part of a batch: enough to keep the writer busy, and little to hold. */
+const QUEUES_PER_BATCH = 4;
 /** Changes mapped at once; small, so that the store works on one slice while the next is mapped. */
 const SLICE_CHANGES = 2_000;
 
@@ -61,8 +61,8 @@ export async function tail(
   const stop = new AbortController();
   const reading = AbortSignal.any([signal, stop.signal]);
   const queue = new TransactionQueue({
-    changesMax: Math.ceil(limits.batchChangesMax / BATCH_PER_QUEUE),
-    bytesMax: Math.ceil(limits.batchBytesMax / BATCH_PER_QUEUE),
+    changesMax: Math.ceil(limits.batchChangesMax / QUEUES_PER_BATCH),
+    bytesMax: Math.ceil(limits.batchBytesMax / QUEUES_PER_BATCH),
   });
   const read = async (): Promise<void> => {
     try {
@@ -82,7 +82,7 @@ export async function tail(
     while (!queue.closed) {
       const parts = await queue.take(limits.idleMs, limits.lingerMs);
       if (parts.length === 0) await applier.idle(queue);
-      else await applier.apply(parts);
+      else await applier.apply(parts, () => queue.isEmpty);
     }
     await applier.finish();
   } finally {
@@ -104,6 +104,7 @@ class Applier {
   #slice: WholeTransaction[] = [];
   #sliceChanges = 0;
   #batchChanges = 0;
+  #batchBytes = 0;
   #checkpoint: Position;
   #committed: Position;
   #acknowledged: Position;
@@ -128,7 +129,8 @@ class Applier {
     return this.#committingUs[0] ?? this.#nextUs;
   }
 
-  async apply(parts: readonly TransactionPart[]): Promise<void> {
+  /** @param isAll asked afterwards: whether nothing more waits that could go into the same commit */
+  async apply(parts: readonly TransactionPart[], isAll: () => boolean): Promise<void> {
     failpoint("tail-first-part");
     const { limits } = this.#options;
     for (const part of parts) {
@@ -137,9 +139,12 @@ class Applier {
       else if (part.last && this.#partial.length === 0) {
         await this.#whole(part.changes, part);
       } else await this.#addPartial(part);
-      if (this.#batchChanges >= limits.batchChangesMax) await this.#commit();
+      this.#batchBytes += part.bytes;
+      const isFull =
+        this.#batchChanges >= limits.batchChangesMax || this.#batchBytes >= limits.batchBytesMax;
+      if (isFull) await this.#commit();
     }
-    if (this.#large === undefined) await this.#commit();
+    if (this.#large === undefined && isAll()) await this.#commit();
   }
 
   /** Nothing has come for a while: says so, moves the checkpoint over foreign log, looks at decisions. */
@@ -255,6 +260,7 @@ class Applier {
     const checkpoint = this.#checkpoint;
     this.#committed = checkpoint;
     this.#batchChanges = 0;
+    this.#batchBytes = 0;
     const oldestUs = this.#nextUs;
     if (oldestUs !== undefined) this.#committingUs.push(oldestUs);
     this.#nextUs = this.#partial[0]?.transaction.committedAtUs;

@@ -33,6 +33,12 @@ export class VersionTable {
     this.setAt(this.slotOf(stream), version);
   }
 
+  /** Sets the version of a stream that is not held. */
+  setNew(stream: string, version: number): void {
+    const slot = this.slotOf(stream);
+    if (this.#versions[slot] === 0) this.setAt(slot, version);
+  }
+
   /**
    * Where the stream stands, a new one with version 0: until {@link setAt} gives it another, it is not
    * held, and no other stream may be asked for. Valid until streams are added beyond what was reserved.

@@ -67,10 +67,11 @@ export interface ChangeSource {
    * them will be in the stream: transactions that might have changed them before they were published
    * have ended.
    *
+   * @param from where the stream will be read on
    * @throws BanyanError `SOURCE_NOT_READY`, `REPLICA_IDENTITY_UNUSABLE`, `ADDITION_BLOCKED` (names the
-   *   sessions that are waited for)
+   *   sessions that are waited for), and when the log since `from` is gone as {@link ChangeSource.stream}
    */
-  openAddition(plan: CapturePlan, signal: AbortSignal): Promise<ParitySnapshot>;
+  openAddition(plan: CapturePlan, from: Position, signal: AbortSignal): Promise<ParitySnapshot>;
 
   /** Whether a snapshot of this source saw a transaction. @param seen `ParitySnapshot.seen` */
   visibility(seen: string): (transaction: string) => boolean;

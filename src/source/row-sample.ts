@@ -19,6 +19,14 @@ export interface RowSampler {
     options: SampleOptions,
     signal: AbortSignal,
   ): Promise<readonly TableSample[]>;
+
+  /**
+   * The constraint by which the database would refuse one of these rows; undefined when it would take
+   * them all, or when that cannot be told. Looks at what is said of one row alone, not at keys.
+   *
+   * @throws BanyanError `SOURCE_UNREACHABLE`
+   */
+  refusedBy(table: SourceTable, rows: readonly Cells[]): Promise<string | undefined>;
   close(): Promise<void>;
 }
 

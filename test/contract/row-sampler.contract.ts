@@ -9,7 +9,10 @@ export interface SampledDatabase extends AsyncDisposable {
   shapeOf(relation: "filled" | "empty" | "missing"): SourceTable;
 }
 
-/** Rows of `filled`: id int, mood (only happy or sad), note text. `empty` has the same columns. */
+/**
+ * Rows of `filled`: id int, mood (only happy or sad), note text, which the constraint `no_secret` keeps
+ * from being `secret`. `empty` has the same columns.
+ */
 export const FILLED: readonly Cells[] = Array.from({ length: 30 }, (_, i) => [
   String(i + 1),
   i % 2 === 0 ? "happy" : "sad",
@@ -63,6 +66,20 @@ export function rowSamplerContract(name: string, open: () => Promise<SampledData
       const [missing, filled] = await sample(["missing", "filled"]);
       expect(missing).toMatchObject({ rows: [], leftOut: "it is not there any more" });
       expect(filled!.rows.length).toBe(10);
+    });
+
+    test("says which constraint would refuse a row, and takes what may be NULL", async () => {
+      await using database = await open();
+      const filled = database.shapeOf("filled");
+      const right: Cells[] = [
+        ["77", "happy", "note"],
+        ["1", "sad", null],
+      ];
+      expect(await database.sampler.refusedBy(filled, right)).toBeUndefined();
+      const wrong: Cells = ["78", "happy", "secret"];
+      expect(await database.sampler.refusedBy(filled, [...right, wrong])).toBe("no_secret");
+      const empty = database.shapeOf("empty");
+      expect(await database.sampler.refusedBy(empty, [wrong])).toBeUndefined();
     });
 
     test("reads nothing more once it is interrupted", async () => {

@@ -146,6 +146,16 @@ async function bringAbout(): Promise<void> {
   await note("run", "run", "--until-caught-up");
   await note("status", "status");
   await note("state", "state", "item-1", "--at", "2000-01-01T00:00:00Z");
+  await legacy.query("CREATE TABLE extra (id int PRIMARY KEY)");
+  const extra = 'extra: stream(table("extra"), { otherwise: "ExtraAmended" })';
+  using more = configFolder(
+    CONFIG.replace("events: {", "events: { Repriced: updated(item, { price: changes() }),").replace(
+      "streams: {",
+      `streams: { ${extra},`,
+    ),
+  );
+  await note("check", "check", "--runs", "10", "--config", `${more.directory}/banyan.config.ts`);
+  await legacy.query("DROP TABLE extra");
 
   const first = await start();
   await note("verify", "verify");

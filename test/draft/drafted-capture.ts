@@ -1,3 +1,4 @@
+import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { loadDraft } from "./draft-support.ts";
 import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
 import { openCapture, type Capture } from "../support/pipeline-capture.ts";
@@ -108,7 +109,11 @@ async function requireSound(
   const source = open();
   const sampler = await openRowSampler(config);
   const seed = Number(process.env["BANYAN_TEST_SEED"] ?? Date.now() % 2 ** 31);
-  const opened = { source: () => Promise.resolve(source), sampler: () => Promise.resolve(sampler) };
+  const opened = {
+    source: () => Promise.resolve(source),
+    sampler: () => Promise.resolve(sampler),
+    store: () => Promise.resolve(new MemoryEventStore()),
+  };
   const errors = async (): Promise<readonly CheckFinding[]> => {
     const { findings } = await check(
       config,

@@ -1,3 +1,4 @@
+import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { openMemoryRowSampler, type SampledMemory } from "../../connectors/memory/row-sampler.ts";
 import { check, type Checked, type CheckOptions } from "../../src/cli/check-findings.ts";
 import { checkText } from "../../src/cli/check-text.ts";
@@ -70,6 +71,7 @@ export async function checkConfig(
     {
       source: () => Promise.resolve(source),
       sampler: () => Promise.resolve(openMemoryRowSampler(sampled)),
+      store: () => Promise.resolve(new MemoryEventStore()),
     },
     { seed: 1, runs: 100, sample: 20, showValues: false, explain: false, ...options },
     new AbortController().signal,

@@ -153,6 +153,30 @@ describe("a function that is wrong is found on generated histories", () => {
     );
   });
 
+  test("what only rows show that the database would refuse is a warning", async () => {
+    const rule = `Paid: updated(orders, { paid: becomes(true) }, { where: (now) => now.placed_at.length > 5 }),`;
+    const known = {
+      rows: new Map([
+        ["public.orders", []],
+        ["public.lines", []],
+      ]),
+    };
+    const refuses = (table: string, row: Cells): string | undefined =>
+      table === "public.orders" && row[3] === "t" && row[5] === null
+        ? "paid_when_placed"
+        : undefined;
+    const said = await saidOf(rule, { sampled: { ...known, refuses } });
+    expect(said.split("\n")[0]).toBe(
+      `! "where" of rule Paid throws: Cannot read properties of null (reading 'length') (on a generated history); but paid_when_placed of the database refuses a row of it`,
+    );
+    expect(said).toContain(
+      'next  If such rows cannot be, leave it as it is; otherwise: Let "where" of rule Paid bear',
+    );
+    expect(said).toContain("✓ the laws hold for 1 stream");
+    expect(said).toContain("✓ ready");
+    expect(await saidOf(rule, { sampled: known })).toContain("✗ the laws do not hold for order");
+  });
+
   test("a condition that nothing met is mentioned, and stops nobody", async () => {
     expect(
       await saidOf(

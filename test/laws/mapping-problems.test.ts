@@ -236,7 +236,9 @@ test.each<[string, Database, string]>([
 
 test("there is no other problem of a mapping", () => {
   const folder = join(import.meta.dirname, "../../src/mapping");
-  const codes = readdirSync(folder).flatMap((name) =>
+  // What only shows beside an earlier mapping has its own test, changed-mappings.test.ts.
+  const files = readdirSync(folder).filter((name) => name !== "check-recorded.ts");
+  const codes = files.flatMap((name) =>
     [...readFileSync(join(folder, name), "utf8").matchAll(/\bcode: "([a-z-]+)"/g)].map(
       ([, code]) => code!,
     ),

@@ -12,7 +12,14 @@ import { cellSource } from "../../src/laws/cell-values.ts";
 import { lawStreams, type LawStream } from "../../src/laws/law-tables.ts";
 import { tryLaws, type LawReport } from "../../src/laws/try-laws.ts";
 import { compileMapping, type Mapping } from "../../src/mapping/compile.ts";
-import { changed, stream, table, updated, type StreamRef } from "../../src/mapping/rules.ts";
+import {
+  becomes,
+  changed,
+  stream,
+  table,
+  updated,
+  type StreamRef,
+} from "../../src/mapping/rules.ts";
 import { CODECS } from "../../src/model/codec.ts";
 import type { Cells, SourceTable } from "../../src/model/table.ts";
 
@@ -109,6 +116,46 @@ describe("what is made", () => {
       expect(["1", "20"]).toContain(row[columns.length - 1]);
     }
   });
+});
+
+test("a row that a constraint of the database refuses proves nothing", async () => {
+  const ddl = `
+    CREATE TABLE bills (id int PRIMARY KEY, status text NOT NULL CHECK (status IN ('open', 'paid')), paid_on date,
+                        CONSTRAINT paid_has_date CHECK (status <> 'paid' OR paid_on IS NOT NULL))`;
+  type Bill = { status: "open" | "paid"; paid_on: string | null };
+  const bills = table<Bill>("bills");
+  const streams = (year: (row: Bill) => string) => ({
+    bill: stream(bills, {
+      events: {
+        Paid: updated(bills, { status: becomes("paid") }, { where: (now) => year(now) > "2000" }),
+      },
+      otherwise: "Amended",
+    }),
+  });
+  await using db = await sourceDatabase("law_checks", ddl);
+  const sampler = openPostgresRowSampler({ url: db.url });
+  const found = async (year: (row: Bill) => string) => {
+    const { mapping, laws } = await sampled(db, streams(year));
+    const { findings } = await tryLaws(mapping, laws, {
+      seed: SEED,
+      runs: 200,
+      timeMsMax: 60_000,
+      showValues: true,
+      refusedBy: (about, rows) => sampler.refusedBy(about, rows),
+    });
+    return findings.map(({ severity, code, law }) => [severity, code, law]);
+  };
+  try {
+    // Of a paid bill there is always a date, and the database sees to that.
+    expect(await found(({ paid_on: on }) => on!.slice(0, 4))).toEqual([
+      ["warning", "rule-throws", undefined],
+    ]);
+    expect(await found(({ paid_on: on }) => on!.replace("-", "").at(99)!.trim())).toEqual([
+      ["error", "rule-throws", "totality"],
+    ]);
+  } finally {
+    await sampler.close();
+  }
 });
 
 describe("awkward types", () => {

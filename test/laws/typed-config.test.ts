@@ -127,6 +127,7 @@ beforeAll(async () => {
     include: ["config-*.ts"],
   };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(project));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
   const tsc = join(ROOT, "node_modules/.bin/tsc");
   const { stdout } = await promisify(execFile)(tsc, ["-p", folder, "--pretty", "false"], {
     maxBuffer: 16 * 1024 * 1024,

@@ -108,7 +108,7 @@ describe("a rule with a function that is gone", () => {
     const { problems } = examineMapping({ order: order({ OrderPaid: PAID }) }, shapes, recorded);
     expect(problems).toMatchObject([
       {
-        code: "inverse-missing",
+        code: "inverse-lost",
         stream: "order",
         rule: "OrderNoted",
         next: expect.stringContaining("inverses: { OrderNoted: (data) => … }") as unknown,
@@ -132,5 +132,64 @@ describe("a rule with a function that is gone", () => {
       mappingVersion: 1,
     });
     expect(state.get("order")!.get("1")).toMatchObject({ note: "well done" });
+  });
+});
+
+describe("a row that would be another row from now on", () => {
+  const lineOf = (parent: { order_id?: string; other_id?: string }): Streams => ({
+    order: order(
+      {},
+      {
+        children: { lines: child(table<{ order_id: string; other_id: string }>("lines"), parent) },
+      },
+    ),
+  });
+  const linked = [shapes[0]!, shape("public.lines", "*id:int8 order_id:int8 other_id:int8")];
+  const recorded = new Map([[1, compileMapping(lineOf({ order_id: "id" }), linked).definition()]]);
+
+  test("because its table has another key is refused", () => {
+    const rekeyed = [shape("public.orders", "id:int8 *note:text status:text"), linked[1]!];
+    const streams = { order: order({}) };
+    expect(examineMapping(streams, rekeyed, recorded).problems).toMatchObject([
+      {
+        code: "key-changed",
+        stream: "order",
+        table: "public.orders",
+        message: expect.stringContaining("was (id) and is (note) now") as unknown,
+      },
+    ]);
+  });
+
+  test("because a child is linked by another column is refused", () => {
+    const { problems } = examineMapping(lineOf({ other_id: "id" }), linked, recorded);
+    expect(problems).toMatchObject([
+      { code: "parent-changed", message: expect.stringContaining("by (order_id) and is by (other_id) now") as unknown }, // prettier-ignore
+    ]);
+  });
+
+  test("only seems so when the column was renamed", () => {
+    const numbered = (name: string) => [
+      { ...linked[0]! },
+      {
+        ...linked[1]!,
+        columns: linked[1]!.columns.map((column, i) => ({
+          ...column,
+          name: i === 1 ? name : column.name,
+          number: i + 1,
+        })),
+      },
+    ];
+    const before = compileMapping(lineOf({ order_id: "id" }), numbered("order_id")).definition();
+    const renamed = examineMapping(
+      {
+        order: order(
+          {},
+          { children: { lines: child(table<{ ref: string }>("lines"), { ref: "id" }) } },
+        ),
+      },
+      numbered("ref"),
+      new Map([[1, before]]),
+    );
+    expect(renamed.problems).toEqual([]);
   });
 });

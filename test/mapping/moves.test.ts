@@ -141,3 +141,40 @@ describe("a move of which one side cannot be told", () => {
     }
   });
 });
+
+describe("the halves of a move that are told by two mappings", () => {
+  const withRules = (count: number) =>
+    compile(
+      {
+        order: stream(orders, {
+          children: { lines: child(lines, { order_id: "id" }) },
+          events: Object.fromEntries(
+            Array.from({ length: count }, (_, i) => [
+              `OrderNamed${i}`,
+              inserted(orders, { when: { note: { kind: "is", values: [`n${i}`] } } }),
+            ]),
+          ),
+          otherwise: "OrderAmended",
+        }),
+      },
+      [ordersShape, linesShape],
+    );
+  const half = (rules: number, of: "left" | "joined") => {
+    const out = emptyOutput();
+    const one = { ...move(1, "1", "2", "x", "n1"), half: of } as Change;
+    new ChangeMapper(withRules(rules), 1).map(transaction(1), [one], undefined, out);
+    const { ids, length, causationIds } = out.events;
+    expect(length).toBe(1);
+    return { id: Buffer.from(ids.subarray(0, 16)).toString("hex"), link: causationIds.get(0) };
+  };
+
+  // Rules are numbered in their order, so one more or less gives all that follow another number.
+  test("have ids of their own and one link, however many rules came or went meanwhile", () => {
+    const counts = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const lefts = counts.map((count) => half(count, "left"));
+    const joins = counts.map((count) => half(count, "joined"));
+    const ids = new Set(lefts.map(({ id }) => id));
+    expect(joins.filter(({ id }) => ids.has(id))).toEqual([]);
+    expect(new Set([...lefts, ...joins].map(({ link }) => link)).size).toBe(1);
+  });
+});

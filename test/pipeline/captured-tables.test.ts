@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
-import { compileMapping } from "../../src/mapping/compile.ts";
+import { compileMapping, type StreamPlan } from "../../src/mapping/compile.ts";
 import { child, stream, table, type StreamRef } from "../../src/mapping/rules.ts";
 import type { Position } from "../../src/model/position.ts";
 import { capturedAt, compareTables } from "../../src/pipeline/captured-tables.ts";
+import type { CapturedTable } from "../../src/store/event-store.ts";
 import { shape } from "../support/mapping-fixtures.ts";
 
 const AT = "0000000000000005/00000000" as Position;
@@ -20,6 +21,11 @@ const whole = stream(orders, {
   children: { lines: child(lines, { order_id: "id" }) },
   otherwise: "OrderAmended",
 });
+const compare = (
+  streams: readonly StreamPlan[],
+  captured: readonly CapturedTable[],
+  at: Position = AT,
+) => compareTables(streams, captured, at, new Map());
 const captured = (streams: Readonly<Record<string, StreamRef>>) =>
   capturedAt(
     rolesOf(streams).flatMap(({ roles }) => roles),
@@ -27,7 +33,7 @@ const captured = (streams: Readonly<Record<string, StreamRef>>) =>
   );
 
 test("a table of the config without a baseline joins, as a root or as a child", () => {
-  const { joining, noted } = compareTables(rolesOf({ order: whole }), captured({ order }), AT);
+  const { joining, noted } = compare(rolesOf({ order: whole }), captured({ order }));
   expect(joining.map(({ tableRef, role }) => [tableRef.name, role])).toEqual([
     ["public.lines", "lines"],
   ]);
@@ -36,37 +42,61 @@ test("a table of the config without a baseline joins, as a root or as a child", 
 
 test("one that the config no longer has is noted with the checkpoint, once", () => {
   const before = captured({ order: whole });
-  const { joining, noted } = compareTables(rolesOf({ order }), before, AT);
+  const { joining, noted } = compare(rolesOf({ order }), before);
   expect([joining, noted.map(({ table, left }) => [table, left])]).toEqual([
     [],
     [["public.lines", AT]],
   ]);
   const after = [...before.filter((one) => one.table !== "public.lines"), ...noted];
-  expect(compareTables(rolesOf({ order }), after, AT)).toEqual({ joining: [], noted: [] });
-  expect(() => compareTables(rolesOf({ order: whole }), after, AT)).toThrow(
+  expect(compare(rolesOf({ order }), after)).toEqual({ joining: [], noted: [] });
+  const later = "0000000000000006/00000000" as Position;
+  expect(() => compare(rolesOf({ order: whole }), after, later)).toThrow(
     /public\.lines was captured until .* what happened to its rows since is not known/,
   );
+});
+
+test("one that is back at the very checkpoint at which it left has missed nothing", () => {
+  const before = captured({ order: whole });
+  const { noted } = compare(rolesOf({ order }), before);
+  const after = [...before.filter((one) => one.table !== "public.lines"), ...noted];
+  const back = compare(rolesOf({ order: whole }), after);
+  expect(back).toEqual({
+    joining: [],
+    noted: before.filter((one) => one.table === "public.lines"),
+  });
+});
+
+test("a table may not take the place of another, whose rows would stay in the streams", () => {
+  const before = captured({ order: whole });
+  const anew = stream(orders, {
+    children: { lines: child(table<{ order_id: string }>("lines2"), { order_id: "id" }) },
+    otherwise: "OrderAmended",
+  });
+  const shapesOfBoth = [...shapes, shape("public.lines2", "*id:int8 order_id:int8")];
+  const roles = compileMapping({ order: anew }, shapesOfBoth).streams;
+  const refused =
+    /"lines" of stream order was public\.lines so far and cannot become public\.lines2/;
+  expect(() => compare(roles, before)).toThrow(refused);
+  const left = before.map((one) => (one.role === "lines" ? { ...one, left: AT } : one));
+  expect(() => compare(roles, left)).toThrow(refused);
 });
 
 test("one that would move to another stream, or take another name there, is refused", () => {
   const before = captured({ order: whole });
   const apart = { order, line: stream(lines, { otherwise: "LineAmended" }) };
-  expect(() => compareTables(rolesOf(apart), before, AT)).toThrow(
+  expect(() => compare(rolesOf(apart), before)).toThrow(
     /public\.lines is captured as "lines" of stream order, but the config has it as "line" of line/,
   );
   const renamed = stream(orders, {
     children: { parts: child(lines, { order_id: "id" }) },
     otherwise: "OrderAmended",
   });
-  expect(() => compareTables(rolesOf({ order: renamed }), before, AT)).toThrow(
-    /as "parts" of order/,
-  );
+  expect(() => compare(rolesOf({ order: renamed }), before)).toThrow(/as "parts" of order/);
 });
 
-test("of a store that knows of no tables yet, all that the config names are taken as captured", () => {
-  const { joining, noted } = compareTables(rolesOf({ order: whole }), [], AT);
-  expect([joining, noted.map(({ table }) => table)]).toEqual([
-    [],
-    ["public.orders", "public.lines"],
-  ]);
+test("of a store that knows of no tables yet, those of its mappings are taken as captured", () => {
+  const recorded = new Map([[1, compileMapping({ order }, shapes).definition()]]);
+  const { joining, noted } = compareTables(rolesOf({ order: whole }), [], AT, recorded);
+  expect(noted.map(({ table }) => table)).toEqual(["public.orders"]);
+  expect(joining.map(({ tableRef }) => tableRef.name)).toEqual(["public.lines"]);
 });

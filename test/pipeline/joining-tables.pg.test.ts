@@ -45,6 +45,8 @@ const DDL = `
 interface Bench extends AsyncDisposable {
   readonly store: EventStore;
   readonly sql: (...statements: string[]) => Promise<void>;
+  /** Quoted. */
+  readonly publication: string;
   readonly publish: (tables: string) => Promise<void>;
   readonly session: () => Promise<Session>;
   readonly start: (streams: Streams, slotWaitMsMax?: number) => Promise<LivePipeline>;
@@ -61,6 +63,7 @@ async function bench(identity: "full" | "default"): Promise<Bench> {
   const sql = async (...statements: string[]): Promise<void> => {
     for (const statement of statements) await db.query(statement);
   };
+  const publication = `"${db.publication.replaceAll('"', '""')}"`;
   if (identity === "full") {
     for (const name of ["customer", "address", "ticket", "remark"])
       await sql(`ALTER TABLE ${name} REPLICA IDENTITY FULL`);
@@ -68,8 +71,8 @@ async function bench(identity: "full" | "default"): Promise<Bench> {
   return {
     store: opened.store,
     sql,
-    publish: (tables) =>
-      sql(`ALTER PUBLICATION "${db.publication.replaceAll('"', '""')}" ADD TABLE ${tables}`),
+    publication,
+    publish: (tables) => sql(`ALTER PUBLICATION ${publication} ADD TABLE ${tables}`),
     async session() {
       const client = new pg.Client({ connectionString: db.url });
       await client.connect();
@@ -245,6 +248,29 @@ test("a run that is ended while a stream joins begins that again, and leaves not
   await using second = await b.start(WITH_STREAM);
   await second.reach();
   expect(await second.verify()).toMatchObject({ state: "equal" });
+  await second.stop();
+});
+
+test("a transaction that began beside the ALTER PUBLICATION, on a server where nothing else goes on, is waited for", async () => {
+  await using b = await bench("full");
+  {
+    await using first = await b.start(ALONE);
+    await first.reach();
+    await first.stop();
+  }
+  const admin = await b.session();
+  const writer = await b.session();
+  await admin.sql("BEGIN");
+  await admin.sql(`ALTER PUBLICATION ${b.publication} ADD TABLE ticket, remark`);
+  await writer.sql("BEGIN");
+  await writer.sql("INSERT INTO ticket VALUES (2000)");
+  await admin.sql("COMMIT");
+  await using second = await b.start(WITH_STREAM);
+  await sleep(500);
+  await writer.sql("COMMIT");
+  await Promise.all([admin.end(), writer.end()]);
+  await second.reach();
+  expect(await second.verify()).toMatchObject({ state: "equal", samples: [] });
   await second.stop();
 });
 

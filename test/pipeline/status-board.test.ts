@@ -163,3 +163,47 @@ test("a ledger is added up count by count", () => {
   );
   expect(sum).toEqual({ ...EMPTY_LEDGER, events: 4, changesIn: 2, changesParked: -1 });
 });
+
+describe("the mapping", () => {
+  test("is told with the checkpoint from which on it tells events, also over a restart", () => {
+    const { board } = boardAt();
+    expect(board.snapshot().mapping).toBeUndefined();
+    board.mapped(3);
+    expect(board.snapshot().mapping).toEqual({ version: 3, since: at(5) });
+    board.committed({}, at(9));
+    board.mapped(3);
+    const status = board.snapshot();
+    expect(status.mapping).toEqual({ version: 3, since: at(5) });
+    const next = new StatusBoard({ ...RECORD, checkpoint: at(9), status });
+    next.mapped(3);
+    expect(next.snapshot().mapping).toEqual({ version: 3, since: at(5) });
+    next.mapped(4);
+    expect(next.snapshot().mapping).toEqual({ version: 4, since: at(9) });
+  });
+
+  test("of a first baseline has no checkpoint before it", () => {
+    const board = new StatusBoard({ ...RECORD, checkpoint: undefined });
+    board.mapped(1);
+    expect(board.snapshot().mapping).toEqual({ version: 1 });
+  });
+});
+
+describe("the coverage", () => {
+  test("is asked for once a second, because a status is told with every commit, and at the end", () => {
+    const { board, pass } = boardAt();
+    board.enter("tail");
+    let asked = 0;
+    board.covers(() => {
+      asked += 1;
+      const told = { named: asked, fallback: 0 };
+      const table = { stream: "s", table: "t", inserts: told, updates: told, deletes: told };
+      return { changes: told, tables: [{ ...table, columns: [] }], suggestions: [] };
+    });
+    for (let n = 0; n < 10; n++) board.snapshot();
+    expect(asked).toBe(1);
+    pass(1_000);
+    expect(board.snapshot().coverage!.changes.named).toBe(2);
+    board.enter("stopped");
+    expect(board.snapshot().coverage!.changes.named).toBe(3);
+  });
+});

@@ -130,6 +130,36 @@ describe("stream versions", () => {
     expect([events.versions, store.asked]).toEqual([[2, 3, 4, 5, 6, 7], []]);
   });
 
+  test("told late never replace what was written since, not even once that is forgotten", async () => {
+    const store = storeOf({ "a-1": 5, "b-1": 5 });
+    const versions = new StreamVersions(2);
+    let tell!: (page: StreamVersionPage) => void;
+    async function* pages(): AsyncGenerator<StreamVersionPage> {
+      for (let n = 0; n < 3; n++) yield await new Promise((resolve) => (tell = resolve));
+    }
+    const page = { streams: ["a-1", "b-1"], versions: [5, 5] };
+    const recalling = versions.recall(pages());
+    await versions.assign(eventsOf(["a-1"]), async (streams) => {
+      // While a version is looked up, which is when pages come.
+      tell(page);
+      await new Promise(setImmediate);
+      return store.lookup(streams);
+    });
+    const both = eventsOf(["a-1", "b-1"]);
+    await versions.assign(both, store.lookup);
+    expect([both.versions, store.asked]).toEqual([[7, 6], ["a-1"]]);
+    store.committed["a-1"] = 7;
+    for (const stream of ["c", "d", "e", "f", "g", "h"]) {
+      versions.committed();
+      await versions.assign(eventsOf([`${stream}-1`, `${stream}-2`]), store.lookup);
+    }
+    tell(page);
+    await recalling;
+    const again = eventsOf(["a-1"]);
+    await versions.assign(again, store.lookup);
+    expect(again.versions).toEqual([8]);
+  });
+
   test("stand as a Map would have it, whatever comes, and cost few bytes", async () => {
     const seed = Date.now() % 2 ** 31;
     const stream = fc.nat({ max: 3_000 }).map((n) => `item-${"x".repeat(n % 5)}${n}`);
@@ -152,7 +182,7 @@ describe("stream versions", () => {
   });
 
   test("of a million streams are kept apart", async () => {
-    const versions = new StreamVersions(2_000_000);
+    const versions = new StreamVersions(1_000_000);
     const streams = Array.from({ length: 1_000_000 }, (_, i) => `order-${i}`);
     await versions.recall(
       pagesOf(streams.map((stream, i): readonly [string, number] => [stream, i + 1])),
@@ -171,7 +201,10 @@ describe("stream versions", () => {
     await versions.assignOnce(once, store.lookup);
     expect(once.versions.slice(0, 3)).toEqual([2, 4, 1]);
     expect(once.versions.at(-1)).toBe(2);
-    expect(versions.size).toBe(1);
+    expect(versions.size).toBe(2);
+    const next = eventsOf(["s-5", "s-200"]);
+    await versions.assignOnce(next, () => Promise.resolve([0]));
+    expect(next.versions).toEqual([3, 1]);
     const after = eventsOf(["s-0"]);
     await versions.assign(after, store.lookup);
     expect(after.versions).toEqual([3]);

@@ -16,6 +16,8 @@ interface Step {
   readonly unavailable?: number;
   /** Runs it alone; said when it was left out. */
   readonly alone?: string;
+  /** Goes beside the step before it: both wait for servers of their own more than they compute. */
+  readonly beside?: true;
 }
 
 interface Outcome {
@@ -55,6 +57,7 @@ const STEPS: readonly Step[] = [
     isSuite: true,
     unavailable: UNAVAILABLE,
     alone: "npm run test:pg15",
+    beside: true,
   },
   { name: "e2e", command: [NODE, VITEST, "run", "--project", "e2e"], isSuite: true },
   {
@@ -78,29 +81,34 @@ const STEPS: readonly Step[] = [
 
 const isCi = process.env["CI"] === "true" || process.env["CI"] === "1";
 const reports = mkdtempSync(join(tmpdir(), "banyan-reports-"));
-let running: ReturnType<typeof spawn> | undefined;
+const running = new Set<ReturnType<typeof spawn>>();
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => {
-    running?.kill(signal);
+    for (const child of running) child.kill(signal);
     process.exit(130);
   });
 }
 
 const outcomes: Outcome[] = [];
-for (const step of STEPS) {
-  const outcome = await take(step);
-  outcomes.push(outcome);
-  if (!step.isSuite && outcome.state === "failed") break; // Nothing after it would mean anything.
+while (outcomes.length < STEPS.length) {
+  const [first, ...rest] = STEPS.slice(outcomes.length);
+  const next = rest.findIndex(({ beside }) => beside !== true);
+  const together = [first!, ...rest.slice(0, next < 0 ? rest.length : next)];
+  outcomes.push(...(await Promise.all(together.map(take))));
+  const { step, state } = outcomes.at(-1)!;
+  if (!step.isSuite && state === "failed") break; // Nothing after it would mean anything.
 }
 rmSync(reports, { recursive: true, force: true });
 summarise();
 
 async function take(step: Step): Promise<Outcome> {
-  process.stdout.write(`\n== ${step.name}\n`);
+  const title = `\n== ${step.name}\n`;
+  if (step.beside !== true) process.stdout.write(title);
   const report = join(reports, `${step.name.replaceAll(" ", "-")}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
   const started = performance.now();
-  const code = await run([...step.command, ...(step.isSuite ? reporters : [])]);
+  const command = [...step.command, ...(step.isSuite ? reporters : [])];
+  const code = await run(command, step.beside === true ? title : undefined);
   const seconds = (performance.now() - started) / 1000;
   const done = (state: Outcome["state"], passed = 0, failed = 0): Outcome => ({
     step,
@@ -138,15 +146,25 @@ function countsOf(path: string): { passed: number; failed: number } {
   return { passed: report.numPassedTests, failed: report.numFailedTests + brokenFiles.length };
 }
 
-function run(command: readonly string[]): Promise<number> {
+/** @param title when given, what the command says is held back until its end and said under this title */
+function run(command: readonly string[], title?: string): Promise<number> {
   const [program, ...parameters] = command;
+  const output = title === undefined ? "inherit" : "pipe";
   return new Promise((done) => {
-    running = spawn(program!, parameters, { stdio: ["ignore", "inherit", "inherit"] });
-    running.once("error", (error) => {
+    const child = spawn(program!, parameters, { stdio: ["ignore", output, output] });
+    running.add(child);
+    const said: Buffer[] = [];
+    for (const pipe of [child.stdout, child.stderr])
+      pipe?.on("data", (data: Buffer) => said.push(data));
+    child.once("error", (error) => {
       process.stderr.write(`${program} cannot be run: ${error.message}\n`);
       done(UNAVAILABLE);
     });
-    running.once("exit", (code) => done(code ?? 1));
+    child.once("close", (code) => {
+      running.delete(child);
+      if (title !== undefined) process.stdout.write(Buffer.concat([Buffer.from(title), ...said]));
+      done(code ?? 1);
+    });
   });
 }
 

@@ -5,7 +5,7 @@ import { checkText } from "../check-text.ts";
 import { numberOption } from "../number-option.ts";
 import { note, writeResult } from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
-import { openRowSampler } from "../wire.ts";
+import { openRowSampler, openStoreAsIs } from "../wire.ts";
 import { EXIT } from "../../model/errors.ts";
 
 interface CheckArgs extends CommonArgs {
@@ -64,6 +64,11 @@ export const checkCommand: CommandModule<object, CheckArgs> = {
         scope.defer(() => opened.close());
         return opened;
       };
+      const store = async () => {
+        const opened = await openStoreAsIs(config);
+        scope.defer(() => opened.close());
+        return opened.store;
+      };
       const options = {
         seed: args.seed ?? randomInt(SEED_MAX),
         runs: args.runs,
@@ -71,8 +76,8 @@ export const checkCommand: CommandModule<object, CheckArgs> = {
         showValues: args["show-values"],
         explain: args.explain,
       };
-      const checked = await check(config, { source, sampler }, options, scope.signal);
-      const { findings, isInvalid, laws, explanations } = checked;
+      const checked = await check(config, { source, sampler, store }, options, scope.signal);
+      const { findings, isInvalid, laws, explanations, changes } = checked;
       const ready = !findings.some(({ severity }) => severity === "error");
       const mend = findings.flatMap((finding) => finding.mend ?? []);
       const document = {
@@ -81,6 +86,7 @@ export const checkCommand: CommandModule<object, CheckArgs> = {
         mend,
         ...(laws === undefined ? {} : { laws: { seed: laws.seed, streams: laws.streams } }),
         ...(explanations === undefined ? {} : { explain: explanations }),
+        ...(changes === undefined ? {} : { changes }),
       };
       writeResult(args.json, document, () => checkText(checked, mend));
       if (isInvalid) process.exitCode = EXIT.usage;

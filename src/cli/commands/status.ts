@@ -66,7 +66,15 @@ function describe(
   { ledger }: PipelineRecord,
   status: Pick<
     PipelineStatus,
-    "pipeline" | "phase" | "positions" | "lag" | "rates" | "quarantine" | "failure" | "coverage"
+    | "pipeline"
+    | "phase"
+    | "positions"
+    | "lag"
+    | "rates"
+    | "quarantine"
+    | "failure"
+    | "coverage"
+    | "mapping"
   > & {
     readonly running: boolean;
     readonly sourceReachable: boolean;
@@ -85,6 +93,14 @@ function describe(
       : [
           ["ended with", `[${status.failure.code}] ${status.failure.message}`],
           ["  next", status.failure.hint],
+        ]),
+    ...(status.mapping === undefined
+      ? []
+      : [
+          [
+            "mapping",
+            `version ${status.mapping.version}${status.mapping.since === undefined ? "" : `, since ${status.mapping.since}`}`,
+          ],
         ]),
     ["checkpoint", status.positions.checkpoint ?? "none yet"],
     ["baseline", status.positions.baseline ?? "not complete"],

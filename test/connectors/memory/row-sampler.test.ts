@@ -9,6 +9,8 @@ rowSamplerContract("memory", async () => ({
       ["public.empty", []],
     ]),
     columns: new Map([["public.filled", new Map([["mood", { allowed: MOODS }]])]]),
+    refuses: (table, row) =>
+      table === "public.filled" && row[2] === "secret" ? "no_secret" : undefined,
   }),
   shapeOf: (relation) => shape(`public.${relation}`, "*id:int4 mood note"),
   [Symbol.asyncDispose]: async () => {},

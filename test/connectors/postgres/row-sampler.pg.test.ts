@@ -13,7 +13,7 @@ rowSamplerContract("postgres", async () => {
   const db = await sourceDatabase(
     "row_sampler",
     `CREATE TYPE mood AS ENUM ('happy', 'sad');
-     CREATE TABLE filled (id int PRIMARY KEY, mood mood, note text);
+     CREATE TABLE filled (id int PRIMARY KEY, mood mood, note text CONSTRAINT no_secret CHECK (note <> 'secret'));
      CREATE TABLE empty (LIKE filled)`,
   );
   const literal = (cell: string | null | undefined): string =>
@@ -211,6 +211,27 @@ describe("a sample", () => {
         "row-level security hides rows from the role",
         undefined,
       ]);
+    });
+
+    test("knows the constraints over several columns, of domains and of types", async () => {
+      await db.query(`
+        CREATE TABLE "Checked" (id int PRIMARY KEY, "Paid at" timestamptz, state text, cost price, grade grade,
+          CONSTRAINT "paid when" CHECK (state <> 'paid' OR "Paid at" IS NOT NULL), CONSTRAINT cheap CHECK (cost < 100))`);
+      const [checked] = await discovered(db, "Checked");
+      const sampler = openPostgresRowSampler({ url: db.url });
+      const refusedBy = (...row: (string | null)[]) => sampler.refusedBy(checked!, [row]);
+      try {
+        expect(
+          await refusedBy("1", "2026-01-31 10:00:00+00", "paid", "99.99", "a"),
+        ).toBeUndefined();
+        expect(await refusedBy("1", null, null, null, null)).toBeUndefined();
+        expect(await refusedBy("1", null, "paid", null, null)).toBe("paid when");
+        expect(await refusedBy("1", null, null, "100.00", null)).toBe("cheap");
+        expect(await refusedBy("1", null, null, null, "c")).toBe("grade_check");
+        expect(await refusedBy("x", null, null, null, null)).toBe("the type of a column");
+      } finally {
+        await sampler.close();
+      }
     });
 
     test("changes nothing: its session may not write", async () => {
