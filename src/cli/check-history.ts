@@ -60,7 +60,7 @@ export function compareWithHistory(
       ? {}
       : { changes: { from: told.version, changes: compareMappings(before, mapping.definition()) } };
   try {
-    compareTables(mapping.streams, record.tables, record.checkpoint!, mappings);
+    compareTables(mapping, record.tables, record.checkpoint!, mappings);
     return result;
   } catch (error) {
     if (!(error instanceof BanyanError)) throw error;

@@ -1,8 +1,9 @@
 import { recordedRole } from "../mapping/column-history.ts";
 import type { RolePlan, StreamPlan } from "../mapping/compile.ts";
 import { BanyanError } from "../model/errors.ts";
-import type { MappingDefinition } from "../model/mapping-definition.ts";
+import type { MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
+import type { SourceTable } from "../model/table.ts";
 import type { CapturedTable } from "../store/event-store.ts";
 
 /** How a config's tables stand to those that the pipeline has captured so far. */
@@ -31,17 +32,24 @@ export function capturedAt(
 /**
  * Compares the config with what the pipeline has captured.
  *
+ * @param mapping of the config, compiled against the tables as they are now
  * @param checkpoint where the pipeline stands, and a table that leaves is left
  * @throws BanyanError `MAPPING_INVALID` for a table that left and would come back, or changes its stream:
  *   what happened to its rows meanwhile, or where they went, no event tells
  */
 export function compareTables(
-  streams: readonly StreamPlan[],
+  mapping: {
+    readonly streams: readonly StreamPlan[];
+    shapeOf(table: string): SourceTable | undefined;
+  },
   captured: readonly CapturedTable[],
   checkpoint: Position,
   recorded: ReadonlyMap<number, MappingDefinition>,
 ): TableChanges {
-  const roles = streams.flatMap((stream) => stream.roles);
+  const isRenamed = ({ table, stream, left }: CapturedTable, { tableRef }: RolePlan): boolean =>
+    (left === undefined || left === checkpoint) &&
+    isSameTable(recordedRole(recorded, stream, table), mapping.shapeOf(tableRef.name));
+  const roles = mapping.streams.flatMap((stream) => stream.roles);
   if (captured.length === 0) return ofUnknown(roles, checkpoint, recorded);
   const known = new Map(captured.map((table) => [table.table, table]));
   const joining: RolePlan[] = [];
@@ -49,8 +57,14 @@ export function compareTables(
   for (const role of roles) {
     const before = known.get(role.tableRef.name);
     if (before === undefined) {
-      requireFree(captured, role);
-      joining.push(role);
+      const predecessor = captured.find(
+        (entry) => entry.stream === role.streamType && entry.role === role.role,
+      );
+      if (predecessor === undefined) joining.push(role);
+      else if (isRenamed(predecessor, role)) {
+        const { left: _left, ...entry } = predecessor;
+        noted.push({ ...entry, table: role.tableRef.name });
+      } else throw placeTaken(predecessor, role);
       continue;
     }
     const { left, ...entry } = before;
@@ -65,6 +79,19 @@ export function compareTables(
       noted.push({ ...entry, left: checkpoint });
   }
   return { joining, noted };
+}
+
+/**
+ * Whether a table is one that was captured under another name: it has all of its columns, under their
+ * numbers, which a table keeps for life. A copy made column by column cannot be told from it.
+ */
+function isSameTable(before: RoleDefinition | undefined, now: SourceTable | undefined): boolean {
+  if (before === undefined || now === undefined) return false;
+  return now.columns.every(({ name, number }) =>
+    before.columns.some(
+      (column) => column.name === name && number !== undefined && column.number === number,
+    ),
+  );
 }
 
 /** Of a store that does not know its pipelines' tables yet: those of the mappings so far have a baseline. */
@@ -82,11 +109,9 @@ function ofUnknown(
 }
 
 /** What another table's rows were under this name stays in the streams, and nothing would end it. */
-function requireFree(captured: readonly CapturedTable[], { tableRef, streamType, role }: RolePlan) {
-  const before = captured.find((entry) => entry.stream === streamType && entry.role === role);
-  if (before === undefined) return;
+function placeTaken(before: CapturedTable, { tableRef, streamType, role }: RolePlan): BanyanError {
   const { name } = tableRef;
-  throw new BanyanError(
+  return new BanyanError(
     "MAPPING_INVALID",
     `"${role}" of stream ${streamType} was ${before.table} so far and cannot become ${name}: the rows of the one stay in the streams`,
     {

@@ -25,6 +25,9 @@ import type {
 /** Parked changes that are settled together with what is staged. */
 type Settled = Pick<StagedBatch, "released" | "skipped">;
 
+/** Each holds a slice or ends a batch. */
+const CALLS_IN_LINE_MAX = 3;
+
 /** A whole source transaction in memory. */
 export interface WholeTransaction {
   readonly transaction: SourceTransaction;
@@ -35,8 +38,9 @@ export interface WholeTransaction {
 /**
  * Turns transactions into events and stages them in the store, a slice at a time.
  *
- * The store works on one slice while the next is mapped: each call to the writer is begun without
- * waiting for it to end, and the next one waits for the one before. The first failure ends everything.
+ * The store works on one slice while the next ones are mapped: calls to the writer wait in line, a few
+ * at most, so that there is enough to write when the store comes back from the disk. The first failure
+ * ends everything: what waits behind it is not begun.
  */
 export class EventWriter {
   readonly mapper: ChangeMapper;
@@ -47,7 +51,10 @@ export class EventWriter {
   readonly #mappingVersions = new Map<string, number>();
   readonly #describe: (table: string) => Promise<SourceTable | undefined>;
   readonly #onDrift: (drift: Drift) => void;
+  /** The call that was put in line last. */
   #pending: Promise<unknown> = Promise.resolve();
+  /** The last of them, those that have ended too. */
+  readonly #inLine: Promise<unknown>[] = [];
   #ledger: Ledger = EMPTY_LEDGER;
 
   constructor(options: {
@@ -249,12 +256,13 @@ export class EventWriter {
     return version;
   }
 
-  /** Begins `call` after the one before has ended; resolves when it has begun. */
+  /** Puts `call` in line; resolves when there is room for another. */
   async #next(call: () => Promise<unknown>): Promise<void> {
-    await this.#pending;
-    this.#pending = call();
+    this.#pending = this.#pending.then(call);
     // Reported by whoever waits next; without this, a failure while nobody waits would end the process.
     this.#pending.catch(() => undefined);
+    this.#inLine.push(this.#pending);
+    if (this.#inLine.length > CALLS_IN_LINE_MAX) await this.#inLine.shift();
   }
 }
 

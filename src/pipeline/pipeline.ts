@@ -27,6 +27,8 @@ export interface PipelineOptions {
 
 /** The least that a change takes in the log. */
 const LOG_BYTES_PER_CHANGE = 100;
+/** For fewer it is not worth a session of its own. */
+const RECALLED_CHANGES_MIN = 10_000;
 /** How long a run that failed tries to leave word of it. */
 const NOTE_MS_MAX = 5_000;
 
@@ -149,6 +151,7 @@ async function recall(
 ): Promise<void> {
   try {
     const changes = Math.floor(lagBytes / LOG_BYTES_PER_CHANGE);
+    if (changes < RECALLED_CHANGES_MIN) return;
     await writer.recall(store.recentVersions(Math.min(changes, 2 * VERSIONS_MAX), signal));
   } catch {
     // The tail meets what is wrong too, and says so.

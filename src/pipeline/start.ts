@@ -69,17 +69,17 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
   const { tables: captured } = run.capture.record;
-  const { joining, noted } = compareTables(mapping.streams, captured, from, recorded);
+  const { joining, noted } = compareTables(mapping, captured, from, recorded);
   if (joining.length > 0) {
     const joined = await join(run, { from, joining, tables, recorded }, signal);
-    const overlap = new Overlap([...captured, ...joined.captured], (seen) =>
+    const overlap = new Overlap([...captured, ...noted, ...joined.captured], (seen) =>
       source.visibility(seen),
     );
     return { ...joined, from, overlap, left: noted };
   }
   const writer = writerOf(run, mapping);
   mapping.setVersion(await writer.mappingVersion());
-  const overlap = new Overlap(captured, (seen) => source.visibility(seen));
+  const overlap = new Overlap([...captured, ...noted], (seen) => source.visibility(seen));
   return { mapping, writer, from, overlap, left: noted };
 }
 

@@ -25,7 +25,7 @@ const compare = (
   streams: readonly StreamPlan[],
   captured: readonly CapturedTable[],
   at: Position = AT,
-) => compareTables(streams, captured, at, new Map());
+) => compareTables({ streams, shapeOf: () => undefined }, captured, at, new Map());
 const captured = (streams: Readonly<Record<string, StreamRef>>) =>
   capturedAt(
     rolesOf(streams).flatMap(({ roles }) => roles),
@@ -96,7 +96,36 @@ test("one that would move to another stream, or take another name there, is refu
 
 test("of a store that knows of no tables yet, those of its mappings are taken as captured", () => {
   const recorded = new Map([[1, compileMapping({ order }, shapes).definition()]]);
-  const { joining, noted } = compareTables(rolesOf({ order: whole }), [], AT, recorded);
+  const { joining, noted } = compareTables(
+    compileMapping({ order: whole }, shapes),
+    [],
+    AT,
+    recorded,
+  );
   expect(noted.map(({ table }) => table)).toEqual(["public.orders"]);
   expect(joining.map(({ tableRef }) => tableRef.name)).toEqual(["public.lines"]);
+});
+
+test("a table that was renamed goes on in its place, with what its baseline saw", () => {
+  const numbered = (name: string) => {
+    const lines = shape(`public.${name}`, "*id:int8 order_id:int8");
+    const columns = lines.columns.map((column, i) => ({ ...column, number: i + 1 }));
+    return [shapes[0]!, { ...lines, columns }];
+  };
+  const recorded = new Map([[1, compileMapping({ order: whole }, numbered("lines")).definition()]]);
+  const anew = stream(orders, {
+    children: { lines: child(table<{ order_id: string }>("lines2"), { order_id: "id" }) },
+    otherwise: "OrderAmended",
+  });
+  const before = captured({ order: whole }).map((one) => ({ ...one, seen: "1:2:" }));
+  const mapping = compileMapping({ order: anew }, numbered("lines2"));
+  const { joining, noted } = compareTables(mapping, before, AT, recorded);
+  expect(joining).toEqual([]);
+  expect(noted).toEqual([
+    { ...before[1]!, table: "public.lines2" },
+    { ...before[1]!, left: AT },
+  ]);
+  const later = [before[0]!, noted[0]!, noted[1]!];
+  const next = "0000000000000009/00000000" as Position;
+  expect(compareTables(mapping, later, next, recorded)).toEqual({ joining: [], noted: [] });
 });

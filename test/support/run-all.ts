@@ -76,6 +76,7 @@ const STEPS: readonly Step[] = [
     isSuite: true,
     unavailable: 1,
     alone: "npm run test:node24",
+    beside: true,
   },
 ];
 
