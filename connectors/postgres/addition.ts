@@ -36,24 +36,27 @@ export async function openAddition(
   return await openParity(options, tables, fence, ask, signal);
 }
 
-/** The first minor release of each major one whose stream keeps the changes of a table added under way. */
-const WHOLE_SINCE: Readonly<Record<number, number>> = { 13: 21, 14: 18, 15: 13, 16: 9, 17: 5 };
+/**
+ * The first minor release of each major one whose stream keeps the changes of a table added under way,
+ * those of May 2025. For 13, whose decoder is another, none is known to.
+ */
+const WHOLE_SINCE: Readonly<Record<number, number>> = { 14: 18, 15: 13, 16: 9, 17: 5 };
+const WHOLE_MAJOR = 18;
 
 /**
  * Refuses a server that may leave changes of an added table out of the stream, also later ones: when a
  * transaction that wrote the table was open while it was published.
- *
- * @see https://www.postgresql.org/docs/release/17.5/
  */
 export function requireWholeStream({ version, versionText }: ServerFacts): void {
   const major = Math.floor(version / 10_000);
   const since = WHOLE_SINCE[major];
-  if (since === undefined || version % 10_000 >= since) return;
+  if (major >= WHOLE_MAJOR || (since !== undefined && version % 10_000 >= since)) return;
+  const enough = since === undefined ? "a newer major release" : `${major}.${since} or later`;
   throw new BanyanError(
     "SOURCE_NOT_READY",
     `PostgreSQL ${versionText} can lose changes of a table that joins a publication while it is written to`,
     {
-      hint: `Update the server to ${major}.${since} or later; until then take the new table out of the config, and the others go on.`,
+      hint: `Update the server to ${enough}; until then take the new table out of the config, and the others go on.`,
     },
   );
 }

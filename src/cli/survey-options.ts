@@ -8,6 +8,25 @@ import type { DatabaseSurvey, LogSample } from "../source/database-facts.ts";
 
 const SAMPLE_SECONDS_MAX = 3_600;
 
+export const URL_ARGUMENT = {
+  type: "string",
+  demandOption: true,
+  describe: "postgres://user@host:port/database; the password may stand in PGPASSWORD",
+} as const;
+
+export const SCHEMA_OPTION = {
+  type: "string",
+  array: true,
+  requiresArg: true,
+  describe: "Look at these schemas only",
+} as const;
+
+export const SAMPLE_OPTION = {
+  type: "string",
+  describe: "Watch the log for so long, e.g. 60s or 5m, through a temporary slot",
+  coerce: sampleSeconds,
+} as const;
+
 /** @throws BanyanError `USAGE` */
 export function requirePostgresUrl(url: string): void {
   if (/^postgres(ql)?:\/\//.test(url)) return;
@@ -29,7 +48,7 @@ export function requireSchemas(
 }
 
 /** `60s`, `5m` or a number of seconds. */
-export function sampleSeconds(text: string | undefined): number | undefined {
+function sampleSeconds(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const [, number, unit] = /^(\d{1,6})(s|m)?$/.exec(text) ?? [];
   const seconds = Number(number) * (unit === "m" ? 60 : 1);

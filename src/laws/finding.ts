@@ -4,18 +4,8 @@ import type { MappingProblem } from "../mapping/mapping-problem.ts";
 export type Law = "totality" | "round-trip" | "determinism" | "independence";
 
 /** Something that is wrong with a mapping, or may be: what, where, why, and what to do next. */
-export interface LawFinding {
+export interface LawFinding extends MappingProblem {
   readonly severity: "error" | "warning" | "info";
-  /** Short kebab-case name of the problem, stable for scripts, e.g. `rule-shadowed`. */
-  readonly code: string;
-  readonly stream?: string;
-  readonly rule?: string;
-  readonly table?: string;
-  readonly column?: string;
-  /** Why it is a problem, in one sentence. */
-  readonly message: string;
-  /** What to run or change, in one sentence. */
-  readonly next: string;
   /** Set when a law was tried and does not hold. */
   readonly law?: Law;
   /** The smallest history found that shows it, line by line. */

@@ -10,7 +10,7 @@ import type { CapturedTable } from "../store/event-store.ts";
 export interface TableChanges {
   /** Without a baseline yet. */
   readonly joining: readonly RolePlan[];
-  /** Entries to be written: of tables that the config no longer has, or has again before they missed anything. */
+  /** Entries to be written: of tables that left, that were renamed, or are back before they missed anything. */
   readonly noted: readonly CapturedTable[];
 }
 
@@ -46,8 +46,7 @@ export function compareTables(
   checkpoint: Position,
   recorded: ReadonlyMap<number, MappingDefinition>,
 ): TableChanges {
-  const isRenamed = ({ table, stream, left }: CapturedTable, { tableRef }: RolePlan): boolean =>
-    (left === undefined || left === checkpoint) &&
+  const isRenamed = ({ table, stream }: CapturedTable, { tableRef }: RolePlan): boolean =>
     isSameTable(recordedRole(recorded, stream, table), mapping.shapeOf(tableRef.name));
   const roles = mapping.streams.flatMap((stream) => stream.roles);
   if (captured.length === 0) return ofUnknown(roles, checkpoint, recorded);
@@ -55,23 +54,24 @@ export function compareTables(
   const joining: RolePlan[] = [];
   const noted: CapturedTable[] = [];
   for (const role of roles) {
-    const before = known.get(role.tableRef.name);
-    if (before === undefined) {
-      const predecessor = captured.find(
-        (entry) => entry.stream === role.streamType && entry.role === role.role,
-      );
-      if (predecessor === undefined) joining.push(role);
-      else if (isRenamed(predecessor, role)) {
-        const { left: _left, ...entry } = predecessor;
-        noted.push({ ...entry, table: role.tableRef.name });
-      } else throw placeTaken(predecessor, role);
-      continue;
-    }
-    const { left, ...entry } = before;
-    // Left and back again before anything else was read: it has missed nothing.
-    if (left === checkpoint) noted.push(entry);
-    else if (left !== undefined) throw leftBefore(entry.table, left);
-    requireSame(entry, role);
+    const { name } = role.tableRef;
+    const before = known.get(name);
+    if (before !== undefined) requireSame(before, role);
+    if (before !== undefined && before.left === undefined) continue;
+    const inPlace = captured.filter(
+      (entry) => entry.stream === role.streamType && entry.role === role.role,
+    );
+    // Left at this very checkpoint is not gone: nothing was missed since.
+    const current =
+      inPlace.find(({ left }) => left === undefined) ??
+      inPlace.find(({ left }) => left === checkpoint);
+    const [first] = inPlace;
+    if (current !== undefined && (current.table === name || isRenamed(current, role))) {
+      const { left: _left, ...entry } = current;
+      noted.push({ ...entry, table: name });
+    } else if (before?.left !== undefined) throw leftBefore(name, before.left);
+    else if (first !== undefined) throw placeTaken(current ?? first, role);
+    else joining.push(role);
   }
   const named = new Set(roles.map(({ tableRef }) => tableRef.name));
   for (const entry of captured) {

@@ -128,4 +128,21 @@ test("a table that was renamed goes on in its place, with what its baseline saw"
   const later = [before[0]!, noted[0]!, noted[1]!];
   const next = "0000000000000009/00000000" as Position;
   expect(compareTables(mapping, later, next, recorded)).toEqual({ joining: [], noted: [] });
+
+  // Renamed once more, and back to what it was called first.
+  const third = stream(orders, {
+    children: { lines: child(table<{ order_id: string }>("lines3"), { order_id: "id" }) },
+    otherwise: "OrderAmended",
+  });
+  const recordedToo = new Map([...recorded, [2, mapping.definition()]] as const);
+  const on = compileMapping({ order: third }, numbered("lines3"));
+  expect(compareTables(on, later, next, recordedToo).noted[0]).toMatchObject({
+    table: "public.lines3",
+  });
+  const back = compileMapping({ order: whole }, numbered("lines"));
+  const again = compareTables(back, later, next, recordedToo);
+  expect([again.joining, again.noted.map(({ table, left }) => [table, left])]).toEqual([
+    [],
+    [["public.lines", undefined], ["public.lines2", next]], // prettier-ignore
+  ]);
 });

@@ -7,8 +7,10 @@ import { Progress } from "../progress.ts";
 import {
   requirePostgresUrl,
   requireSchemas,
-  sampleSeconds,
+  SAMPLE_OPTION,
+  SCHEMA_OPTION,
   takeSample,
+  URL_ARGUMENT,
 } from "../survey-options.ts";
 import { openSurvey } from "../wire.ts";
 import { assess } from "../../assess/assess.ts";
@@ -30,22 +32,9 @@ export const assessCommand: CommandModule<object, AssessArgs> = {
   describe: "Judge a database: what to migrate first, what to leave, what stands in the way",
   builder: (y) =>
     y
-      .positional("url", {
-        type: "string",
-        demandOption: true,
-        describe: "postgres://user@host:port/database; the password may stand in PGPASSWORD",
-      })
-      .option("sample", {
-        type: "string",
-        describe: "Watch the log for so long, e.g. 60s or 5m, through a temporary slot",
-        coerce: sampleSeconds,
-      })
-      .option("schema", {
-        type: "string",
-        array: true,
-        requiresArg: true,
-        describe: "Look at these schemas only",
-      })
+      .positional("url", URL_ARGUMENT)
+      .option("sample", SAMPLE_OPTION)
+      .option("schema", SCHEMA_OPTION)
       .option("html", {
         type: "string",
         requiresArg: true,

@@ -10,8 +10,10 @@ import { Progress } from "../progress.ts";
 import {
   requirePostgresUrl,
   requireSchemas,
-  sampleSeconds,
+  SAMPLE_OPTION,
+  SCHEMA_OPTION,
   takeSample,
+  URL_ARGUMENT,
 } from "../survey-options.ts";
 import { openSurvey } from "../wire.ts";
 import { CONFIG_NAMES } from "../../config/load-config.ts";
@@ -41,23 +43,14 @@ export const draftCommand: CommandModule<object, DraftArgs> = {
   describe: "Write a first mapping of a database: banyan.config.ts and the types of its rows",
   builder: (y) =>
     y
-      .positional("url", {
-        type: "string",
-        demandOption: true,
-        describe: "postgres://user@host:port/database; the password may stand in PGPASSWORD",
-      })
+      .positional("url", URL_ARGUMENT)
       .option("tables", {
         type: "string",
         array: true,
         requiresArg: true,
         describe: "Draft these tables only, with what belongs to them, whatever is judged of them",
       })
-      .option("schema", {
-        type: "string",
-        array: true,
-        requiresArg: true,
-        describe: "Look at these schemas only",
-      })
+      .option("schema", SCHEMA_OPTION)
       .option("out", {
         type: "string",
         default: ".",
@@ -69,11 +62,7 @@ export const draftCommand: CommandModule<object, DraftArgs> = {
         default: false,
         describe: "Choose aggregates and name events at the terminal",
       })
-      .option("sample", {
-        type: "string",
-        describe: "Watch the log for so long, e.g. 60s or 5m, through a temporary slot",
-        coerce: sampleSeconds,
-      }) as never,
+      .option("sample", SAMPLE_OPTION) as never,
   handler: async ({ url, json, tables, schema, out, ask, sample }) => {
     requirePostgresUrl(url);
     if (ask && !process.stdin.isTTY) {

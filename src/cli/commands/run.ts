@@ -7,6 +7,7 @@ import { openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Drift } from "../../mapping/drift.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
+import type { Position } from "../../model/position.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
 import { runWithRetry, type RetryOptions } from "../../runtime/loop.ts";
 import { isShort } from "../../source/change-source.ts";
@@ -65,9 +66,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
               onProgress: (status) => {
                 tell(progress, last, status);
                 last = status;
-                const { checkpoint } = status.positions;
-                if (goal !== undefined && checkpoint !== undefined && checkpoint >= goal)
-                  done.abort();
+                if (goal !== undefined && hasReached(status, goal)) done.abort();
               },
               onDrift: (drift) => tellDrift(progress, drift),
               onLogLeft: (left) => {
@@ -90,6 +89,14 @@ export const runCommand: CommandModule<object, RunArgs> = {
     });
   },
 };
+
+/** Not before tables that join have their baseline, wherever the checkpoint stands. */
+export function hasReached(
+  { phase, positions: { checkpoint } }: Pick<PipelineStatus, "phase" | "positions">,
+  goal: Position,
+): boolean {
+  return phase !== "baseline" && checkpoint !== undefined && checkpoint >= goal;
+}
 
 /** Says what went wrong each time, and what could be done about it when that is something else. */
 function tellRetries(progress: Progress): RetryOptions["onRetry"] {
@@ -130,10 +137,11 @@ function tell(progress: Progress, before: PipelineStatus | undefined, now: Pipel
     return;
   }
   if (before?.phase === "baseline" && now.phase === "tail") {
-    const { baselined, baselineRows } = now.ledger;
-    progress.line(
-      `baseline done: ${count(baselined)} aggregates, ${count(baselineRows)} rows, at ${now.positions.baseline}`,
-    );
+    const { aggregates, rowsRead } = now.baseline ?? { aggregates: 0, rowsRead: 0 };
+    const isFirst = before.positions.checkpoint === undefined;
+    const what = isFirst ? "baseline" : "baseline of the tables that join";
+    const where = isFirst ? `, at ${now.positions.baseline}` : "";
+    progress.line(`${what} done: ${count(aggregates)} aggregates, ${count(rowsRead)} rows${where}`);
   }
   progress.update(
     `${now.phase}: ${count(now.ledger.changesIn)} changes, ${count(now.rates.changesPerSecond)}/s, lag ${now.lag.seconds.toFixed(1)} s, ${bytes(now.lag.bytes)}`,
