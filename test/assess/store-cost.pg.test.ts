@@ -60,7 +60,9 @@ test("the store takes what was estimated, within a factor of two: the baseline, 
     await using pipeline = await startPipeline({ name: "cost", openSource, store, streams });
     await pipeline.reach();
     const baseline = await sizeOf(events, "banyan.events", "banyan.row_images");
-    expect((await store.pipeline("cost"))!.ledger.baselined).toBe(summary.migrating.baselineEvents.value);
+    expect((await store.pipeline("cost"))!.ledger.baselined).toBe(
+      summary.migrating.baselineEvents.value,
+    );
     expect(summary.migrating.baselineBytes.atLeast).toBe(false);
     expect(summary.migrating.baselineBytes.value / baseline).toBeGreaterThan(0.5);
     expect(summary.migrating.baselineBytes.value / baseline).toBeLessThan(2);
