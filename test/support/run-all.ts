@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 /**
  * Runs every suite on everything it is meant for and sums up. What cannot run here is named with
@@ -26,6 +26,8 @@ interface Outcome {
   readonly passed: number;
   readonly failed: number;
   readonly seconds: number;
+  /** What failed and how, to be read without going back through all of the output. */
+  readonly failures: readonly string[];
 }
 
 const NODE = process.execPath;
@@ -33,6 +35,8 @@ const VITEST = "node_modules/vitest/vitest.mjs";
 const JITI = "node_modules/jiti/lib/jiti-cli.mjs";
 /** Exit code of sysexits for "service unavailable". */
 const UNAVAILABLE = 69;
+/** Of what the summary repeats of one failure. */
+const FAILURE_LENGTH_MAX = 2_000;
 
 const STEPS: readonly Step[] = [
   { name: "build", command: ["npm", "run", "--silent", "build"], isSuite: false },
@@ -111,40 +115,50 @@ async function take(step: Step): Promise<Outcome> {
   const command = [...step.command, ...(step.isSuite ? reporters : [])];
   const code = await run(command, step.beside === true ? title : undefined);
   const seconds = (performance.now() - started) / 1000;
-  const done = (state: Outcome["state"], passed = 0, failed = 0): Outcome => ({
-    step,
-    state,
-    passed,
-    failed,
-    seconds,
-  });
+  const done = (
+    state: Outcome["state"],
+    passed = 0,
+    failed = 0,
+    failures: readonly string[] = [],
+  ): Outcome => ({ step, state, passed, failed, seconds, failures });
   if (!step.isSuite) return code === 0 ? done("passed") : done("failed", 0, 1);
   if (!existsSync(report)) {
     return code === step.unavailable && !isCi ? done("left out") : done("failed", 0, 1);
   }
-  const { passed, failed } = countsOf(report);
-  const failures = failed === 0 && code !== 0 ? 1 : failed;
-  return done(failures === 0 ? "passed" : "failed", passed, failures);
+  const { passed, failures } = resultsOf(report);
+  const failed = failures.length === 0 && code !== 0 ? 1 : failures.length;
+  return done(failed === 0 ? "passed" : "failed", passed, failed, failures);
 }
 
-/** The part of vitest's JSON report that is counted. */
+/** The part of vitest's JSON report that is read. */
 interface Report {
   readonly numPassedTests: number;
-  readonly numFailedTests: number;
   readonly testResults: readonly {
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly status: string }[];
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
   }[];
 }
 
 /** A file that fails as a whole, before or beside its tests, counts as one failure. */
-function countsOf(path: string): { passed: number; failed: number } {
+function resultsOf(path: string): { passed: number; failures: string[] } {
   const report = JSON.parse(readFileSync(path, "utf8")) as Report;
-  const brokenFiles = report.testResults.filter(
-    ({ status, assertionResults }) =>
-      status === "failed" && !assertionResults.some((result) => result.status === "failed"),
-  );
-  return { passed: report.numPassedTests, failed: report.numFailedTests + brokenFiles.length };
+  const failures = report.testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = relative(process.cwd(), name);
+    const failed = assertionResults.filter((result) => result.status === "failed");
+    if (failed.length > 0) {
+      return failed.map(
+        (result) => `${file}: ${result.fullName}\n${result.failureMessages.join("\n")}`,
+      );
+    }
+    return status === "failed" ? [`${file}: failed as a whole\n${message}`] : [];
+  });
+  return { passed: report.numPassedTests, failures };
 }
 
 /** @param title when given, what the command says is held back until its end and said under this title */
@@ -171,6 +185,12 @@ function run(command: readonly string[], title?: string): Promise<number> {
 
 function summarise(): void {
   process.stdout.write("\n");
+  for (const { step, failures } of outcomes) {
+    for (const failure of failures) {
+      const text = failure.slice(0, FAILURE_LENGTH_MAX).replaceAll("\n", "\n  ");
+      process.stdout.write(`FAILED on ${step.name}: ${text}\n\n`);
+    }
+  }
   for (const { step, state, passed, failed, seconds } of outcomes) {
     const counts =
       step.isSuite && state !== "left out" ? ` · ${passed} passed, ${failed} failed` : "";
