@@ -73,6 +73,45 @@ export function happeningOf(value: string, subject: readonly string[] = []): str
   return isParticiple(words.at(-1)!) || isParticiple(first) ? text : `Became${text}`;
 }
 
+/** Deeds that a column of a date is named after: `return_date`, `delivery_date`. */
+const DEEDS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    acceptance: "accepted",
+    approval: "approved",
+    archive: "archived",
+    arrival: "arrived",
+    cancel: "cancelled",
+    cancellation: "cancelled",
+    closing: "closed",
+    closure: "closed",
+    completion: "completed",
+    confirmation: "confirmed",
+    delivery: "delivered",
+    departure: "departed",
+    dispatch: "dispatched",
+    payment: "paid",
+    pickup: "picked up",
+    publication: "published",
+    rejection: "rejected",
+    release: "released",
+    resolution: "resolved",
+    return: "returned",
+    shipment: "shipped",
+    shipping: "shipped",
+    termination: "terminated",
+  }),
+);
+
+/**
+ * What a time that is filled in says was done: `delivered` of itself, `return` → `returned`. Of several
+ * words only as they are: an expected return is none.
+ */
+export function deedOf(words: readonly string[]): readonly string[] | undefined {
+  const deed = words.length === 1 ? DEEDS.get(words[0]!)?.split(" ") : undefined;
+  if (deed !== undefined) return deed;
+  return words.length > 0 && isParticiple(words.at(-1)!) ? words : undefined;
+}
+
 /** `shipped`, `paid`: something was done. */
 export function isParticiple(word: string): boolean {
   if (ADJECTIVES.has(word) || /^(un|not|non)/.test(word)) return PARTICIPLES.has(word);

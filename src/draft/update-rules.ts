@@ -1,7 +1,7 @@
 import { attachedColumns, isMakersMark } from "./attached-columns.ts";
 import type { RuleParts } from "./draft-aggregate.ts";
 import type { RuleSketch } from "./drafted-rule.ts";
-import { isParticiple, pascalCase } from "./happening.ts";
+import { deedOf, isParticiple, pascalCase } from "./happening.ts";
 import { stateRules } from "./state-rules.ts";
 import { columnPhrase, nounOf, referredName } from "./table-names.ts";
 import type { ColumnReading } from "../assess/column-roles.ts";
@@ -122,7 +122,7 @@ function flagRules(parts: RuleParts, named: ReadonlySet<string>): readonly RuleS
   });
 }
 
-/** A time that is filled in later: `delivered_at` is Delivered. */
+/** A time that is filled in later: `delivered_at` is Delivered, and so is `delivery_date`. */
 function milestoneRules(parts: RuleParts, named: ReadonlySet<string>): readonly RuleSketch[] {
   const { facts } = parts;
   const { name } = facts.table;
@@ -131,10 +131,11 @@ function milestoneRules(parts: RuleParts, named: ReadonlySet<string>): readonly 
     const words = latinWords(column).filter(
       (word) => !/^(at|on|date|time|datetime|when)$/.test(word),
     );
-    if (!found.nullable || words.length === 0 || !isParticiple(words.at(-1)!)) return [];
     const { subject } = parts;
     const repeats = words.length > subject.length && subject.every((word, i) => words[i] === word);
-    const phrase = pascalCase(repeats ? words.slice(subject.length) : words);
+    const deed = deedOf(repeats ? words.slice(subject.length) : words);
+    if (!found.nullable || deed === undefined) return [];
+    const phrase = pascalCase(deed);
     return [
       {
         id: `${name} ${column}`,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { happeningOf, tellsOf } from "../../src/draft/happening.ts";
+import { deedOf, happeningOf, tellsOf } from "../../src/draft/happening.ts";
 
 describe("a state that is come into is named in the past tense", () => {
   test.each([
@@ -70,5 +70,19 @@ describe("columns that tell more of a state go with it", () => {
     [[], ["paid"]],
   ])("%j not with %j", (column, state) => {
     expect(tellsOf(column, state)).toBe(false);
+  });
+});
+
+describe("a time that is filled in names the deed as done, or nothing", () => {
+  test.each([
+    ["delivered", "delivered"],
+    ["first opened", "first opened"],
+    ["return", "returned"],
+    ["pickup", "picked up"],
+    ["expected return", undefined],
+    ["birth", undefined],
+    ["", undefined],
+  ])("%s is %s", (words, deed) => {
+    expect(deedOf(words.split(" ").filter((word) => word !== ""))?.join(" ")).toBe(deed);
   });
 });
