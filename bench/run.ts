@@ -2,12 +2,13 @@
  * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
  * the ratios mean something, the absolute figures only describe the machine.
  *
- *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency]
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|verify]
  */
 import { parseArgs } from "node:util";
 import { benchLatency } from "./latency.ts";
 import { describeMachine, say } from "./support.ts";
 import { benchThroughput } from "./throughput.ts";
+import { benchVerify } from "./verify.ts";
 
 const { values } = parseArgs({
   options: {
@@ -15,7 +16,7 @@ const { values } = parseArgs({
     rows: { type: "string", default: "1000000" },
     rounds: { type: "string", default: "1" },
     identity: { type: "string", default: "full,default" },
-    only: { type: "string", default: "throughput,latency" },
+    only: { type: "string", default: "throughput,latency,verify" },
   },
 });
 
@@ -32,3 +33,5 @@ if (values.only.includes("throughput")) {
   }
 }
 if (values.only.includes("latency")) await benchLatency({ changesPerSecond: 1_000, seconds: 20 });
+if (values.only.includes("verify"))
+  await benchVerify({ rows: Number(values.rows), rounds: Math.max(3, Number(values.rounds)) });

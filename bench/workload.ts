@@ -60,7 +60,7 @@ const items = table<{
 }>("items");
 
 /** A mapping as a team would write it: conditions, a condition's data, columns that change together. */
-const STREAMS = {
+export const STREAMS = {
   item: stream(items, {
     validTime: "updated_at",
     events: {

@@ -1,4 +1,6 @@
 import { MemoryCaptureWriter } from "./capture-writer.ts";
+import { MemoryParityStore } from "./parity-store.ts";
+import type { ParityStore } from "../../src/store/parity-store.ts";
 import { MemoryQuarantine } from "./quarantine.ts";
 import { addEvents, emptyState, isoMicros, type MemoryPipeline } from "./state.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
@@ -32,6 +34,7 @@ const NO_SOURCE = "urn:banyan";
 export class MemoryEventStore implements EventStore {
   readonly #state = emptyState();
   readonly quarantine: Quarantine = new MemoryQuarantine(this.#state);
+  readonly parity: ParityStore = new MemoryParityStore(this.#state);
 
   migrate(): Promise<void> {
     return Promise.resolve();

@@ -10,9 +10,11 @@ import { copyStreamType } from "./store-fold.ts";
 import { migrateStore } from "./store-migrations.ts";
 import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
+import { PostgresParityStore } from "./store-parity.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import { openPipeliningSession, openPool, openSession, resolveStoreUrl } from "./store-session.ts";
 import { takeOver } from "./store-takeover.ts";
+import type { ParityStore } from "../../src/store/parity-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type {
@@ -55,6 +57,7 @@ export async function openPostgresEventStore(
 
 class PostgresEventStore implements EventStore {
   readonly quarantine: Quarantine;
+  readonly parity: ParityStore;
   readonly #pool: pg.Pool;
   readonly #url: string;
   /** Short calls under way. */
@@ -65,6 +68,7 @@ class PostgresEventStore implements EventStore {
     this.#pool = pool;
     this.#url = url;
     this.quarantine = new PostgresQuarantine(pool);
+    this.parity = new PostgresParityStore(pool, () => openSession(url));
   }
 
   async migrate(): Promise<void> {

@@ -5,6 +5,7 @@ import type { ParitySnapshot } from "../../src/source/change-source.ts";
 import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
 import { connect, disconnect } from "./session.ts";
 import { askClient, SnapshotRows } from "./snapshot-rows.ts";
+import { snapshotSums } from "./snapshot-sums.ts";
 
 export interface ParityOptions {
   readonly url: string;
@@ -57,6 +58,7 @@ export async function openParity(
       seen: taken!.seen,
       sees: visibility(taken!.seen),
       readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),
+      ...snapshotSums(rows),
       estimateRows: (table) => rows.estimateRows(table),
       rewritten: () => rows.rewritten(shapes, askNow),
       async close() {

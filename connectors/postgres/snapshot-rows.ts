@@ -17,6 +17,9 @@ const ANSWER_MS_MAX = 2 * LOCK_MS_MAX;
 /** Locks taken after a savepoint end with the way back to it; the snapshot stays. */
 const HOLD_LOCKS = "SAVEPOINT reading";
 const RELEASE_LOCKS = "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading";
+/** Before it a condition on ctid is no range of the file. */
+const TID_RANGE_SINCE = 140_000;
+const PAGES_PER_PART = 4_000;
 /** Below this a table is counted: the planner guesses small ones badly, and counting costs nothing. */
 const COUNT_ROWS_MAX = 10_000;
 
@@ -58,16 +61,29 @@ export class SnapshotRows {
     orderBy: readonly OrderColumn[],
     signal: AbortSignal,
   ): AsyncGenerator<readonly Cells[], void, void> {
+    const order = orderBy.length === 0 ? "" : ` ORDER BY ${orderTerms(table, orderBy)}`;
+    yield* this.copySelect(
+      table,
+      `SELECT ${columnList(table)} FROM ${this.from(table)}${order}`,
+      table.columns.length,
+      signal,
+    );
+  }
+
+  /** The rows of a SELECT from one table, of so many columns, in canonical text. */
+  async *copySelect(
+    table: SourceTable,
+    select: string,
+    columns: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly Cells[], void, void> {
     const client = await this.#acquire();
     let reusable = false;
     try {
-      const columns = table.columns.map(({ name }) => quoteIdentifier(name)).join(", ");
-      const order = orderBy.length === 0 ? "" : ` ORDER BY ${orderTerms(table, orderBy)}`;
-      const sql = `COPY (SELECT ${columns} FROM ${this.#from(table)}${order}) TO STDOUT`;
       const doing = `reading table ${table.name}`;
       const ask = askClient(client);
       await ask(doing, HOLD_LOCKS, []);
-      yield* copyOut(client, sql, table.columns.length, doing, signal, this.#silence);
+      yield* copyOut(client, `COPY (${select}) TO STDOUT`, columns, doing, signal, this.#silence);
       await release(client, doing);
       reusable = true;
     } finally {
@@ -80,7 +96,7 @@ export class SnapshotRows {
   async estimateRows(table: SourceTable): Promise<number> {
     return await this.use(async (ask) => {
       const doing = `estimating the rows of ${table.name}`;
-      const from = this.#from(table);
+      const from = this.from(table);
       const [explained] = await ask<{ "QUERY PLAN": readonly [{ Plan: { "Plan Rows": number } }] }>(
         doing,
         `EXPLAIN (FORMAT JSON) SELECT FROM ${from}`,
@@ -92,6 +108,27 @@ export class SnapshotRows {
       const [counted] = await ask<{ rows: number }>(doing, sql, []);
       return counted!.rows;
     });
+  }
+
+  /**
+   * Conditions that divide a large table's rows into parts of about the same size, each a stretch of its
+   * file, to be read side by side. The server plans no parallel scan where it thinks every row a group.
+   */
+  async parts(table: SourceTable): Promise<readonly string[]> {
+    if (this.#partitioned.has(table.name)) return ["true"];
+    const doing = `measuring ${table.name}`;
+    const [measured] = await this.use((ask) =>
+      ask<{ pages: number; version: number }>(
+        doing,
+        `SELECT (pg_relation_size($1::text::regclass) / current_setting('block_size')::int)::int AS pages,
+                current_setting('server_version_num')::int AS version`,
+        [quoteTable(table)],
+      ),
+    );
+    const { pages, version } = measured!;
+    if (version < TID_RANGE_SINCE || pages < PAGES_PER_PART) return ["true"];
+    const middle = `'(${Math.floor(pages / 2)},0)'`;
+    return [`ctid < ${middle}`, `ctid >= ${middle}`];
   }
 
   /** As {@link RowSnapshot.rewritten}. @param askNow outside of the snapshot */
@@ -144,7 +181,8 @@ export class SnapshotRows {
     });
     try {
       await client.query(
-        `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT ${quoteLiteral(this.#snapshot)}`,
+        // Compiling a statement that runs once costs more than it gains.
+        `SET jit = off; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT ${quoteLiteral(this.#snapshot)}`,
       );
       return client;
     } catch (error) {
@@ -164,9 +202,13 @@ export class SnapshotRows {
   }
 
   /** Inheritance children are tables of their own in the log, partitions are not. */
-  #from(table: SourceTable): string {
+  from(table: SourceTable): string {
     return this.#partitioned.has(table.name) ? quoteTable(table) : `ONLY ${quoteTable(table)}`;
   }
+}
+
+export function columnList({ columns }: SourceTable): string {
+  return columns.map(({ name }) => quoteIdentifier(name)).join(", ");
 }
 
 /** Two statements, so without parameters. */
@@ -196,7 +238,7 @@ const ORDERED_AS_TEXT = new Set(["uuid", "bool"]);
  * `concat` gives a value's canonical text (a cast would strip the blanks of char(n)), whose bytes must
  * be those of UTF-8 also where the database has another encoding.
  */
-function orderTerms(table: SourceTable, orderBy: readonly OrderColumn[]): string {
+export function orderTerms(table: SourceTable, orderBy: readonly OrderColumn[]): string {
   return orderBy
     .map(({ column, as }) => {
       const { name, type } = table.columns[column]!;

@@ -59,6 +59,17 @@ export class BinaryWriter {
     this.int4(value);
   }
 
+  int2Field(value: number): void {
+    this.int4(2);
+    this.int2(value);
+  }
+
+  int8Field(value: bigint): void {
+    this.int4(8);
+    this.int4(Number(value >> 32n));
+    this.int4(Number(value & 0xffff_ffffn));
+  }
+
   /** @param us microseconds since 1970 */
   timestampField(us: number): void {
     const since2000 = us - EPOCH_2000_US;

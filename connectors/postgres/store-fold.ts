@@ -12,6 +12,41 @@ const BYTES_PER_PAGE_MAX = 4 * 1024 * 1024;
 const ORIGINS: readonly Origin[] = ["baseline", "capture", "native", "import"];
 const ORIGIN_BY_LETTER = new Map(ORIGINS.map((origin) => [origin.charCodeAt(0), origin]));
 
+/** What {@link foldEvent} decodes. */
+const FOLD_COLUMNS =
+  "stream_id, version, type, origin, mapping_version, source_transaction, time, data";
+
+/**
+ * Events by stream and version.
+ *
+ * @param where a condition on banyan.events
+ * @param client idle, and of no use afterwards unless all was read
+ */
+export function copyFoldEvents(
+  client: pg.Client,
+  where: string,
+  signal: AbortSignal,
+): AsyncGenerator<readonly FoldEvent[], void, void> {
+  return copyOut({
+    client,
+    sql: `COPY (SELECT ${FOLD_COLUMNS} FROM banyan.events WHERE ${where}
+                 ORDER BY stream_id, version) TO STDOUT (FORMAT binary)`,
+    decode: foldEvent,
+    rowsPerPageMax: EVENTS_PER_PAGE_MAX,
+    bytesPerPageMax: BYTES_PER_PAGE_MAX,
+    signal,
+  });
+}
+
+/** Condition for the streams `<streamType>-…`: the prefix as a range of the index, "." follows "-" in byte order. */
+export function ofStreamType(client: pg.Client, streamType: string): string {
+  const [from, to] = [
+    client.escapeLiteral(`${streamType}-`),
+    client.escapeLiteral(`${streamType}.`),
+  ];
+  return `stream_id >= ${from} AND stream_id < ${to}`;
+}
+
 /**
  * All events of the streams `<streamType>-…`, by stream and version.
  *
@@ -24,22 +59,7 @@ export function copyStreamType(
   streamType: string,
   signal: AbortSignal,
 ): AsyncGenerator<readonly FoldEvent[], void, void> {
-  // The prefix as a range of the index: "." follows "-" in byte order.
-  const [from, to] = [
-    client.escapeLiteral(`${streamType}-`),
-    client.escapeLiteral(`${streamType}.`),
-  ];
-  return copyOut({
-    client,
-    sql: `COPY (
-        SELECT stream_id, version, type, origin, mapping_version, source_transaction, time, data
-          FROM banyan.events WHERE stream_id >= ${from} AND stream_id < ${to}
-         ORDER BY stream_id, version) TO STDOUT (FORMAT binary)`,
-    decode: foldEvent,
-    rowsPerPageMax: EVENTS_PER_PAGE_MAX,
-    bytesPerPageMax: BYTES_PER_PAGE_MAX,
-    signal,
-  });
+  return copyFoldEvents(client, ofStreamType(client, streamType), signal);
 }
 
 /** Decodes the columns above; each is a length (-1 for NULL) and that many bytes. */

@@ -25,6 +25,15 @@ export function keyText(cells: Cells, columns: readonly number[]): string {
   return text;
 }
 
+/** The texts of the key columns in a stream id; null for NULL. The inverse of {@link keyText}. */
+export function keyOfStream(id: string): readonly (string | null)[] {
+  const key = id.slice(id.indexOf("-") + 1);
+  if (!/[\\,]/.test(key)) return [key];
+  return key
+    .split(/(?<=^(?:[^\\]|\\.)*),/s)
+    .map((part) => (part === String.raw`\0` ? null : part.replaceAll(/\\(.)/gs, "$1")));
+}
+
 function escapeKey(cell: string | null | undefined): string {
   if (cell === null || cell === undefined) return String.raw`\0`;
   for (let i = 0; i < cell.length; i++) {

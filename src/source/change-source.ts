@@ -1,6 +1,8 @@
 import type { TransactionPart } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
+import type { Cell } from "../model/cell.ts";
 import type { Cells, SourceTable } from "../model/table.ts";
+import type { AggregateSum, BucketSums, RowHashPlan } from "./row-hash.ts";
 
 /**
  * A legacy database, seen as rows at a point and a log of what changed since.
@@ -182,6 +184,29 @@ export interface ParitySnapshot extends RowSnapshot {
   readonly fence: Position;
   /** The tables as the snapshot sees them, in the order asked. */
   readonly tables: readonly SourceTable[];
+  /**
+   * Sums of row hashes by bucket of the aggregate's key, of all rows: one pass, computed where the rows
+   * are. See row-hash.ts.
+   */
+  sumRows(table: SourceTable, plan: RowHashPlan, signal: AbortSignal): Promise<BucketSums>;
+  /** The same by aggregate, for the rows of some of the buckets; in groups, in any order. */
+  sumAggregates(
+    table: SourceTable,
+    plan: RowHashPlan,
+    buckets: readonly number[],
+    signal: AbortSignal,
+  ): AsyncIterable<readonly AggregateSum[]>;
+  /**
+   * All rows of some aggregates, perhaps with others among them.
+   *
+   * @param keys each as long as `plan.key`
+   */
+  readAggregates(
+    table: SourceTable,
+    plan: RowHashPlan,
+    keys: readonly (readonly Cell[])[],
+    signal: AbortSignal,
+  ): AsyncIterable<readonly Cells[]>;
   /** Which transactions it sees, as text to be kept; see {@link ChangeSource.visibility}. */
   readonly seen: string;
   /** Whether the snapshot sees what this transaction wrote. @param transaction `SourceTransaction.id` */

@@ -1,6 +1,7 @@
 import type { EventBatch, NewEvent, RecordedEvent } from "../model/event.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
+import type { ParityStore } from "./parity-store.ts";
 
 /**
  * Append-only log of domain events, one version sequence (1, 2, 3 …) per stream.
@@ -73,6 +74,8 @@ export interface EventStore {
   openCapture(pipeline: string, source: string): Promise<CaptureWriter>;
 
   readonly quarantine: Quarantine;
+
+  readonly parity: ParityStore;
 
   close(): Promise<void>;
 }

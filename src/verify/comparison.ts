@@ -1,30 +1,56 @@
-import { DigestTable, type RowVerdict } from "./digest-table.ts";
 import type { ParitySample, TableParity } from "./parity-report.ts";
-import { Digest } from "./row-digest.ts";
+import { StreamHashes, isForeign } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
-import { cellOf } from "../model/column-definition.ts";
+import type { Cell } from "../model/cell.ts";
 import type { Cells } from "../model/table.ts";
 import { foldStreams } from "../projection/fold-streams.ts";
 import { Folder } from "../projection/fold.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
+import type { BucketSums, RowHashPlan } from "../source/row-hash.ts";
 import type { EventStore, FoldEvent } from "../store/event-store.ts";
+import {
+  FOLD_BUCKETS_MAX,
+  type FoldScope,
+  type FoldSnapshot,
+  type FoldSums,
+} from "../store/parity-store.ts";
 
 export interface ComparisonOptions {
+  readonly pipeline: string;
   readonly snapshot: ParitySnapshot;
   readonly store: EventStore;
   readonly mapping: Mapping;
-  /** Streams that wait in quarantine. */
-  readonly quarantined: ReadonlySet<string>;
+  readonly folder: Folder;
   readonly samplesMax: number;
   readonly showValues: boolean;
   readonly onProgress: (step: string, rows: number) => void;
 }
 
-type Visit = (mapper: TableMapper, stream: string, cells: Cells) => void;
+/** How finely rows are summed up: a bucket that differs costs the download of so many hashes. */
+const ROWS_PER_BUCKET = 64;
+/** Aggregates whose hashes are in memory at once while differing buckets are looked into. */
+const ROWS_PER_LOOK = 200_000;
+/** Aggregates whose rows and events are read at once. */
+const STREAMS_PER_LOOK = 500;
+/** More events than these are folded into what is kept, instead of once for this comparison. */
+export const EVENTS_BESIDE_MAX = 50_000;
+
+/** What one stream type's rows came to, read before the folds were there. */
+export interface RowSums {
+  readonly stream: StreamPlan;
+  readonly hashes: StreamHashes;
+  readonly plans: readonly RowHashPlan[];
+  readonly sums: readonly BucketSums[];
+}
 
 /**
  * Compares folds and rows of one stream type after the other, as of one snapshot.
+ *
+ * Both sides are summed up by bucket, the rows where they are and the folds from what is kept of them, so
+ * what is equal is neither downloaded nor folded. Buckets that differ are looked into by aggregate, and
+ * aggregates that differ are folded from their events as of the snapshot and compared row by row. That
+ * last step alone finds differences; all before it only says where to look.
  *
  * Streams for which the rows cannot speak are left out on both sides: those in quarantine, and those
  * that a service has written to, because what it decided is not in the legacy rows.
@@ -38,173 +64,329 @@ export class Comparison {
   excludedRows = 0;
   /** Of them those whose key is too long to name a stream. */
   unnamedRows = 0;
+  readonly effort = { buckets: 0, bucketsDiffering: 0, aggregatesExamined: 0 };
   readonly #options: ComparisonOptions;
-  #rowsSeen = 0;
+  readonly #sees: (event: FoldEvent) => boolean;
 
   constructor(options: ComparisonOptions) {
     this.#options = options;
+    this.#sees = visibleEvents(options.snapshot);
   }
 
-  async compare(stream: StreamPlan, signal: AbortSignal): Promise<void> {
+  /** Sums up the rows of a stream type where they are. */
+  async sumRows(stream: StreamPlan, signal: AbortSignal): Promise<RowSums> {
     const { snapshot, mapping } = this.#options;
-    const mappers = stream.roles.map((role) => {
-      const table = snapshot.tables.find((candidate) => candidate.name === role.tableRef.name);
-      return mapping.mapperOf(table!)!;
-    });
-    const sides = new Map<string, DigestTable>();
-    for (const mapper of mappers) {
-      sides.set(mapper.role, new DigestTable(await snapshot.estimateRows(mapper.table)));
+    const hashes = hashesOf(mapping, stream, snapshot.tables);
+    const plans: RowHashPlan[] = [];
+    const sums: BucketSums[] = [];
+    for (const { table, parts } of hashes.mappers) {
+      this.#options.onProgress(`summing up ${table.name}`, 0);
+      const plan = {
+        key: parts.streamColumns,
+        buckets: bucketsFor(await snapshot.estimateRows(table)),
+      };
+      plans.push(plan);
+      sums.push(await snapshot.sumRows(table, plan, signal));
     }
-    const identity = new Digest();
-    const content = new Digest();
-    // Folds first: only they tell which streams are left out. One side after the other, because side
-    // by side the two would only wait for the same processor.
-    await this.#eachFold(stream, mappers, signal, (mapper, id, cells) => {
-      identify(identity, id, mapper.keyOf(cells));
-      content.reset().cells(cells).end();
-      sides.get(mapper.role)!.addFold(identity.high, identity.low, content.high, content.low);
-    });
-    let differs = false;
-    for (const mapper of mappers) {
-      const side = sides.get(mapper.role)!;
-      const present = await this.#eachRow(mapper, signal, (_, id, cells) => {
-        identify(identity, id, mapper.keyOf(cells));
-        content.reset().cells(cells).end();
-        side.addRow(identity.high, identity.low, content.high, content.low);
-      });
-      const { equal, missing, extra, different } = side.counts();
-      this.tables.push({
-        table: mapper.table.name,
-        streamType: stream.type,
-        present,
-        compared: equal + missing + different,
-        missing,
-        extra,
-        different,
-        columns: mapper.table.columns.length,
-      });
-      differs ||= missing + extra + different > 0;
-    }
-    if (differs) await this.#sample(stream, mappers, sides, signal);
+    return { stream, hashes, plans, sums };
   }
 
-  /** Reads both sides once more and keeps what the tables of digests found fault with. */
-  async #sample(
-    stream: StreamPlan,
-    mappers: readonly TableMapper[],
-    sides: ReadonlyMap<string, DigestTable>,
+  /** @param quarantined streams that wait in quarantine */
+  async compare(
+    rows: RowSums,
+    quarantined: ReadonlySet<string>,
     signal: AbortSignal,
   ): Promise<void> {
-    interface Suspect {
-      readonly verdict: Exclude<RowVerdict, "equal">;
-      readonly mapper: TableMapper;
-      readonly stream: string;
-      readonly key: string;
-      row: Cells | undefined;
-      fold: Cells | undefined;
+    const { store } = this.#options;
+    const folds = await store.parity.openFolds(scopeOf(this.#options.pipeline, rows.hashes));
+    try {
+      const overlay = await this.#foldTouched(rows.hashes, folds, signal);
+      const foreign = [...(await folds.foreign()), ...overlay.foreign];
+      for (const stream of foreign) this.foreign.add(stream);
+      const leftOut = new Set([
+        ...foreign,
+        ...[...quarantined].filter((id) => id.startsWith(`${rows.stream.type}-`)),
+      ]);
+      for (let role = 0; role < rows.hashes.mappers.length; role++)
+        await this.#compareRole({ ...rows, role, folds, overlay, leftOut }, signal);
+    } finally {
+      await folds.close();
     }
-    const room = this.#options.samplesMax - this.samples.length;
-    if (room <= 0) return;
+  }
+
+  /** Streams with events that the kept folds do not have, folded as of the snapshot. */
+  async #foldTouched(
+    hashes: StreamHashes,
+    folds: FoldSnapshot,
+    signal: AbortSignal,
+  ): Promise<Overlay> {
+    const overlay = new Overlay();
+    this.#options.onProgress(`folding what changed of ${hashes.stream.type}`, 0);
+    const events = folds.touched(signal);
+    for await (const page of hashes.fold(events, this.#options.folder, this.#sees))
+      overlay.add(page);
+    overlay.replaced = await inParts([...overlay.folded], (part) => folds.foldsOf(part));
+    return overlay;
+  }
+
+  async #compareRole(look: RoleLook, signal: AbortSignal): Promise<void> {
+    const { role, folds, overlay, leftOut, hashes, plans, sums: rowSums } = look;
+    const { table } = hashes.mappers[role]!;
+    const { buckets } = plans[role]!;
+    const rows = rowSums[role]!;
+    const kept = await folds.sums(role, buckets);
+    const mask = BigInt(buckets - 1);
+    overlay.apply(role, (key, count, sum) => {
+      const bucket = Number(key & mask);
+      kept.counts[bucket]! += count;
+      kept.sums[bucket]! += sum;
+    });
+    const looked = new Set([...leftOut].map((stream) => Number(hashes.keyOf(stream) & mask)));
+    let present = 0;
+    for (let bucket = 0; bucket < buckets; bucket++) {
+      present += rows.counts[bucket]!;
+      const isEqual =
+        rows.counts[bucket] === kept.counts[bucket] && rows.sums[bucket] === kept.sums[bucket];
+      if (!isEqual) looked.add(bucket);
+    }
+    this.effort.buckets += buckets;
+    this.effort.bucketsDiffering += looked.size;
+    const found = { missing: 0, extra: 0, different: 0, excluded: 0 };
+    const perLook = Math.max(1, Math.floor((ROWS_PER_LOOK * buckets) / Math.max(buckets, present)));
+    const wanted = [...looked].sort((a, b) => a - b);
+    for (let at = 0; at < wanted.length; at += perLook) {
+      const suspects = await this.#suspects(look, wanted.slice(at, at + perLook), found, signal);
+      for (let from = 0; from < suspects.length; from += STREAMS_PER_LOOK)
+        await this.#examine(look, suspects.slice(from, from + STREAMS_PER_LOOK), found, signal);
+    }
+    const { excluded, ...counts } = found;
+    this.excludedRows += excluded;
+    this.tables.push({
+      table: table.name,
+      streamType: hashes.stream.type,
+      present,
+      compared: present - excluded,
+      ...counts,
+      columns: table.columns.length,
+    });
+  }
+
+  /** Aggregates of these buckets whose rows and kept folds do not come to the same. */
+  async #suspects(
+    { role, folds, overlay, leftOut, hashes, plans }: RoleLook,
+    buckets: readonly number[],
+    found: { excluded: number },
+    signal: AbortSignal,
+  ): Promise<readonly Suspect[]> {
+    const { snapshot, onProgress } = this.#options;
+    const mapper = hashes.mappers[role]!;
+    const plan = plans[role]!;
+    onProgress(`looking into what differs of ${mapper.table.name}`, 0);
     const suspects = new Map<string, Suspect>();
-    const identity = new Digest();
-    const collect =
-      (side: "row" | "fold"): Visit =>
-      (mapper, streamId, cells) => {
-        const key = mapper.keyOf(cells);
-        identify(identity, streamId, key);
-        const verdict = sides.get(mapper.role)!.verdict(identity.high, identity.low);
-        if (verdict === undefined || verdict === "equal") return;
-        const id = `${mapper.role}\0${streamId}\0${key}`;
-        let suspect = suspects.get(id);
-        if (suspect === undefined) {
-          if (suspects.size >= room) return;
-          suspect = { verdict, mapper, stream: streamId, key, row: undefined, fold: undefined };
-          suspects.set(id, suspect);
+    const suspect = (stream: string): Suspect => {
+      let entry = suspects.get(stream);
+      if (entry === undefined) {
+        suspects.set(stream, (entry = { stream, keys: [], rows: 0, count: 0, sum: 0n }));
+      }
+      return entry;
+    };
+    for await (const page of snapshot.sumAggregates(mapper.table, plan, buckets, signal)) {
+      for (const { key, count, sum } of page) {
+        const stream = streamOfKey(mapper, plan, key);
+        if (stream === undefined) this.unnamedRows += count;
+        if (stream === undefined || leftOut.has(stream)) found.excluded += count;
+        else {
+          const entry = suspect(stream);
+          entry.keys.push(key);
+          entry.rows += count;
+          entry.count += count;
+          entry.sum += sum;
         }
-        suspect[side] = cells;
-      };
-    const excluded = [this.excludedRows, this.unnamedRows] as const;
-    for (const mapper of mappers) await this.#eachRow(mapper, signal, collect("row"));
-    [this.excludedRows, this.unnamedRows] = excluded;
-    await this.#eachFold(stream, mappers, signal, collect("fold"));
-    for (const { verdict, mapper, stream: id, key, row, fold } of suspects.values()) {
+      }
+    }
+    const subtract = (stream: string, count: number, sum: bigint): void => {
+      if (leftOut.has(stream)) return;
+      const entry = suspect(stream);
+      entry.count -= count;
+      entry.sum -= sum;
+    };
+    const kept = await folds.foldsIn(plan.buckets, buckets, role);
+    kept.streams.forEach((stream, i) => {
+      if (!overlay.folded.has(stream)) subtract(stream, kept.counts[i]!, kept.sums[i]!);
+    });
+    const mask = BigInt(plan.buckets - 1);
+    const wanted = new Set(buckets);
+    overlay.each(role, (stream, key, count, sum) => {
+      if (wanted.has(Number(key & mask))) subtract(stream, count, sum);
+    });
+    return [...suspects.values()].filter(
+      ({ count, sum }) => count !== 0 || BigInt.asIntN(64, sum) !== 0n,
+    );
+  }
+
+  /** Compares aggregates row by row, with their events folded as of the snapshot. */
+  async #examine(
+    { role, folds, hashes, plans }: RoleLook,
+    suspects: readonly Suspect[],
+    found: { missing: number; extra: number; different: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { snapshot, folder, samplesMax, showValues } = this.#options;
+    const mapper = hashes.mappers[role]!;
+    const pairs = new Map<string, Pair>();
+    const pair = (stream: string, key: string): Pair => {
+      const id = `${stream}\0${key}`;
+      let entry = pairs.get(id);
+      if (entry === undefined) {
+        entry = { stream, key, row: undefined, fold: undefined, sum: 0n };
+        pairs.set(id, entry);
+      }
+      return entry;
+    };
+    const streams = new Set(suspects.map(({ stream }) => stream));
+    const keys = suspects.flatMap((suspect) => suspect.keys);
+    if (keys.length > 0) {
+      const groups = snapshot.readAggregates(mapper.table, plans[role]!, keys, signal);
+      for await (const group of groups) {
+        for (const cells of group) {
+          const stream = mapper.streamIdOf(cells);
+          if (!streams.has(stream)) continue;
+          const entry = pair(stream, mapper.keyOf(cells));
+          entry.row = cells;
+          entry.sum += hashes.rowHash(role, cells);
+        }
+      }
+    }
+    const events = folds.events([...streams], signal);
+    for await (const { stream, state } of foldStreams(events, folder, this.#sees)) {
+      for (const cells of hashes.rowsOf(state, role)) {
+        const entry = pair(stream, mapper.keyOf(cells));
+        entry.fold = cells;
+        entry.sum -= hashes.rowHash(role, cells);
+      }
+    }
+    this.effort.aggregatesExamined += streams.size;
+    for (const { stream, key, row, fold, sum } of pairs.values()) {
+      if (sum === 0n && row !== undefined && fold !== undefined) continue;
+      const verdict = fold === undefined ? "missing" : row === undefined ? "extra" : "different";
+      found[verdict] += 1;
+      if (this.samples.length >= samplesMax) continue;
       const columns =
         row === undefined || fold === undefined
           ? []
-          : differingColumns(mapper, row, fold, this.#options.showValues);
-      this.samples.push({ verdict, table: mapper.table.name, stream: id, key, columns });
+          : differingColumns(mapper, row, fold, showValues);
+      this.samples.push({ verdict, table: mapper.table.name, stream, key, columns });
     }
-  }
-
-  /** @returns how many rows there are, with those left out */
-  async #eachRow(mapper: TableMapper, signal: AbortSignal, visit: Visit): Promise<number> {
-    let present = 0;
-    for await (const rows of this.#options.snapshot.readRows(mapper.table, [], signal)) {
-      for (const cells of rows) {
-        const id = streamIdOf(mapper, cells);
-        if (id === undefined) this.unnamedRows += 1;
-        if (id === undefined || this.#isLeftOut(id)) this.excludedRows += 1;
-        else visit(mapper, id, cells);
-      }
-      present += rows.length;
-      this.#progress(`reading ${mapper.table.name}`, rows.length);
-    }
-    return present;
-  }
-
-  async #eachFold(
-    stream: StreamPlan,
-    mappers: readonly TableMapper[],
-    signal: AbortSignal,
-    visit: Visit,
-  ): Promise<void> {
-    const { store, mapping } = this.#options;
-    const folder = new Folder(await store.mappings(), mapping.inverses());
-    const events = store.readStreamType(stream.type, signal);
-    for await (const folded of foldStreams(events, folder, this.#inSnapshot())) {
-      if (this.#isLeftOut(folded.stream)) continue;
-      for (const mapper of mappers) {
-        const columns = mapping.columnsOf(mapper.table);
-        for (const row of folded.state.get(mapper.role)?.values() ?? []) {
-          const cells = columns.map((column) => cellOf(row, column));
-          visit(mapper, folded.stream, cells);
-          this.#progress(`folding ${stream.type}`, 1);
-        }
-      }
-    }
-  }
-
-  /** Whether an event belongs into a fold as of the snapshot; notes streams that hold others' events. */
-  #inSnapshot(): (event: FoldEvent) => boolean {
-    const seen = new Map<string, boolean>();
-    return ({ stream, origin, sourceTransaction }) => {
-      if (origin === "native" || origin === "import") this.foreign.add(stream);
-      if (this.foreign.has(stream)) return false;
-      if (sourceTransaction === undefined) return true;
-      let visible = seen.get(sourceTransaction);
-      if (visible === undefined) {
-        visible = this.#options.snapshot.sees(sourceTransaction);
-        if (seen.size > 10_000) seen.clear();
-        seen.set(sourceTransaction, visible);
-      }
-      return visible;
-    };
-  }
-
-  #isLeftOut(stream: string): boolean {
-    return this.#options.quarantined.has(stream) || this.foreign.has(stream);
-  }
-
-  #progress(step: string, rows: number): void {
-    const before = this.#rowsSeen;
-    this.#rowsSeen += rows;
-    if (Math.floor(before / 10_000) === Math.floor(this.#rowsSeen / 10_000)) return;
-    this.#options.onProgress(step, this.#rowsSeen);
   }
 }
 
+interface RoleLook extends RowSums {
+  readonly role: number;
+  readonly folds: FoldSnapshot;
+  readonly overlay: Overlay;
+  readonly leftOut: ReadonlySet<string>;
+}
+
+interface Suspect {
+  readonly stream: string;
+  /** As the rows have them; equal numbers may have several texts. */
+  readonly keys: (readonly Cell[])[];
+  rows: number;
+  /** Of the rows, less those of the folds. */
+  count: number;
+  sum: bigint;
+}
+
+interface Pair {
+  readonly stream: string;
+  readonly key: string;
+  row: Cells | undefined;
+  fold: Cells | undefined;
+  sum: bigint;
+}
+
+/** Folds that take the place of those that are kept. */
+class Overlay {
+  readonly folded = new Set<string>();
+  readonly foreign: string[] = [];
+  replaced: readonly FoldSums[] = [];
+  readonly #pages: FoldSums[] = [];
+
+  add(page: FoldSums): void {
+    for (const stream of page.folded) this.folded.add(stream);
+    page.streams.forEach((stream, i) => {
+      if (page.roles[i] === -1) this.foreign.push(stream);
+    });
+    this.#pages.push(page);
+  }
+
+  /** What changes by it in one role. */
+  apply(role: number, change: (key: bigint, count: number, sum: bigint) => void): void {
+    for (const { roles, keys, counts, sums } of this.replaced) {
+      for (let i = 0; i < roles.length; i++)
+        if (roles[i] === role) change(keys[i]!, -counts[i]!, -sums[i]!);
+    }
+    this.each(role, (_stream, key, count, sum) => change(key, count, sum));
+  }
+
+  each(
+    role: number,
+    visit: (stream: string, key: bigint, count: number, sum: bigint) => void,
+  ): void {
+    for (const { streams, roles, keys, counts, sums } of this.#pages) {
+      for (let i = 0; i < roles.length; i++)
+        if (roles[i] === role) visit(streams[i]!, keys[i]!, counts[i]!, sums[i]!);
+    }
+  }
+}
+
+/** The hashes of a stream type, whose tables have these shapes now. */
+export function hashesOf(
+  mapping: Mapping,
+  stream: StreamPlan,
+  tables: ParitySnapshot["tables"],
+): StreamHashes {
+  const mappers = stream.roles.map((role) => {
+    const table = tables.find((candidate) => candidate.name === role.tableRef.name);
+    return mapping.mapperOf(table!)!;
+  });
+  return new StreamHashes(mapping, stream, mappers);
+}
+
+export function scopeOf(pipeline: string, { stream, fingerprint }: StreamHashes): FoldScope {
+  return { pipeline, streamType: stream.type, fingerprint };
+}
+
+function bucketsFor(rows: number): number {
+  const wanted = Math.min(FOLD_BUCKETS_MAX, Math.max(16, rows / ROWS_PER_BUCKET));
+  return 2 ** Math.ceil(Math.log2(wanted));
+}
+
+/** Whether an event belongs into a fold as of the snapshot. */
+export function visibleEvents(snapshot: ParitySnapshot): (event: FoldEvent) => boolean {
+  const seen = new Map<string, boolean>();
+  return (event) => {
+    const { sourceTransaction } = event;
+    if (isForeign(event)) return false;
+    if (sourceTransaction === undefined) return true;
+    let visible = seen.get(sourceTransaction);
+    if (visible === undefined) {
+      visible = snapshot.sees(sourceTransaction);
+      if (seen.size > 10_000) seen.clear();
+      seen.set(sourceTransaction, visible);
+    }
+    return visible;
+  };
+}
+
 /** Undefined for a key that is too long to name a stream: its changes wait in quarantine. */
-function streamIdOf(mapper: TableMapper, cells: Cells): string | undefined {
+function streamOfKey(
+  mapper: TableMapper,
+  { key: columns }: RowHashPlan,
+  key: readonly Cell[],
+): string | undefined {
+  const cells: Cell[] = [];
+  columns.forEach((column, i) => (cells[column] = key[i]));
   try {
     return mapper.streamOf(cells);
   } catch {
@@ -212,8 +394,14 @@ function streamIdOf(mapper: TableMapper, cells: Cells): string | undefined {
   }
 }
 
-function identify(digest: Digest, stream: string, key: string): void {
-  digest.reset().text(stream).text(key).end();
+async function inParts(
+  streams: readonly string[],
+  read: (part: readonly string[]) => Promise<FoldSums>,
+): Promise<readonly FoldSums[]> {
+  const parts: FoldSums[] = [];
+  for (let at = 0; at < streams.length; at += 10_000)
+    parts.push(await read(streams.slice(at, at + 10_000)));
+  return parts;
 }
 
 function differingColumns(
@@ -222,7 +410,7 @@ function differingColumns(
   fold: Cells,
   showValues: boolean,
 ): ParitySample["columns"] {
-  const show = (cell: string | null | undefined): string | null =>
+  const show = (cell: Cell): string | null =>
     cell === null || cell === undefined ? null : showValues ? cell : `‹${cell.length} characters›`;
   return table.columns.flatMap((column, i) =>
     row[i] === fold[i] ? [] : [{ column: column.name, row: show(row[i]), fold: show(fold[i]) }],

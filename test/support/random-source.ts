@@ -1,3 +1,4 @@
+import { sumsHere } from "../../src/source/row-hash.ts";
 import type { ScriptedTransaction } from "./random-history.ts";
 import type { Change, SourceTransaction, TransactionPart } from "../../src/model/change.ts";
 import { isBefore, type Position } from "../../src/model/position.ts";
@@ -73,8 +74,10 @@ export class ScriptedSource implements ChangeSource {
   }
 
   async openParity(tables: readonly SourceTable[]): Promise<ParitySnapshot> {
+    const snapshot = this.#snapshot(this.#script.rows);
     return {
-      ...this.#snapshot(this.#script.rows),
+      ...snapshot,
+      ...sumsHere(snapshot),
       fence: await this.fence(),
       tables,
       seen: "all",
@@ -84,6 +87,12 @@ export class ScriptedSource implements ChangeSource {
 
   openAddition = () => Promise.reject(new Error("a script has no tables that join late"));
   visibility = () => () => true;
+  seenNow = () => Promise.resolve("all");
+  surveyChunks = () => Promise.resolve({ rows: 0, bytes: 0, obstacle: "a script has no chunks" });
+  openChunks = () => {
+    throw new Error("a script has no chunks");
+  };
+  load = () => Promise.resolve({ activeSessions: undefined, standbyLagSeconds: undefined });
 
   async *stream(
     from: Position,

@@ -1,0 +1,168 @@
+import type { MemoryState } from "./state.ts";
+import { BanyanError } from "../../src/model/errors.ts";
+import { emptySums } from "../../src/source/row-hash.ts";
+import type { FoldEvent } from "../../src/store/event-store.ts";
+import type {
+  FoldScope,
+  FoldSnapshot,
+  FoldSums,
+  ParityFinding,
+  ParityStore,
+  SavedReport,
+} from "../../src/store/parity-store.ts";
+
+interface Entry {
+  readonly stream: string;
+  readonly role: number;
+  readonly key: bigint;
+  readonly count: number;
+  readonly sum: bigint;
+}
+
+interface Folds {
+  readonly fingerprint: string;
+  /** Length of the log that they hold. */
+  foldedTo: number;
+  readonly byStream: Map<string, readonly Entry[]>;
+}
+
+/** Parity's part of the memory store. */
+export class MemoryParityStore implements ParityStore {
+  readonly #state: MemoryState;
+  readonly #folds = new Map<string, Folds>();
+  readonly #reports = new Map<string, SavedReport>();
+  readonly #findings = new Map<string, readonly ParityFinding[]>();
+
+  constructor(state: MemoryState) {
+    this.#state = state;
+  }
+
+  behind(scope: FoldScope, limit: number): Promise<number | undefined> {
+    const from = this.#foldsOf(scope)?.foldedTo;
+    if (from === undefined) return Promise.resolve(undefined);
+    const missing = this.#state.log.slice(from).filter(isOf(scope));
+    return Promise.resolve(Math.min(limit, missing.length));
+  }
+
+  async advance(
+    scope: FoldScope,
+    fold: (events: AsyncIterable<readonly FoldEvent[]>) => AsyncIterable<FoldSums>,
+  ): Promise<void> {
+    const known = this.#foldsOf(scope);
+    const { fingerprint } = scope;
+    const folds = known ?? { fingerprint, foldedTo: 0, byStream: new Map<string, Entry[]>() };
+    const to = this.#state.log.length;
+    for await (const sums of fold(this.#events(this.#touched(scope, folds.foldedTo)))) {
+      for (const stream of sums.folded) folds.byStream.delete(stream);
+      for (const entry of entriesOf(sums)) {
+        const before = folds.byStream.get(entry.stream) ?? [];
+        folds.byStream.set(entry.stream, [...before, entry]);
+      }
+    }
+    folds.foldedTo = to;
+    this.#folds.set(nameOf(scope), folds);
+  }
+
+  openFolds(scope: FoldScope): Promise<FoldSnapshot> {
+    const folds = this.#foldsOf(scope);
+    if (folds === undefined) {
+      throw new BanyanError("STORE_REFUSED", `there are no folds of ${scope.streamType}`);
+    }
+    const all = [...folds.byStream.values()].flat();
+    const touched = this.#touched(scope, folds.foldedTo);
+    return Promise.resolve({
+      sums(role: number, buckets: number) {
+        const sums = emptySums(buckets);
+        for (const entry of all) {
+          if (entry.role !== role) continue;
+          const bucket = Number(entry.key & BigInt(buckets - 1));
+          sums.counts[bucket]! += entry.count;
+          sums.sums[bucket]! += entry.sum;
+        }
+        return Promise.resolve(sums);
+      },
+      foldsOf: (streams) =>
+        Promise.resolve(sumsOf(streams.flatMap((stream) => folds.byStream.get(stream) ?? []))),
+      foldsIn(buckets, wanted, role) {
+        const isIn = (entry: Entry): boolean =>
+          entry.role === role && wanted.includes(Number(entry.key & BigInt(buckets - 1)));
+        return Promise.resolve(sumsOf(all.filter(isIn)));
+      },
+      foreign: () =>
+        Promise.resolve(all.filter(({ role }) => role === -1).map(({ stream }) => stream)),
+      touched: () => this.#events(touched),
+      events: (streams) => this.#events(streams),
+      close: () => Promise.resolve(),
+    });
+  }
+
+  saveReport(pipeline: string, report: unknown): Promise<void> {
+    this.#reports.set(pipeline, {
+      report: structuredClone(report),
+      savedAt: new Date().toISOString(),
+    });
+    return Promise.resolve();
+  }
+
+  report(pipeline: string): Promise<SavedReport | undefined> {
+    return Promise.resolve(this.#reports.get(pipeline));
+  }
+
+  saveFindings(pipeline: string, findings: readonly ParityFinding[]): Promise<void> {
+    this.#findings.set(pipeline, structuredClone(findings));
+    return Promise.resolve();
+  }
+
+  findings(pipeline: string): Promise<readonly ParityFinding[]> {
+    return Promise.resolve(this.#findings.get(pipeline) ?? []);
+  }
+
+  #foldsOf(scope: FoldScope): Folds | undefined {
+    const folds = this.#folds.get(nameOf(scope));
+    return folds?.fingerprint === scope.fingerprint ? folds : undefined;
+  }
+
+  #touched(scope: FoldScope, from: number): readonly string[] {
+    const streams = this.#state.log
+      .slice(from)
+      .filter(isOf(scope))
+      .map(({ stream }) => stream);
+    return [...new Set(streams)];
+  }
+
+  async *#events(streams: readonly string[]): AsyncGenerator<readonly FoldEvent[], void, void> {
+    const ordered = [...new Set(streams)].sort((a, b) =>
+      Buffer.compare(Buffer.from(a), Buffer.from(b)),
+    );
+    for (const stream of ordered) yield structuredClone(this.#state.streams.get(stream) ?? []);
+  }
+}
+
+function nameOf({ pipeline, streamType }: FoldScope): string {
+  return `${pipeline}/${streamType}`;
+}
+
+function isOf({ streamType }: FoldScope): (event: { readonly stream: string }) => boolean {
+  return ({ stream }) => stream.startsWith(`${streamType}-`);
+}
+
+function entriesOf({ streams, roles, keys, counts, sums }: FoldSums): readonly Entry[] {
+  return streams.map((stream, i) => ({
+    stream,
+    role: roles[i]!,
+    key: keys[i]!,
+    count: counts[i]!,
+    sum: sums[i]!,
+  }));
+}
+
+function sumsOf(entries: readonly Entry[]): FoldSums {
+  return {
+    folded: [],
+    streams: entries.map(({ stream }) => stream),
+    roles: entries.map(({ role }) => role),
+    keys: entries.map(({ key }) => key),
+    counts: entries.map(({ count }) => count),
+    sums: entries.map(({ sum }) => sum),
+  };
+}

@@ -1,0 +1,72 @@
+import type { Cells, SourceTable } from "../../src/model/table.ts";
+import type { ParitySnapshot } from "../../src/source/change-source.ts";
+import {
+  aggregatesHere,
+  emptySums,
+  sumHere,
+  type AggregateSum,
+  type RowHashPlan,
+} from "../../src/source/row-hash.ts";
+import {
+  aggregatesCondition,
+  hashesAlike,
+  sumAggregatesSql,
+  sumRowsSql,
+  wrapSum,
+} from "./row-sums.ts";
+import { columnList, type SnapshotRows } from "./snapshot-rows.ts";
+
+type Sums = Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates">;
+
+/** Sums of row hashes under a snapshot: by the server where it hashes as this program does, else here. */
+export function snapshotSums(rows: SnapshotRows): Sums {
+  let asked: Promise<boolean> | undefined;
+  const isServers = (): Promise<boolean> => (asked ??= rows.use(hashesAlike));
+
+  async function* sumAggregates(
+    table: SourceTable,
+    plan: RowHashPlan,
+    buckets: readonly number[],
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly AggregateSum[], void, void> {
+    if (!(await isServers())) {
+      yield await aggregatesHere(rows.readRows(table, [], signal), table, plan, buckets);
+      return;
+    }
+    const width = plan.key.length;
+    const sql = sumAggregatesSql(table, plan, buckets, rows.from(table));
+    for await (const group of rows.copySelect(table, sql, width + 2, signal)) {
+      yield group.map((cells) => ({
+        key: cells.slice(0, width),
+        count: Number(cells[width]),
+        sum: wrapSum(cells[width + 1]),
+      }));
+    }
+  }
+
+  return {
+    async sumRows(table, plan, signal) {
+      if (!(await isServers())) return await sumHere(rows.readRows(table, [], signal), table, plan);
+      const sums = emptySums(plan.buckets);
+      const addPart = async (part: string): Promise<void> => {
+        const sql = sumRowsSql(table, plan, rows.from(table), part);
+        for await (const group of rows.copySelect(table, sql, 3, signal)) {
+          for (const [bucket, count, sum] of group) {
+            sums.counts[Number(bucket)]! += Number(count);
+            sums.sums[Number(bucket)]! += wrapSum(sum);
+          }
+        }
+      };
+      await Promise.all((await rows.parts(table)).map(addPart));
+      return sums;
+    },
+
+    sumAggregates,
+
+    readAggregates(table, plan, keys, signal): AsyncIterable<readonly Cells[]> {
+      const condition = aggregatesCondition(table, plan, keys);
+      const sql = `SELECT ${columnList(table)} FROM ${rows.from(table)} WHERE ${condition}`;
+      return rows.copySelect(table, sql, table.columns.length, signal);
+    },
+  };
+}

@@ -1,0 +1,140 @@
+import type pg from "pg";
+import { disconnect } from "./session.ts";
+import { textArray } from "./store-arrays.ts";
+import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
+import { wrapSum } from "./row-sums.ts";
+import { classifyStore } from "./store-errors.ts";
+import { BanyanError } from "../../src/model/errors.ts";
+import { emptySums } from "../../src/source/row-hash.ts";
+import type { FoldEvent } from "../../src/store/event-store.ts";
+import type {
+  FoldBucketSums,
+  FoldScope,
+  FoldSnapshot,
+  FoldSums,
+} from "../../src/store/parity-store.ts";
+
+export interface KnownScope {
+  readonly id: number;
+  /** Transactions below are in the folds. */
+  readonly foldedTo: string;
+}
+
+/** The folds of this very fingerprint, when they are complete. */
+export async function findScope(
+  client: Pick<pg.Pool, "query">,
+  { pipeline, streamType, fingerprint }: FoldScope,
+): Promise<KnownScope | undefined> {
+  const { rows } = await client.query<{ id: number; folded_to: string }>(
+    `SELECT id, folded_to::text FROM banyan.parity_scopes
+      WHERE pipeline = $1 AND stream_type = $2 AND fingerprint = $3`,
+    [pipeline, streamType, fingerprint],
+  );
+  return rows[0] && { id: rows[0].id, foldedTo: rows[0].folded_to };
+}
+
+/** Opens a snapshot of the store on a session, which is closed with it. */
+export async function openFoldSnapshot(client: pg.Client, scope: FoldScope): Promise<FoldSnapshot> {
+  await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  const known = await findScope(client, scope);
+  if (known === undefined) {
+    throw new BanyanError(
+      "STORE_REFUSED",
+      `the folds of ${scope.streamType} are being made anew by another program with another config`,
+      { hint: "Run the command again when the other verification has ended." },
+    );
+  }
+  return new PostgresFoldSnapshot(client, scope, known);
+}
+
+type FoldRow = readonly [stream: string, role: number, key: string, rows: number, sum: string];
+
+class PostgresFoldSnapshot implements FoldSnapshot {
+  readonly #client: pg.Client;
+  readonly #scope: FoldScope;
+  readonly #known: KnownScope;
+
+  constructor(client: pg.Client, scope: FoldScope, known: KnownScope) {
+    this.#client = client;
+    this.#scope = scope;
+    this.#known = known;
+  }
+
+  async sums(role: number, buckets: number): Promise<FoldBucketSums> {
+    const sums = emptySums(buckets);
+    const rows = await this.#query<readonly [number, string, string]>(
+      "SELECT bucket, rows::text, row_sum::text FROM banyan.parity_sums WHERE scope_id = $1 AND role = $2",
+      [this.#known.id, role],
+    );
+    for (const [fine, count, sum] of rows) {
+      const bucket = fine & (buckets - 1);
+      sums.counts[bucket]! += Number(count);
+      sums.sums[bucket]! += wrapSum(sum);
+    }
+    return sums;
+  }
+
+  async foldsOf(streams: readonly string[]): Promise<FoldSums> {
+    return this.#folds("stream_id = ANY ($2::text[])", [textArray(streams)]);
+  }
+
+  async foldsIn(buckets: number, wanted: readonly number[], role: number): Promise<FoldSums> {
+    return this.#folds("role = $2 AND (key_hash & $3::bigint)::int = ANY ($4::int[])", [
+      role,
+      buckets - 1,
+      [...wanted],
+    ]);
+  }
+
+  async foreign(): Promise<readonly string[]> {
+    const { streams } = await this.#folds("role = -1", []);
+    return streams;
+  }
+
+  touched(signal: AbortSignal): AsyncIterable<readonly FoldEvent[]> {
+    const type = ofStreamType(this.#client, this.#scope.streamType);
+    return copyFoldEvents(
+      this.#client,
+      `stream_id IN (SELECT stream_id FROM banyan.events
+         WHERE transaction_id >= '${this.#known.foldedTo}' AND ${type})`,
+      signal,
+    );
+  }
+
+  events(streams: readonly string[], signal: AbortSignal): AsyncIterable<readonly FoldEvent[]> {
+    const list = streams.map((stream) => this.#client.escapeLiteral(stream)).join(", ");
+    return copyFoldEvents(this.#client, `stream_id IN (${list})`, signal);
+  }
+
+  async close(): Promise<void> {
+    await disconnect(this.#client);
+  }
+
+  async #folds(condition: string, parameters: readonly unknown[]): Promise<FoldSums> {
+    const rows = await this.#query<FoldRow>(
+      `SELECT stream_id, role, key_hash::text, rows, row_sum::text
+         FROM banyan.parity_folds WHERE scope_id = $1 AND ${condition}`,
+      [this.#known.id, ...parameters],
+    );
+    return {
+      folded: [],
+      streams: rows.map(([stream]) => stream),
+      roles: rows.map(([, role]) => role),
+      keys: rows.map(([, , key]) => BigInt(key)),
+      counts: rows.map(([, , , count]) => count),
+      sums: rows.map(([, , , , sum]) => BigInt(sum)),
+    };
+  }
+
+  async #query<Row extends readonly unknown[]>(
+    text: string,
+    values: readonly unknown[],
+  ): Promise<readonly Row[]> {
+    try {
+      const { rows } = await this.#client.query({ text, values: [...values], rowMode: "array" });
+      return rows as unknown as Row[];
+    } catch (error) {
+      throw classifyStore(error, "reading folds");
+    }
+  }
+}

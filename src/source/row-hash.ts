@@ -1,0 +1,148 @@
+import type { OrderColumn, ParitySnapshot } from "./change-source.ts";
+import type { Cell } from "../model/cell.ts";
+import { isDecimal, type Cells, type SourceTable } from "../model/table.ts";
+import { joinHalves, TextHash } from "../model/text-hash.ts";
+
+/** How the rows of a table are summed up. */
+export interface RowHashPlan {
+  /** Columns that say which aggregate a row belongs to: the root's key, or the child's foreign key. */
+  readonly key: readonly number[];
+  /** A power of two. Aggregates are spread over so many buckets by the hash of their key. */
+  readonly buckets: number;
+}
+
+/** By bucket: how many rows, and the sum of their hashes, of which the lowest 64 bits count. */
+export interface BucketSums {
+  readonly counts: Float64Array;
+  readonly sums: BigInt64Array;
+}
+
+export interface AggregateSum {
+  /** By the columns of `plan.key`. */
+  readonly key: readonly Cell[];
+  readonly count: number;
+  readonly sum: bigint;
+}
+
+/** Between the columns of a row; a control character that stands for just that. */
+export const SEPARATOR = "\x1f";
+
+/**
+ * Hashes rows as a source does in SQL, for what is not in the source and for sources that cannot.
+ *
+ * A row's text is its columns' canonical text, each followed by {@link SEPARATOR}, and behind that a 1
+ * or 0 for each column that may be NULL. An aggregate's key is its columns' text with separators
+ * between; NULL is empty there, because it need only find its bucket.
+ */
+export class RowHash {
+  readonly #hash = new TextHash();
+  readonly #nullable: readonly number[];
+  readonly #key: readonly number[];
+  readonly #decimals: ReadonlySet<number>;
+
+  constructor(table: SourceTable, key: readonly number[]) {
+    this.#nullable = nullableColumns(table);
+    this.#key = key;
+    this.#decimals = new Set(key.filter((column) => isDecimal(table.columns[column]!.type)));
+  }
+
+  row(cells: Cells): TextHash {
+    let text = "";
+    for (const cell of cells) text += (cell ?? "") + SEPARATOR;
+    for (const column of this.#nullable) text += (cells[column] ?? null) === null ? "1" : "0";
+    return this.#hash.of(text);
+  }
+
+  /** Only the columns of the key are looked at. */
+  key(cells: Cells): TextHash {
+    let text = this.#keyPart(cells, 0);
+    for (let i = 1; i < this.#key.length; i++) text += SEPARATOR + this.#keyPart(cells, i);
+    return this.#hash.of(text);
+  }
+
+  #keyPart(cells: Cells, i: number): string {
+    const column = this.#key[i]!;
+    const cell = cells[column] ?? "";
+    return this.#decimals.has(column) ? trimDecimal(cell) : cell;
+  }
+}
+
+/** Columns whose NULL is told apart from the empty text by a digit behind the row's text. */
+export function nullableColumns({ columns }: SourceTable): readonly number[] {
+  return columns.flatMap(({ nullable }, i) => (nullable ? [i] : []));
+}
+
+/** As `trim_scale` of Postgres: equal numbers have one text. */
+function trimDecimal(text: string): string {
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+}
+
+export function emptySums(buckets: number): BucketSums {
+  return { counts: new Float64Array(buckets), sums: new BigInt64Array(buckets) };
+}
+
+type Rows = AsyncIterable<readonly Cells[]>;
+
+/** Sums up rows that were read. */
+export async function sumHere(
+  rows: Rows,
+  table: SourceTable,
+  plan: RowHashPlan,
+): Promise<BucketSums> {
+  const sums = emptySums(plan.buckets);
+  const hash = new RowHash(table, plan.key);
+  for await (const group of rows) {
+    for (const cells of group) {
+      const bucket = hash.key(cells).low & (plan.buckets - 1);
+      sums.counts[bucket]! += 1;
+      const { high, low } = hash.row(cells);
+      sums.sums[bucket]! += joinHalves(high, low);
+    }
+  }
+  return sums;
+}
+
+/** The same by aggregate, for the rows of some of the buckets. */
+export async function aggregatesHere(
+  rows: Rows,
+  table: SourceTable,
+  plan: RowHashPlan,
+  buckets: readonly number[],
+): Promise<readonly AggregateSum[]> {
+  const wanted = new Set(buckets);
+  const hash = new RowHash(table, plan.key);
+  const found = new Map<string, { key: readonly Cell[]; count: number; sum: bigint }>();
+  for await (const group of rows) {
+    for (const cells of group) {
+      if (!wanted.has(hash.key(cells).low & (plan.buckets - 1))) continue;
+      const key = plan.key.map((column) => cells[column]);
+      const id = JSON.stringify(key);
+      let aggregate = found.get(id);
+      if (aggregate === undefined) found.set(id, (aggregate = { key, count: 0, sum: 0n }));
+      const { high, low } = hash.row(cells);
+      aggregate.count += 1;
+      aggregate.sum = BigInt.asIntN(64, aggregate.sum + joinHalves(high, low));
+    }
+  }
+  return [...found.values()];
+}
+
+type RowReader = (
+  table: SourceTable,
+  orderBy: readonly OrderColumn[],
+  signal: AbortSignal,
+) => Rows;
+
+/** All three for a source that cannot hash: every row is read. */
+export function sumsHere({ readRows }: { readonly readRows: RowReader }): Pick<
+  ParitySnapshot,
+  "sumRows" | "sumAggregates" | "readAggregates"
+> {
+  return {
+    sumRows: (table, plan, signal) => sumHere(readRows(table, [], signal), table, plan),
+    async *sumAggregates(table, plan, buckets, signal) {
+      yield await aggregatesHere(readRows(table, [], signal), table, plan, buckets);
+    },
+    readAggregates: (table, _plan, _keys, signal) => readRows(table, [], signal),
+  };
+}

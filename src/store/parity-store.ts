@@ -1,0 +1,106 @@
+import type { FoldEvent } from "./event-store.ts";
+
+/**
+ * What a verification keeps beside the events: for each aggregate the hashes of its folded rows, so that
+ * the next one need not fold what did not change; and what was found.
+ *
+ * Every implementation passes test/contract/parity-store.contract.ts.
+ */
+export interface ParityStore {
+  /**
+   * How many events the kept folds of a stream type do not have yet, counted up to `limit`. Undefined when
+   * none are kept.
+   */
+  behind(scope: FoldScope, limit: number): Promise<number | undefined>;
+
+  /**
+   * Brings the kept folds of a stream type up to date with the events that may be shown (see
+   * `EventStore.readAll`), all or nothing. Folds of another fingerprint are thrown away first.
+   *
+   * @param fold folds whole streams that come ordered by stream and version
+   */
+  advance(
+    scope: FoldScope,
+    fold: (events: AsyncIterable<readonly FoldEvent[]>) => AsyncIterable<FoldSums>,
+    signal: AbortSignal,
+  ): Promise<void>;
+
+  /** All that is kept of a stream type and all of its events, as of one moment. */
+  openFolds(scope: FoldScope): Promise<FoldSnapshot>;
+
+  /** Keeps a report as the pipeline's latest. */
+  saveReport(pipeline: string, report: unknown): Promise<void>;
+  /** The latest report. Undefined when there was none. */
+  report(pipeline: string): Promise<SavedReport | undefined>;
+
+  /** Findings that are open now, replacing those kept before. */
+  saveFindings(pipeline: string, findings: readonly ParityFinding[]): Promise<void>;
+  findings(pipeline: string): Promise<readonly ParityFinding[]>;
+}
+
+/** How finely kept folds are summed up at most. */
+export const FOLD_BUCKETS_MAX = 2 ** 16;
+
+/** The folds of one stream type of a pipeline. */
+export interface FoldScope {
+  readonly pipeline: string;
+  readonly streamType: string;
+  /** Stable hash of all that the hashes depend on beside the events: columns, inverses, the way of hashing. */
+  readonly fingerprint: string;
+}
+
+/** Sums of whole streams, as columns of the same length; one entry per stream and role that has rows. */
+export interface FoldSums {
+  /** Every stream that was folded, also those without rows. */
+  readonly folded: readonly string[];
+  readonly streams: readonly string[];
+  /** Number of the role in its stream type; -1 marks a stream that holds events that were not captured. */
+  readonly roles: readonly number[];
+  /** Hash of the stream's key, see RowHash.key. */
+  readonly keys: readonly bigint[];
+  readonly counts: readonly number[];
+  readonly sums: readonly bigint[];
+}
+
+export interface FoldSnapshot {
+  /** Of one role, by bucket. @param buckets a power of two, at most {@link FOLD_BUCKETS_MAX} */
+  sums(role: number, buckets: number): Promise<FoldBucketSums>;
+  /** What is kept of these streams. */
+  foldsOf(streams: readonly string[]): Promise<FoldSums>;
+  /** What is kept in these buckets. `folded` is empty. */
+  foldsIn(buckets: number, wanted: readonly number[], role: number): Promise<FoldSums>;
+  /** Streams that hold events which were not captured. */
+  foreign(): Promise<readonly string[]>;
+  /** All events of the streams that have one which the kept folds do not have. */
+  touched(signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
+  /** All events of these streams, ordered by stream and version. */
+  events(streams: readonly string[], signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
+  close(): Promise<void>;
+}
+
+/** See BucketSums of the source; the same for folds. */
+export interface FoldBucketSums {
+  readonly counts: Float64Array;
+  readonly sums: BigInt64Array;
+}
+
+export interface SavedReport {
+  readonly report: unknown;
+  /** ISO 8601. */
+  readonly savedAt: string;
+}
+
+/** A difference, over all the times it was looked at. */
+export interface ParityFinding {
+  readonly stream: string;
+  readonly table: string;
+  readonly key: string;
+  readonly verdict: "missing" | "extra" | "different";
+  /** Names of the columns that differ. */
+  readonly columns: readonly string[];
+  /** ISO 8601. Since when it is so without a change of the aggregate. */
+  readonly firstSeen: string;
+  readonly lastSeen: string;
+  /** How often it was looked at again since, and found the same. */
+  readonly rechecks: number;
+}
