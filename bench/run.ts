@@ -2,11 +2,14 @@
  * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
  * the ratios mean something, the absolute figures only describe the machine.
  *
- *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|verify]
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy]
  */
 import { parseArgs } from "node:util";
+import { benchChunkedBaseline } from "./chunked-baseline.ts";
+import { benchImpact } from "./impact.ts";
 import { benchLatency } from "./latency.ts";
 import { describeMachine, say } from "./support.ts";
+import { benchProxy } from "./proxy.ts";
 import { benchThroughput } from "./throughput.ts";
 import { benchVerify } from "./verify.ts";
 
@@ -16,7 +19,7 @@ const { values } = parseArgs({
     rows: { type: "string", default: "1000000" },
     rounds: { type: "string", default: "1" },
     identity: { type: "string", default: "full,default" },
-    only: { type: "string", default: "throughput,latency,verify" },
+    only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy" },
   },
 });
 
@@ -33,5 +36,16 @@ if (values.only.includes("throughput")) {
   }
 }
 if (values.only.includes("latency")) await benchLatency({ changesPerSecond: 1_000, seconds: 20 });
+if (values.only.includes("chunks")) {
+  for (const identity of ["full", "default"] as const) {
+    if (!values.identity.split(",").includes(identity)) continue;
+    const rounds = Math.max(2, Number(values.rounds));
+    await benchChunkedBaseline({ rows: Number(values.rows), rounds, identity });
+  }
+}
 if (values.only.includes("verify"))
   await benchVerify({ rows: Number(values.rows), rounds: Math.max(3, Number(values.rounds)) });
+if (values.only.includes("impact"))
+  await benchImpact({ rows: Number(values.rows), rounds: Math.max(3, Number(values.rounds)) });
+if (values.only.includes("proxy"))
+  await benchProxy({ rounds: Math.max(3, Number(values.rounds)), seconds: 5 });

@@ -77,7 +77,7 @@ export async function benchVerify({ rows, rounds }: VerifyBenchOptions): Promise
   }
 }
 
-async function verify(
+export async function verify(
   sourceUrl: string,
   storeUrl: string,
   state: ParityReport["state"],
@@ -130,7 +130,8 @@ async function reladiff(folder: string, url: string, state: ParityReport["state"
   const code = await new Promise((done) => child.once("close", done));
   // Each difference is told twice, as the row that is gone and the one that came.
   const expected = state === "equal" ? 0 : DIFFERENCES * 2;
-  if (found !== expected) throw new Error(`reladiff ended with ${code} and found ${found} lines`);
+  if (found !== expected)
+    throw new Error(`reladiff ended with ${String(code)} and found ${found} lines`);
 }
 
 function seconds(value: number): string {

@@ -13,6 +13,7 @@ import {
   table,
   updated,
 } from "../src/mapping/rules.ts";
+import type { BaselineMode } from "../src/pipeline/baseline-plan.ts";
 import { runPipeline } from "../src/pipeline/pipeline.ts";
 import type { PipelineStatus } from "../src/pipeline/status.ts";
 import type { TailLimits } from "../src/pipeline/tail.ts";
@@ -117,6 +118,7 @@ export interface CaptureOptions {
   /** Decides when it ends; asked after each durable commit and each idle tick. */
   readonly isDone: (status: PipelineStatus) => boolean;
   readonly signal?: AbortSignal;
+  readonly baseline?: BaselineMode;
 }
 
 /** The product itself, from the slot to the store, until it is done. @returns the last status */
@@ -126,6 +128,7 @@ export async function capture({
   slot,
   isDone,
   signal,
+  baseline = "auto",
 }: CaptureOptions): Promise<PipelineStatus> {
   const done = new AbortController();
   const spillDirectory = mkdtempSync(join(tmpdir(), "banyan-bench-spill-"));
@@ -140,6 +143,7 @@ export async function capture({
         store,
         streams: STREAMS,
         limits: LIMITS,
+        baseline,
         spillDirectory,
         onProgress: (status) => {
           last = status;

@@ -55,6 +55,7 @@ CREATE TABLE banyan.parity_findings (
   row_key    text COLLATE "C" NOT NULL,
   verdict    text NOT NULL,
   columns    text[] NOT NULL,
+  version    int  NOT NULL,                  -- of the stream, when it was seen
   first_seen timestamptz NOT NULL,
   last_seen  timestamptz NOT NULL,
   rechecks   int  NOT NULL,

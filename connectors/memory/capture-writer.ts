@@ -11,6 +11,7 @@ import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type {
+  BaselineRecord,
   CapturedTable,
   CaptureWriter,
   CommitResult,
@@ -58,16 +59,24 @@ export class MemoryCaptureWriter implements CaptureWriter {
     });
   }
 
-  stage({ events, images, newImages, parked, released, skipped }: StagedBatch): Promise<void> {
+  stage(batch: StagedBatch): Promise<void> {
     return this.#run(() => {
+      const { events, images, newImages, missingImages, parked, released, skipped } = batch;
       const staged = this.#staged;
+      const { images: kept } = pipelineOf(this.#state, this.record.name);
       staged.events.push(...recordedEvents(events, this.record.source, Date.now() * 1000));
       assertFits(this.#state, staged.events);
       for (const { table, key, image } of [...(images ?? []), ...(newImages ?? [])])
         staged.images.set(imageKey(table, key), image);
+      for (const { table, key, image } of missingImages ?? []) {
+        const at = imageKey(table, key);
+        const is = staged.images.has(at) ? staged.images.get(at) : kept.get(at);
+        if (is === undefined) staged.images.set(at, image);
+      }
       staged.parked.push(...structuredClone(parked ?? []));
       staged.released.push(...(released ?? []));
       staged.skipped.push(...(skipped ?? []));
+      if (batch.rebaselined !== undefined) staged.rebaselined.push(batch.rebaselined);
     });
   }
 
@@ -95,6 +104,10 @@ export class MemoryCaptureWriter implements CaptureWriter {
       this.#park(staged.parked);
       settleParked(this.#state, staged.released, "retried");
       settleParked(this.#state, staged.skipped, "skipped");
+      for (const { ids, seen, fence } of staged.rebaselined) {
+        for (const entry of this.#state.rebaselines)
+          if (ids.includes(entry.request.id)) entry.done = { seen, fence };
+      }
       pipeline.record = {
         ...record,
         phase: progress.phase,
@@ -102,6 +115,7 @@ export class MemoryCaptureWriter implements CaptureWriter {
         baselinePosition: progress.baselinePosition ?? record.baselinePosition,
         ledger: sum(record.ledger, ledger),
         tables: withTables(record.tables, progress.tables ?? []),
+        ...withBaselines(record.baselines, progress.baselines),
         status: structuredClone(progress.status ?? {}),
         updatedAt: new Date().toISOString(),
       };
@@ -149,10 +163,11 @@ interface Staged {
   readonly parked: ParkedChange[];
   readonly released: string[];
   readonly skipped: string[];
+  readonly rebaselined: NonNullable<StagedBatch["rebaselined"]>[];
 }
 
 function nothingStaged(): Staged {
-  return { events: [], images: new Map(), parked: [], released: [], skipped: [] };
+  return { events: [], images: new Map(), parked: [], released: [], skipped: [], rebaselined: [] };
 }
 
 function withTables(
@@ -161,6 +176,15 @@ function withTables(
 ): readonly CapturedTable[] {
   const tables = new Map([...known, ...given].map((table) => [table.table, table]));
   return [...tables.values()].sort((a, b) => (a.table < b.table ? -1 : 1));
+}
+
+function withBaselines(
+  known: readonly BaselineRecord[] = [],
+  given: readonly BaselineRecord[] = [],
+): { readonly baselines?: readonly BaselineRecord[] } {
+  const all = [...known, ...structuredClone(given)];
+  const baselines = new Map(all.map((baseline) => [baseline.stream, baseline]));
+  return baselines.size === 0 ? {} : { baselines: [...baselines.values()] };
 }
 
 function sum(ledger: Ledger, added: Partial<Ledger>): Ledger {

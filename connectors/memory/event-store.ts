@@ -2,10 +2,17 @@ import { MemoryCaptureWriter } from "./capture-writer.ts";
 import { MemoryParityStore } from "./parity-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import { MemoryQuarantine } from "./quarantine.ts";
-import { addEvents, emptyState, isoMicros, type MemoryPipeline } from "./state.ts";
+import {
+  addEvents,
+  emptyState,
+  isoMicros,
+  type MemoryPipeline,
+  type RebaselineEntry,
+} from "./state.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
+import type { Position } from "../../src/model/position.ts";
 import {
   assertAppendable,
   expectedRange,
@@ -22,7 +29,10 @@ import type {
   FoldEvent,
   Ledger,
   PipelineRecord,
+  PipelineRequests,
   Quarantine,
+  Rebaselined,
+  RebaselineRequest,
   StreamVersionPage,
 } from "../../src/store/event-store.ts";
 
@@ -138,6 +148,57 @@ export class MemoryEventStore implements EventStore {
     return new MemoryCaptureWriter(this.#state, pipeline.record);
   }
 
+  requests(name: string): Promise<PipelineRequests> {
+    const baselinePaused = this.#state.pipelines.get(name)?.baselinePaused ?? false;
+    return Promise.resolve({ baselinePaused });
+  }
+
+  pauseBaseline(name: string, paused: boolean): Promise<boolean> {
+    const pipeline = this.#state.pipelines.get(name);
+    if (pipeline !== undefined) pipeline.baselinePaused = paused;
+    return Promise.resolve(pipeline !== undefined);
+  }
+
+  requestRebaseline(pipeline: string, streams: readonly string[], reason: string): Promise<number> {
+    const { rebaselines, pipelines } = this.#state;
+    const of = pipelines.get(pipeline);
+    if (of === undefined) return Promise.resolve(0);
+    of.quarantineGeneration += 1;
+    const pending = new Set(this.#rebaselines(pipeline).map(({ request }) => request.stream));
+    const asked = [...new Set(streams)].filter((stream) => !pending.has(stream));
+    for (const stream of asked) {
+      const request = { id: String(rebaselines.length + 1), stream, reason };
+      rebaselines.push({ pipeline, request });
+    }
+    return Promise.resolve(asked.length);
+  }
+
+  rebaselineRequests(
+    pipeline: string,
+    after: string,
+    limit: number,
+  ): Promise<readonly RebaselineRequest[]> {
+    const requests = this.#rebaselines(pipeline).map(({ request }) => request);
+    return Promise.resolve(requests.filter(({ id }) => Number(id) > Number(after)).slice(0, limit));
+  }
+
+  rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]> {
+    return Promise.resolve(
+      this.#state.rebaselines.flatMap(({ pipeline: of, request, done }) =>
+        of === pipeline && done !== undefined && done.fence > after
+          ? [{ streams: [request.stream], ...done }]
+          : [],
+      ),
+    );
+  }
+
+  /** Not carried out yet. */
+  #rebaselines(pipeline: string): RebaselineEntry[] {
+    return this.#state.rebaselines.filter(
+      (one) => one.pipeline === pipeline && one.done === undefined,
+    );
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -170,6 +231,7 @@ function newPipeline(name: string, source: string): MemoryPipeline {
       updatedAt: new Date().toISOString(),
     },
     quarantineGeneration: 0,
+    baselinePaused: false,
     images: new Map(),
   };
 }

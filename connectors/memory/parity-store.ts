@@ -47,6 +47,7 @@ export class MemoryParityStore implements ParityStore {
   async advance(
     scope: FoldScope,
     fold: (events: AsyncIterable<readonly FoldEvent[]>) => AsyncIterable<FoldSums>,
+    signal: AbortSignal,
   ): Promise<void> {
     const known = this.#foldsOf(scope);
     const { fingerprint } = scope;
@@ -58,19 +59,28 @@ export class MemoryParityStore implements ParityStore {
         const before = folds.byStream.get(entry.stream) ?? [];
         folds.byStream.set(entry.stream, [...before, entry]);
       }
+      signal.throwIfAborted();
     }
     folds.foldedTo = to;
     this.#folds.set(nameOf(scope), folds);
   }
 
-  openFolds(scope: FoldScope): Promise<FoldSnapshot> {
+  forget(pipeline: string): Promise<void> {
+    for (const name of this.#folds.keys())
+      if (name.startsWith(`${pipeline}/`)) this.#folds.delete(name);
+    return Promise.resolve();
+  }
+
+  async openFolds(scope: FoldScope): Promise<FoldSnapshot> {
     const folds = this.#foldsOf(scope);
     if (folds === undefined) {
       throw new BanyanError("STORE_REFUSED", `there are no folds of ${scope.streamType}`);
     }
-    const all = [...folds.byStream.values()].flat();
+    const byStream = new Map(folds.byStream);
+    const all = [...byStream.values()].flat();
     const touched = this.#touched(scope, folds.foldedTo);
-    return Promise.resolve({
+    const to = this.#state.log.length;
+    return {
       sums(role: number, buckets: number) {
         const sums = emptySums(buckets);
         for (const entry of all) {
@@ -82,7 +92,7 @@ export class MemoryParityStore implements ParityStore {
         return Promise.resolve(sums);
       },
       foldsOf: (streams) =>
-        Promise.resolve(sumsOf(streams.flatMap((stream) => folds.byStream.get(stream) ?? []))),
+        Promise.resolve(sumsOf(streams.flatMap((stream) => byStream.get(stream) ?? []))),
       foldsIn(buckets, wanted, role) {
         const isIn = (entry: Entry): boolean =>
           entry.role === role && wanted.includes(Number(entry.key & BigInt(buckets - 1)));
@@ -90,10 +100,10 @@ export class MemoryParityStore implements ParityStore {
       },
       foreign: () =>
         Promise.resolve(all.filter(({ role }) => role === -1).map(({ stream }) => stream)),
-      touched: () => this.#events(touched),
-      events: (streams) => this.#events(streams),
+      touched: () => this.#events(touched, to),
+      events: (streams) => this.#events(streams, to),
       close: () => Promise.resolve(),
-    });
+    };
   }
 
   saveReport(pipeline: string, report: unknown): Promise<void> {
@@ -130,11 +140,19 @@ export class MemoryParityStore implements ParityStore {
     return [...new Set(streams)];
   }
 
-  async *#events(streams: readonly string[]): AsyncGenerator<readonly FoldEvent[], void, void> {
+  /** @param to of the log: how much of it counts */
+  async *#events(
+    streams: readonly string[],
+    to = this.#state.log.length,
+  ): AsyncGenerator<readonly FoldEvent[], void, void> {
+    const later = new Set(this.#state.log.slice(to));
     const ordered = [...new Set(streams)].sort((a, b) =>
       Buffer.compare(Buffer.from(a), Buffer.from(b)),
     );
-    for (const stream of ordered) yield structuredClone(this.#state.streams.get(stream) ?? []);
+    for (const stream of ordered) {
+      const events = this.#state.streams.get(stream) ?? [];
+      yield structuredClone(events.filter((event) => !later.has(event)));
+    }
   }
 }
 

@@ -2,7 +2,12 @@ import { versionConflict } from "../../src/store/append-rules.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { EventBatch, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
-import type { ParkedRecord, PipelineRecord } from "../../src/store/event-store.ts";
+import type { Position } from "../../src/model/position.ts";
+import type {
+  ParkedRecord,
+  PipelineRecord,
+  RebaselineRequest,
+} from "../../src/store/event-store.ts";
 
 /** All that a memory store holds, as last committed. */
 export interface MemoryState {
@@ -18,11 +23,13 @@ export interface MemoryState {
     { readonly version: number; readonly definition: MappingDefinition }
   >;
   readonly parked: ParkedEntry[];
+  readonly rebaselines: RebaselineEntry[];
 }
 
 export interface MemoryPipeline {
   record: PipelineRecord;
   quarantineGeneration: number;
+  baselinePaused: boolean;
   /** By {@link imageKey}. */
   readonly images: Map<string, string>;
 }
@@ -33,6 +40,12 @@ export interface ParkedEntry {
   state: "pending" | "retried" | "skipped";
 }
 
+export interface RebaselineEntry {
+  readonly pipeline: string;
+  readonly request: RebaselineRequest;
+  done?: { readonly seen: string; readonly fence: Position };
+}
+
 export function emptyState(): MemoryState {
   return {
     log: [],
@@ -41,6 +54,7 @@ export function emptyState(): MemoryState {
     pipelines: new Map(),
     mappings: new Map(),
     parked: [],
+    rebaselines: [],
   };
 }
 

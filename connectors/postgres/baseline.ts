@@ -18,6 +18,7 @@ import {
 import { requirePublished } from "./check-publication.ts";
 import { checkpointAt, lsnDigits } from "./lsn.ts";
 import type { ServerFacts } from "./server-facts.ts";
+import { waitUntilSeenByAll } from "./seen-by-all.ts";
 import { connect, destroy, disconnect } from "./session.ts";
 import { createSlot, findLeftover, removeLeftover, requireUnused } from "./slot.ts";
 import { SnapshotRows } from "./snapshot-rows.ts";
@@ -82,7 +83,7 @@ export async function openBaseline(
       before.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
     );
     const rows = new SnapshotRows({ ...options, snapshot, partitioned });
-    return await withTables(options, names, rows, exporter, ask, { position, restarted });
+    return await withTables(options, names, rows, exporter, ask, { position, restarted, signal });
   } catch (error) {
     await disconnect(exporter);
     throw error;
@@ -90,17 +91,33 @@ export async function openBaseline(
 }
 
 async function withTables(
-  { publication, keys }: BaselineOptions,
+  { publication, keys, slot, slotWaitMsMax }: BaselineOptions,
   names: readonly string[],
   rows: SnapshotRows,
   exporter: pg.Client,
   askNow: Ask,
-  { position, restarted }: { readonly position: Position; readonly restarted: boolean },
+  {
+    position,
+    restarted,
+    signal,
+  }: {
+    readonly position: Position;
+    readonly restarted: boolean;
+    readonly signal: AbortSignal;
+  },
 ): Promise<BaselineSnapshot> {
   try {
     const entries = await rows.use((ask) => readTables(ask, names, publication, keys));
     requireAll(names, entries);
     const tables = entries.map(({ table }) => table);
+    const [its] = await rows.use((asked) =>
+      asked<{ seen: string }>(
+        "reading the slot's snapshot",
+        "SELECT pg_current_snapshot()::text AS seen",
+        [],
+      ),
+    );
+    await waitUntilSeenByAll(its!.seen, askNow, slot, slotWaitMsMax, signal);
     return {
       position,
       restarted,

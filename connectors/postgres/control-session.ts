@@ -18,6 +18,8 @@ export class ControlSession {
   readonly #answerMsMax: number;
   #client: Promise<pg.Client> | undefined;
   #closed = false;
+  /** Ends when the question that was asked last is answered. */
+  #last: Promise<void> = Promise.resolve();
 
   /** @param onShutdown told when a question fails because the server shuts down, or may do so */
   constructor(
@@ -37,6 +39,19 @@ export class ControlSession {
    * @throws BanyanError as `classify` says
    */
   async query<Row>(doing: string, sql: string, params: readonly unknown[] = []): Promise<Row[]> {
+    // One after the other here, and not in the driver, which is about to refuse that.
+    const before = this.#last;
+    let done = (): void => undefined;
+    this.#last = new Promise((resolve) => (done = resolve));
+    await before;
+    try {
+      return await this.#query<Row>(doing, sql, params);
+    } finally {
+      done();
+    }
+  }
+
+  async #query<Row>(doing: string, sql: string, params: readonly unknown[]): Promise<Row[]> {
     let client: pg.Client | undefined;
     try {
       client = await this.#open();

@@ -3,6 +3,13 @@ import type pg from "pg";
 import { disconnect } from "./session.ts";
 import { appendEvents } from "./store-append.ts";
 import { PostgresCaptureWriter } from "./store-capture.ts";
+import {
+  pauseBaseline,
+  readRebaselined,
+  readRebaselineRequests,
+  readRequests,
+  requestRebaseline,
+} from "./store-baselines.ts";
 import { classifyStore } from "./store-errors.ts";
 import { readFeed, readStreamPages } from "./store-events.ts";
 import { readFeedHold } from "./store-feed-hold.ts";
@@ -12,11 +19,18 @@ import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
 import { PostgresParityStore } from "./store-parity.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
-import { openPipeliningSession, openPool, openSession, resolveStoreUrl } from "./store-session.ts";
+import {
+  closePool,
+  openPipeliningSession,
+  openPool,
+  openSession,
+  resolveStoreUrl,
+} from "./store-session.ts";
 import { takeOver } from "./store-takeover.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
+import type { Position } from "../../src/model/position.ts";
 import type {
   AppendResult,
   CaptureWriter,
@@ -27,7 +41,10 @@ import type {
   FeedPage,
   FoldEvent,
   PipelineRecord,
+  PipelineRequests,
   Quarantine,
+  Rebaselined,
+  RebaselineRequest,
   StreamVersionPage,
 } from "../../src/store/event-store.ts";
 
@@ -172,6 +189,36 @@ class PostgresEventStore implements EventStore {
     }
   }
 
+  requests(pipeline: string): Promise<PipelineRequests> {
+    return this.#read("asking what is requested", () => readRequests(this.#pool, pipeline));
+  }
+
+  pauseBaseline(pipeline: string, paused: boolean): Promise<boolean> {
+    return this.#read("pausing the baseline", () => pauseBaseline(this.#pool, pipeline, paused));
+  }
+
+  requestRebaseline(pipeline: string, streams: readonly string[], reason: string): Promise<number> {
+    return this.#read("asking for a rebaseline", () =>
+      requestRebaseline(this.#pool, pipeline, streams, reason),
+    );
+  }
+
+  rebaselineRequests(
+    pipeline: string,
+    after: string,
+    limit: number,
+  ): Promise<readonly RebaselineRequest[]> {
+    return this.#read("reading what is to be rebaselined", () =>
+      readRebaselineRequests(this.#pool, pipeline, after, limit),
+    );
+  }
+
+  rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]> {
+    return this.#read("reading what was rebaselined", () =>
+      readRebaselined(this.#pool, pipeline, after),
+    );
+  }
+
   /** Ends after what was begun, which the pool would otherwise leave waiting for a session. */
   async close(): Promise<void> {
     this.#closed ??= this.#end();
@@ -183,7 +230,7 @@ class PostgresEventStore implements EventStore {
     const begun = Promise.allSettled([...this.#calls]);
     await Promise.race([begun, sleep(DRAIN_MS_MAX, undefined, { signal: late.signal })]);
     late.abort();
-    await this.#pool.end();
+    await closePool(this.#pool);
   }
 
   #read<T>(doing: string, call: () => Promise<T>): Promise<T> {

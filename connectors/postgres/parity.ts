@@ -4,6 +4,7 @@ import type { Position } from "../../src/model/position.ts";
 import type { ParitySnapshot } from "../../src/source/change-source.ts";
 import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
 import { connect, disconnect } from "./session.ts";
+import { readLoad } from "./source-load.ts";
 import { askClient, SnapshotRows } from "./snapshot-rows.ts";
 import { snapshotSums } from "./snapshot-sums.ts";
 
@@ -55,10 +56,16 @@ export async function openParity(
     return {
       fence: position,
       tables: shapes,
+      columnsLeftOut: new Map(
+        entries.map(({ table, generatedLeftOut }) => [table.name, generatedLeftOut]),
+      ),
       seen: taken!.seen,
       sees: visibility(taken!.seen),
       readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),
-      ...snapshotSums(rows),
+      ...snapshotSums(rows, async () => {
+        const { activeSessions = 0 } = await readLoad(askNow, applicationName);
+        return activeSessions > 0;
+      }),
       estimateRows: (table) => rows.estimateRows(table),
       rewritten: () => rows.rewritten(shapes, askNow),
       async close() {

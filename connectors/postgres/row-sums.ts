@@ -1,26 +1,42 @@
 import type { Cell } from "../../src/model/cell.ts";
 import { BanyanError } from "../../src/model/errors.ts";
-import { isDecimal, type SourceTable } from "../../src/model/table.ts";
+import { isDecimal, type SourceColumn, type SourceTable } from "../../src/model/table.ts";
 import { joinHalves, TextHash } from "../../src/model/text-hash.ts";
-import { nullableColumns, type RowHashPlan } from "../../src/source/row-hash.ts";
+import {
+  COLUMNS_PER_GROUP,
+  NULLS_PER_MASK,
+  nullableColumns,
+  type RowHashPlan,
+} from "../../src/source/row-hash.ts";
 import type { Ask } from "./catalogue.ts";
 import { quoteIdentifier, quoteLiteral } from "./identifiers.ts";
 
-/** The server takes at most 100 arguments. */
-const ARGUMENTS_MAX = 90;
 const SEPARATOR = String.raw`E'\x1f'`;
 
 /**
- * SQL that hashes rows as RowHash of src/source/row-hash.ts does. `concat` gives a value's canonical text
- * (a cast would strip the blanks of char(n), and write true for t), and nothing for NULL. What is NULL
+ * SQL that hashes rows as RowHash of src/source/row-hash.ts does. `concat_ws` gives values' canonical text
+ * (a cast would strip the blanks of char(n), and write true for t), and leaves out NULL. What is NULL
  * tells `num_nulls`: a composite of NULLs is one to IS NULL, too.
  */
 export function rowHash(table: SourceTable): string {
-  const texts = table.columns.flatMap(({ name }) => [quoteIdentifier(name), SEPARATOR]);
-  const nulls = nullableColumns(table).map(
-    (column) => `num_nulls(${quoteIdentifier(table.columns[column]!.name)})`,
+  const columns = table.columns.map(({ name }) => quoteIdentifier(name));
+  const groups = inGroups(columns, COLUMNS_PER_GROUP);
+  const texts = groups.length <= 1 ? columns : groups.map(joined);
+  const nullable = nullableColumns(table).map((column) => columns[column]!);
+  const masks = inGroups(nullable, NULLS_PER_MASK).map((group) =>
+    group.map((name, i) => `num_nulls(${name}) * ${2 ** i}`).join(" + "),
   );
-  return hashOf(concat([...texts, ...nulls]));
+  return hashOf(joined([...texts, ...(masks.length === 0 ? ["0"] : masks)]));
+}
+
+function joined(parts: readonly string[]): string {
+  return `concat_ws(${[SEPARATOR, ...parts].join(", ")})`;
+}
+
+function inGroups<T>(all: readonly T[], size: number): readonly (readonly T[])[] {
+  const groups: (readonly T[])[] = [];
+  for (let at = 0; at < all.length; at += size) groups.push(all.slice(at, at + size));
+  return groups;
 }
 
 function keyHash(table: SourceTable, key: readonly number[]): string {
@@ -30,19 +46,11 @@ function keyHash(table: SourceTable, key: readonly number[]): string {
     const text = isDecimal(type) ? `trim_scale(${value})` : value;
     return i === 0 ? [text] : [SEPARATOR, text];
   });
-  return hashOf(concat(parts));
+  return hashOf(`concat(${parts.join(", ")})`);
 }
 
 function hashOf(text: string): string {
   return `pg_catalog.hashtextextended(${text} COLLATE "C", 0)`;
-}
-
-function concat(parts: readonly string[]): string {
-  if (parts.length <= ARGUMENTS_MAX) return `concat(${parts.join(", ")})`;
-  const groups: string[] = [];
-  for (let at = 0; at < parts.length; at += ARGUMENTS_MAX)
-    groups.push(concat(parts.slice(at, at + ARGUMENTS_MAX)));
-  return concat(groups);
 }
 
 function bucketOf(table: SourceTable, { key, buckets }: RowHashPlan): string {
@@ -65,39 +73,68 @@ export function sumAggregatesSql(
   plan: RowHashPlan,
   buckets: readonly number[],
   from: string,
+  where: string,
 ): string {
   const key = plan.key.map((column) => {
     const name = quoteIdentifier(table.columns[column]!.name);
-    return `CASE WHEN num_nulls(${name}) = 0 THEN concat(${name}) END`;
+    // A collation of its own may find texts equal that name different streams.
+    return `CASE WHEN num_nulls(${name}) = 0 THEN concat(${name}) COLLATE "C" END`;
   });
   const places = key.map((_, i) => i + 1).join(", ");
   return `SELECT ${key.join(", ")}, count(*), sum(${rowHash(table)}) FROM ${from}
-           WHERE ${bucketOf(table, plan)} IN (${buckets.join(", ")}) GROUP BY ${places}`;
+           WHERE ${where} AND ${bucketOf(table, plan)} IN (${buckets.join(", ")}) GROUP BY ${places}`;
 }
 
 /**
- * A condition that holds for the rows of the aggregates with these keys. Literals take the type of what
- * they are compared with, so that an index on the key can serve it.
+ * Types whose values can be compared with a literal, which then takes their type, so that an index on the
+ * key can serve it. A literal for a composite would be one of no known type, for regclass an oid, and the
+ * operators of an extension are not found.
  */
+const COMPARED_WITH_LITERALS = new Set([
+  "bool",
+  "int2",
+  "int4",
+  "int8",
+  "numeric",
+  "float4",
+  "float8",
+  "text",
+  "varchar",
+  "bpchar",
+  "uuid",
+  "bytea",
+  "date",
+  "timestamp",
+  "timestamptz",
+]);
+
+function comparable({ name, type }: SourceColumn): string {
+  const value = quoteIdentifier(name);
+  const isPlain = COMPARED_WITH_LITERALS.has(type.replace(/\(.*/, ""));
+  return isPlain ? value : `(concat(${value}) COLLATE "C")`;
+}
+
+/** A condition that holds for the rows of the aggregates with these keys, and perhaps for others. */
 export function aggregatesCondition(
   table: SourceTable,
   { key }: RowHashPlan,
   keys: readonly (readonly Cell[])[],
 ): string {
   const names = key.map((column) => quoteIdentifier(table.columns[column]!.name));
+  const values = key.map((column) => comparable(table.columns[column]!));
   const isWhole = (cells: readonly Cell[]): boolean => cells.every(isPresent);
   const conditions = keys
     .filter((cells) => !isWhole(cells))
     .map((cells) => {
       const parts = cells.map((cell, i) =>
-        isPresent(cell) ? `${names[i]} = ${quoteLiteral(cell)}` : `num_nulls(${names[i]}) = 1`,
+        isPresent(cell) ? `${values[i]} = ${quoteLiteral(cell)}` : `num_nulls(${names[i]}) = 1`,
       );
       return `(${parts.join(" AND ")})`;
     });
   const whole = keys.filter(isWhole);
   if (whole.length > 0) {
-    const values = whole.map((cells) => row(cells.map((cell) => quoteLiteral(cell as string))));
-    conditions.push(`${row(names)} IN (${values.join(", ")})`);
+    const literals = whole.map((cells) => row(cells.map((cell) => quoteLiteral(cell as string))));
+    conditions.push(`${row(values)} IN (${literals.join(", ")})`);
   }
   return conditions.length === 0 ? "false" : conditions.join(" OR ");
 }
@@ -115,13 +152,15 @@ function row(parts: readonly string[]): string {
  * little-endian, and nothing promises that a later version hashes alike.
  */
 export async function hashesAlike(ask: Ask): Promise<boolean> {
-  const [server] = await ask<{ encoding: string; hash: string }>(
-    "trying the server's hash",
-    `SELECT getdatabaseencoding() AS encoding, ${hashOf(quoteLiteral(PROBE))}::text AS hash`,
-    [],
-  );
+  const doing = "trying the server's hash";
+  const encoding = "SELECT getdatabaseencoding() AS encoding";
+  const [server] = await ask<{ encoding: string }>(doing, encoding, []);
+  // One that lacks the letters of the probe could not even be asked.
+  if (server?.encoding !== "UTF8") return false;
+  const probe = `SELECT ${hashOf(quoteLiteral(PROBE))}::text AS hash`;
+  const [hashed] = await ask<{ hash: string }>(doing, probe, []);
   const { high, low } = new TextHash().of(PROBE);
-  return server?.encoding === "UTF8" && server.hash === String(joinHalves(high, low));
+  return hashed?.hash === String(joinHalves(high, low));
 }
 
 const PROBE = "Banyan compares what it hashes: äöü";

@@ -3,7 +3,7 @@ import { BanyanError } from "../../src/model/errors.ts";
 import type { Ask } from "./catalogue.ts";
 import { quoteIdentifier, quoteLiteral } from "./identifiers.ts";
 import { formatLsn, parseLsn, type Lsn } from "./lsn.ts";
-import { newBaselineHint } from "./new-baseline.ts";
+import { lostPlaceHint } from "./new-baseline.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 
 export interface Slot {
@@ -62,7 +62,7 @@ export async function requireReadable(
   const slot = await readSlot(ask, name);
   if (slot === undefined) {
     throw new BanyanError("SLOT_LOST", `replication slot ${name} does not exist`, {
-      hint: `Somebody dropped it, or the server was replaced without it; changes since are unknown. ${newBaselineHint()}`,
+      hint: `Somebody dropped it, or the server was replaced without it; changes since are unknown. ${lostPlaceHint()}`,
       detail: { slot: name },
     });
   }
@@ -70,7 +70,7 @@ export async function requireReadable(
   if (isLost(slot)) {
     const reason = slot.invalidationReason ?? "its log was removed";
     throw new BanyanError("SLOT_LOST", `replication slot ${name} is lost (${reason})`, {
-      hint: `${limitOf(slot)} ${newBaselineHint(name)}`,
+      hint: `${limitOf(slot)} ${lostPlaceHint(name)}`,
       detail: { slot: name, reason },
     });
   }
@@ -80,7 +80,7 @@ export async function requireReadable(
       "SLOT_AHEAD",
       `replication slot ${name} stands at ${formatLsn(slot.confirmed)}, beyond the checkpoint ${formatLsn(from)}`,
       {
-        hint: `The log in between is gone for this slot: another reader used it, or the store was restored from a backup. ${newBaselineHint(name)}`,
+        hint: `The log in between is gone for this slot: another reader used it, or the store was restored from a backup. ${lostPlaceHint(name)}`,
         detail: { slot: name, confirmed: formatLsn(slot.confirmed), checkpoint: formatLsn(from) },
       },
     );

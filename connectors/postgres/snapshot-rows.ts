@@ -19,7 +19,6 @@ const HOLD_LOCKS = "SAVEPOINT reading";
 const RELEASE_LOCKS = "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading";
 /** Before it a condition on ctid is no range of the file. */
 const TID_RANGE_SINCE = 140_000;
-const PAGES_PER_PART = 4_000;
 /** Below this a table is counted: the planner guesses small ones badly, and counting costs nothing. */
 const COUNT_ROWS_MAX = 10_000;
 
@@ -110,25 +109,19 @@ export class SnapshotRows {
     });
   }
 
-  /**
-   * Conditions that divide a large table's rows into parts of about the same size, each a stretch of its
-   * file, to be read side by side. The server plans no parallel scan where it thinks every row a group.
-   */
-  async parts(table: SourceTable): Promise<readonly string[]> {
-    if (this.#partitioned.has(table.name)) return ["true"];
-    const doing = `measuring ${table.name}`;
+  /** Length of a table's file in pages; undefined where a stretch of it cannot be read alone. */
+  async pages(table: SourceTable): Promise<number | undefined> {
+    if (this.#partitioned.has(table.name)) return undefined;
     const [measured] = await this.use((ask) =>
       ask<{ pages: number; version: number }>(
-        doing,
+        `measuring ${table.name}`,
         `SELECT (pg_relation_size($1::text::regclass) / current_setting('block_size')::int)::int AS pages,
                 current_setting('server_version_num')::int AS version`,
         [quoteTable(table)],
       ),
     );
     const { pages, version } = measured!;
-    if (version < TID_RANGE_SINCE || pages < PAGES_PER_PART) return ["true"];
-    const middle = `'(${Math.floor(pages / 2)},0)'`;
-    return [`ctid < ${middle}`, `ctid >= ${middle}`];
+    return version < TID_RANGE_SINCE ? undefined : pages;
   }
 
   /** As {@link RowSnapshot.rewritten}. @param askNow outside of the snapshot */

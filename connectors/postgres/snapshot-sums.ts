@@ -15,11 +15,16 @@ import {
   wrapSum,
 } from "./row-sums.ts";
 import { columnList, type SnapshotRows } from "./snapshot-rows.ts";
+import { eachStretch } from "./table-stretches.ts";
 
 type Sums = Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates">;
 
-/** Sums of row hashes under a snapshot: by the server where it hashes as this program does, else here. */
-export function snapshotSums(rows: SnapshotRows): Sums {
+/**
+ * Sums of row hashes under a snapshot: by the server where it hashes as this program does, else here.
+ *
+ * @param isBusy whether others are at work in the server
+ */
+export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>): Sums {
   let asked: Promise<boolean> | undefined;
   const isServers = (): Promise<boolean> => (asked ??= rows.use(hashesAlike));
 
@@ -34,14 +39,21 @@ export function snapshotSums(rows: SnapshotRows): Sums {
       return;
     }
     const width = plan.key.length;
-    const sql = sumAggregatesSql(table, plan, buckets, rows.from(table));
-    for await (const group of rows.copySelect(table, sql, width + 2, signal)) {
-      yield group.map((cells) => ({
-        key: cells.slice(0, width),
-        count: Number(cells[width]),
-        sum: wrapSum(cells[width + 1]),
-      }));
-    }
+    const found: AggregateSum[][] = [];
+    const readPart = async (part: string): Promise<void> => {
+      const sql = sumAggregatesSql(table, plan, buckets, rows.from(table), part);
+      for await (const group of rows.copySelect(table, sql, width + 2, signal)) {
+        found.push(
+          group.map((cells) => ({
+            key: cells.slice(0, width),
+            count: Number(cells[width]),
+            sum: wrapSum(cells[width + 1]),
+          })),
+        );
+      }
+    };
+    await eachStretch(rows, table, isBusy, readPart, signal);
+    yield* found;
   }
 
   return {
@@ -57,7 +69,7 @@ export function snapshotSums(rows: SnapshotRows): Sums {
           }
         }
       };
-      await Promise.all((await rows.parts(table)).map(addPart));
+      await eachStretch(rows, table, isBusy, addPart, signal);
       return sums;
     },
 

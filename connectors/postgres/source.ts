@@ -7,18 +7,24 @@ import type {
   BaselineSnapshot,
   CapturePlan,
   ChangeSource,
+  ChunkReader,
+  ChunkSurvey,
   Finding,
+  KeyedTable,
   LogLeft,
   ParitySnapshot,
   PlannedTable,
   SourceHead,
   SourceIdentity,
+  SourceLoad,
 } from "../../src/source/change-source.ts";
 import { openAddition, requireWholeStream } from "./addition.ts";
 import { openBaseline } from "./baseline.ts";
 import { readCatalogue, readTables, requireAll, type Ask } from "./catalogue.ts";
 import { checkSource } from "./check.ts";
 import { requirePublished } from "./check-publication.ts";
+import { PostgresChunkReader } from "./chunks.ts";
+import { surveyChunks } from "./chunk-survey.ts";
 import { ControlSession } from "./control-session.ts";
 import { FENCE_PREFIX } from "./intent.ts";
 import { averageLogRate, logLeft, LogRate } from "./log-left.ts";
@@ -30,6 +36,7 @@ import { RelationCache } from "./relations.ts";
 import { ReplicationConnection } from "./replication-connection.ts";
 import { identityUri, readServerFacts, type ServerFacts } from "./server-facts.ts";
 import { connect } from "./session.ts";
+import { readLoad } from "./source-load.ts";
 import { readSlot, requireReadable } from "./slot.ts";
 import { unlessAborted } from "./unless-aborted.ts";
 import { XidEpoch } from "./xid.ts";
@@ -217,8 +224,56 @@ class PostgresSource implements ChangeSource {
     return this.#track(await openAddition(options, plan, () => this.fence(), this.#ask, either));
   }
 
+  async placeLost(from: Position): Promise<string | undefined> {
+    const { database } = await this.#facts();
+    try {
+      await requireReadable(this.#ask, this.#options.slot, database, lsnOf(from));
+      return undefined;
+    } catch (error) {
+      const isLost =
+        error instanceof BanyanError && (error.code === "SLOT_LOST" || error.code === "SLOT_AHEAD");
+      if (!isLost) throw error;
+      return error.message;
+    }
+  }
+
   visibility(seen: string): (transaction: string) => boolean {
     return visibility(seen);
+  }
+
+  async seenNow(): Promise<string> {
+    const { seen } = await this.#control.one<{ seen: string }>(
+      "asking what is visible",
+      "SELECT pg_current_snapshot()::text AS seen",
+    );
+    return seen;
+  }
+
+  async surveyChunks(tables: readonly KeyedTable[]): Promise<ChunkSurvey> {
+    const { inRecovery } = await this.#facts();
+    const survey = await surveyChunks(this.#ask, tables);
+    return inRecovery ? { ...survey, obstacle: "the source is a standby" } : survey;
+  }
+
+  openChunks(tables: readonly KeyedTable[]): ChunkReader {
+    const reader = new PostgresChunkReader(
+      { ...this.#options, keys: this.#keys },
+      tables,
+      this.#ask,
+    );
+    const opened: ChunkReader = {
+      open: (signal) => reader.open(AbortSignal.any([signal, this.#closing.signal])),
+      close: async () => {
+        this.#open.delete(opened);
+        await reader.close();
+      },
+    };
+    this.#open.add(opened);
+    return opened;
+  }
+
+  async load(): Promise<SourceLoad> {
+    return await readLoad(this.#ask, this.#options.applicationName);
   }
 
   async head(from: Position | undefined): Promise<SourceHead> {

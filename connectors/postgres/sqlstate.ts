@@ -1,5 +1,5 @@
 import { BanyanError, type ErrorCode } from "../../src/model/errors.ts";
-import { newBaselineHint } from "./new-baseline.ts";
+import { lostPlaceHint } from "./new-baseline.ts";
 
 /** Whose connection failed: the legacy database or the event store. Decides the prefix of the code. */
 export type Side = "source" | "store";
@@ -181,7 +181,7 @@ function judgeReplication(error: DriverError): Verdict | undefined {
     if (/slot/i.test(error.routine) || /replication slot/.test(text)) {
       return {
         kind: "SLOT_LOST",
-        hint: `The slot does not exist any more. ${newBaselineHint()}`,
+        hint: `The slot does not exist any more. ${lostPlaceHint()}`,
       };
     }
   }
@@ -189,7 +189,7 @@ function judgeReplication(error: DriverError): Verdict | undefined {
     if (/can(not| no longer) (access|get changes|be (advanced|copied))|invalidated/.test(text)) {
       return {
         kind: "SLOT_LOST",
-        hint: `The server gave up the slot's log. ${newBaselineHint()}`,
+        hint: `The server gave up the slot's log. ${lostPlaceHint()}`,
       };
     }
     return {
@@ -201,7 +201,7 @@ function judgeReplication(error: DriverError): Verdict | undefined {
   if (error.code === "58P01" && /WAL segment|wal/i.test(text)) {
     return {
       kind: "SLOT_LOST",
-      hint: `The log that the slot needs was removed. ${newBaselineHint()}`,
+      hint: `The log that the slot needs was removed. ${lostPlaceHint()}`,
     };
   }
   return undefined;

@@ -3,9 +3,10 @@ import { encodeEvents, EVENT_COPY_COLUMNS } from "./copy-encoder.ts";
 import { disconnect } from "./session.ts";
 import { textArray } from "./store-arrays.ts";
 import { copyIn } from "./store-copy.ts";
+import { settleRebaselines, writeBaselines } from "./store-baselines.ts";
 import { writeCapturedTables } from "./store-captured-tables.ts";
 import { classifyStore, fenced } from "./store-errors.ts";
-import { copyImages, readImages, writeImages } from "./store-images.ts";
+import { copyImages, keepMissingImages, readImages, writeImages } from "./store-images.ts";
 import { insertEvents } from "./store-insert.ts";
 import { insertParked, settleParked } from "./store-quarantine.ts";
 import type { TakenPipeline } from "./store-takeover.ts";
@@ -112,13 +113,17 @@ export class PostgresCaptureWriter implements CaptureWriter {
 
   async stage(batch: StagedBatch): Promise<void> {
     await this.#run("appending events", async () => {
-      const { events, images, newImages = [], parked, released, skipped } = batch;
+      const { events, images, newImages = [], missingImages = [] } = batch;
+      const { parked, released, skipped, rebaselined } = batch;
       const client = this.#client;
       const copied = isCopied(events);
       const sent: Promise<unknown>[] = [this.#begin()];
       if (events.length > 0 && !copied) sent.push(insertEvents(client, events, this.#sourceId));
       if (images !== undefined && images.length > 0) {
         sent.push(writeImages(client, this.#pipelineId, images));
+      }
+      if (missingImages.length > 0) {
+        sent.push(keepMissingImages(client, this.#pipelineId, missingImages));
       }
       if (parked !== undefined && parked.length > 0) {
         sent.push(insertParked(client, this.#pipelineId, parked));
@@ -127,6 +132,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
         sent.push(settleParked(client, released, "retried"));
       if (skipped !== undefined && skipped.length > 0)
         sent.push(settleParked(client, skipped, "skipped"));
+      if (rebaselined !== undefined) sent.push(settleRebaselines(client, rebaselined));
       await Promise.all(sent);
       if (copied) {
         await copyIn(
@@ -153,6 +159,9 @@ export class PostgresCaptureWriter implements CaptureWriter {
         progress.tables === undefined
           ? undefined
           : writeCapturedTables(this.#client, this.#pipelineId, progress.tables),
+        progress.baselines === undefined
+          ? undefined
+          : writeBaselines(this.#client, this.#pipelineId, progress.baselines),
         this.#client.query<{ generation: string }>({
           name: "banyan-advance",
           text: "SELECT banyan.advance_pipeline($1, $2, $3, $4, $5, $6, $7) AS generation",
@@ -169,7 +178,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
         this.#client.query("COMMIT"),
       ]);
       failpoint("batch-commit-sent");
-      const [, , advanced] = await sent;
+      const [, , , advanced] = await sent;
       this.#transaction = undefined;
       this.#checkpoint = checkpoint ?? this.#checkpoint;
       return { quarantineGeneration: Number(advanced.rows[0]!.generation) };

@@ -88,6 +88,27 @@ export async function copyImages(
   );
 }
 
+/** Images that are kept only where there is none; each row once. */
+export async function keepMissingImages(
+  client: pg.ClientBase,
+  pipelineId: number,
+  images: readonly NewImage[],
+): Promise<void> {
+  const sent: Promise<unknown>[] = [];
+  for (const part of parts(images)) {
+    sent.push(
+      client.query({
+        name: "banyan-keep-missing-images",
+        text: `INSERT INTO banyan.row_images (pipeline_id, table_name, row_key, image)
+               SELECT $1, k.* FROM unnest($2::text[], $3::text[], $4::text[]) AS k
+               ON CONFLICT (pipeline_id, table_name, row_key) DO NOTHING`,
+        values: [pipelineId, ...keyArrays(part), textArray(part.map(({ image }) => image))],
+      }),
+    );
+  }
+  await Promise.all(sent);
+}
+
 /**
  * One look into the primary key per row. Not a join: planned while the table is small it would read
  * all of it, and the plan is kept while the table grows.

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { copyFrames } from "./copy-frames.ts";
 import { disconnect } from "./session.ts";
@@ -6,7 +7,7 @@ import { fieldRoom } from "./store-binary.ts";
 import { copyIn } from "./store-copy.ts";
 import { classifyStore } from "./store-errors.ts";
 import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
-import { openFoldSnapshot, findScope } from "./store-fold-snapshot.ts";
+import { eventsFrom, findScope, openFoldSnapshot } from "./store-fold-snapshot.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
 import {
   FOLD_BUCKETS_MAX,
@@ -20,6 +21,7 @@ import {
 
 /** First key of the lock that a program holds while it brings folds up to date; the second is the scope. */
 const LOCK_CLASS = 1_650_553_190;
+const LOCK_LOOK_MS = 100;
 /** Transactions below are over, so what they wrote is there for good: where the feed of events ends. */
 export const FEED_END = `(SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8 FROM banyan.transaction_base)`;
 
@@ -39,9 +41,8 @@ export class PostgresParityStore implements ParityStore {
       if (known === undefined) return undefined;
       const { rows } = await this.#pool.query<{ behind: number }>(
         `SELECT count(*)::int AS behind FROM (
-           SELECT FROM banyan.events WHERE transaction_id >= $1::text::xid8
-              AND stream_id >= $2 || '-' AND stream_id < $2 || '.' LIMIT $3) missing`,
-        [known.foldedTo, scope.streamType, limit],
+           SELECT FROM ${eventsFrom("$1::text::xid8")} WHERE stream_id >= $2 AND stream_id < $3 LIMIT $4) missing`,
+        [known.foldedTo, `${scope.streamType}-`, `${scope.streamType}.`, limit],
       );
       return rows[0]!.behind;
     });
@@ -73,6 +74,7 @@ export class PostgresParityStore implements ParityStore {
     fold: (events: AsyncIterable<readonly FoldEvent[]>) => AsyncIterable<FoldSums>,
     signal: AbortSignal,
   ): Promise<void> {
+    await takeLock(writer, scope, signal);
     const { id, from } = await takeScope(writer, scope);
     const reader = await this.#openSession();
     try {
@@ -83,31 +85,53 @@ export class PostgresParityStore implements ParityStore {
       const type = ofStreamType(reader, scope.streamType);
       const known = isFirst
         ? ""
-        : ` AND stream_id IN (SELECT stream_id FROM banyan.events
-             WHERE transaction_id >= '${from}' AND transaction_id < '${to}' AND ${type})`;
+        : ` AND stream_id IN (SELECT stream_id FROM ${eventsFrom(`'${from}'`)} WHERE ${type})`;
       const where = `${type} AND transaction_id < '${to}'${known}`;
       // The last transaction is durable, and with it all before.
       await writer.query("SET synchronous_commit = off");
       const sums = new BucketChanges();
-      for await (const page of fold(copyFoldEvents(reader, where, signal))) {
+      const write = async (page: FoldSums): Promise<void> => {
         await writer.query("BEGIN");
         if (!isFirst) sums.subtract(await removeFolds(writer, id, page.folded));
         await copyFolds(writer, id, page);
         sums.add(page);
         if (!isFirst) await sums.write(writer, id);
         await writer.query("COMMIT");
+      };
+      // One page is written while the next is folded.
+      let writing = Promise.resolve();
+      try {
+        for await (const page of fold(copyFoldEvents(reader, where, signal))) {
+          await writing;
+          writing = write(page);
+          writing.catch(() => undefined);
+        }
+      } finally {
+        await writing;
       }
       signal.throwIfAborted();
       await writer.query("BEGIN; SET LOCAL synchronous_commit = on");
       await sums.write(writer, id);
+      // Nothing is said of folds that were forgotten meanwhile.
       await writer.query(
-        "UPDATE banyan.parity_scopes SET fingerprint = $2, folded_to = $3::text::xid8 WHERE id = $1",
-        [id, scope.fingerprint, to],
+        `UPDATE banyan.parity_scopes SET fingerprint = $2, folded_to = $3::text::xid8
+          WHERE id = $1 AND folded_to IS NOT DISTINCT FROM $4::text::xid8`,
+        [id, scope.fingerprint, to, from],
       );
       await writer.query("COMMIT");
     } finally {
       await disconnect(reader);
     }
+  }
+
+  async forget(pipeline: string): Promise<void> {
+    await this.#run("forgetting folds", () =>
+      // The folds themselves go when they are made anew. The number tells whoever is at work on them.
+      this.#pool.query(
+        "UPDATE banyan.parity_scopes SET fingerprint = NULL, folded_to = '0' WHERE pipeline = $1",
+        [pipeline],
+      ),
+    );
   }
 
   openFolds(scope: FoldScope): Promise<FoldSnapshot> {
@@ -151,11 +175,11 @@ export class PostgresParityStore implements ParityStore {
                  FROM json_to_recordset($2::json) AS f("table" text, stream text, key text)))
          INSERT INTO banyan.parity_findings
          SELECT $1, f."table", f.stream, f.key, f.verdict,
-                ARRAY(SELECT json_array_elements_text(f.columns)), f."firstSeen", f."lastSeen", f.rechecks
-           FROM json_to_recordset($2::json) AS f("table" text, stream text, key text, verdict text, columns json,
+                ARRAY(SELECT json_array_elements_text(f.columns)), f.version, f."firstSeen", f."lastSeen", f.rechecks
+           FROM json_to_recordset($2::json) AS f("table" text, stream text, key text, verdict text, columns json, version int,
                   "firstSeen" timestamptz, "lastSeen" timestamptz, rechecks int)
          ON CONFLICT (pipeline, table_name, stream_id, row_key) DO UPDATE
-            SET verdict = excluded.verdict, columns = excluded.columns, first_seen = excluded.first_seen,
+            SET verdict = excluded.verdict, columns = excluded.columns, version = excluded.version, first_seen = excluded.first_seen,
                 last_seen = excluded.last_seen, rechecks = excluded.rechecks`,
         [pipeline, JSON.stringify(findings)],
       ),
@@ -165,7 +189,7 @@ export class PostgresParityStore implements ParityStore {
   async findings(pipeline: string): Promise<readonly ParityFinding[]> {
     return await this.#run("reading findings", async () => {
       const { rows } = await this.#pool.query<FindingRow>(
-        `SELECT stream_id, table_name, row_key, verdict, columns, first_seen, last_seen, rechecks
+        `SELECT stream_id, table_name, row_key, verdict, columns, version, first_seen, last_seen, rechecks
            FROM banyan.parity_findings WHERE pipeline = $1 ORDER BY first_seen, table_name, stream_id, row_key`,
         [pipeline],
       );
@@ -175,6 +199,7 @@ export class PostgresParityStore implements ParityStore {
         key: row.row_key,
         verdict: row.verdict,
         columns: row.columns,
+        version: row.version,
         firstSeen: row.first_seen.toISOString(),
         lastSeen: row.last_seen.toISOString(),
         rechecks: row.rechecks,
@@ -197,6 +222,7 @@ interface FindingRow {
   readonly row_key: string;
   readonly verdict: ParityFinding["verdict"];
   readonly columns: readonly string[];
+  readonly version: number;
   readonly first_seen: Date;
   readonly last_seen: Date;
   readonly rechecks: number;
@@ -206,19 +232,28 @@ function isAbort(error: unknown): boolean {
   return error instanceof DOMException;
 }
 
-/**
- * Locks the scope for this session, made when it is not there. One of another fingerprint gives way to
- * a new one without folds.
- */
+/** Locks the scope for this session. */
+async function takeLock(
+  client: pg.Client,
+  { pipeline, streamType }: FoldScope,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ taken: boolean }>(
+      "SELECT pg_try_advisory_lock($1, hashtext($2)) AS taken",
+      [LOCK_CLASS, `${pipeline}/${streamType}`],
+    );
+    if (rows[0]!.taken) return;
+    await sleep(LOCK_LOOK_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+  }
+}
+
+/** The locked scope, made when it is not there. One of another fingerprint gives way to a new one without folds. */
 async function takeScope(
   client: pg.Client,
   scope: FoldScope,
 ): Promise<{ readonly id: number; readonly from: string | undefined }> {
   const { pipeline, streamType } = scope;
-  await client.query("SELECT pg_advisory_lock($1, hashtext($2))", [
-    LOCK_CLASS,
-    `${pipeline}/${streamType}`,
-  ]);
   const known = await findScope(client, scope);
   if (known !== undefined) return { id: known.id, from: known.foldedTo };
   const { rows: gone } = await client.query<{ id: number }>(

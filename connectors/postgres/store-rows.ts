@@ -1,6 +1,11 @@
 import type { Origin, RecordedEvent } from "../../src/model/event.ts";
 import type { Position } from "../../src/model/position.ts";
-import type { CapturedTable, PipelinePhase, PipelineRecord } from "../../src/store/event-store.ts";
+import type {
+  BaselineRecord,
+  CapturedTable,
+  PipelinePhase,
+  PipelineRecord,
+} from "../../src/store/event-store.ts";
 
 export interface PipelineRow {
   readonly id: number;
@@ -23,13 +28,15 @@ export interface PipelineRow {
   readonly updated_at: Date;
   /** See {@link PIPELINE_COLUMNS}. */
   readonly tables: readonly CapturedTable[];
+  readonly baselines: readonly BaselineRecord[];
 }
 
 /** Columns of a {@link PipelineRow}, from `banyan.pipelines p`. */
 export const PIPELINE_COLUMNS = `p.*, coalesce((
   SELECT json_agg(json_strip_nulls(json_build_object('table', t.table_name, 'stream', t.stream_type, 'role', t.role,
                                                      'since', t.since, 'seen', t.seen, 'left', t.left_at)) ORDER BY t.table_name)
-    FROM banyan.captured_tables t WHERE t.pipeline_id = p.id), '[]') AS tables`;
+    FROM banyan.captured_tables t WHERE t.pipeline_id = p.id), '[]') AS tables, coalesce((
+  SELECT json_agg(b.progress ORDER BY b.stream_type) FROM banyan.baselines b WHERE b.pipeline_id = p.id), '[]') AS baselines`;
 
 export function pipelineRecord(row: PipelineRow, source: string): PipelineRecord {
   return {
@@ -51,6 +58,7 @@ export function pipelineRecord(row: PipelineRow, source: string): PipelineRecord
       transactions: Number(row.transactions),
     },
     tables: row.tables,
+    ...(row.baselines.length === 0 ? {} : { baselines: row.baselines }),
     status: row.status,
     updatedAt: row.updated_at.toISOString(),
   };

@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { disconnect } from "./session.ts";
+import { destroy, disconnect } from "./session.ts";
 import { classify } from "./sqlstate.ts";
 
 const APPLICATION = "banyan";
@@ -7,6 +8,8 @@ const CONNECT_MS_MAX = 10_000;
 const KEEP_ALIVE_MS = 30_000;
 /** A server that has not answered a short statement by then is gone; lock_timeout comes before. */
 const ANSWER_MS_MAX = 120_000;
+/** How long a session that is given up may take to end. */
+const END_MS_MAX = 2_000;
 
 /**
  * Settings of every session of the store. They keep a role's or database's own defaults from changing
@@ -105,7 +108,35 @@ export function openPool(url: string, sessionsMax: number): pg.Pool {
   });
   // An idle session that breaks is replaced; without a listener it would end the process.
   pool.on("error", () => undefined);
+  const open = new Set<pg.PoolClient>();
+  pool.on("connect", (client) => {
+    open.add(client);
+    client.once("end", () => open.delete(client));
+  });
+  openSessions.set(pool, open);
   return pool;
+}
+
+/** Sessions of each pool that have not ended, with those that it has given up and forgotten. */
+const openSessions = new WeakMap<pg.Pool, ReadonlySet<pg.PoolClient>>();
+
+/**
+ * Ends a pool of {@link openPool} and its sessions, those that are at work after their statement.
+ *
+ * The pool itself asks its sessions to end and leaves it at that; one whose other end is gone without a
+ * word never does, and would keep the process alive.
+ */
+export async function closePool(pool: pg.Pool): Promise<void> {
+  await pool.end();
+  const open = openSessions.get(pool)!;
+  const ended = [...open].map(
+    (client) => new Promise<void>((done) => client.once("end", () => done())),
+  );
+  const late = new AbortController();
+  const { signal } = late;
+  await Promise.race([Promise.all(ended), sleep(END_MS_MAX, undefined, { signal })]);
+  late.abort();
+  for (const client of open) destroy(client as pg.Client);
 }
 
 async function openClient(

@@ -35,8 +35,9 @@ export class Shop {
 
   constructor(url: string, sessionsMax = 4) {
     this.#pool = new pg.Pool({ connectionString: url, max: sessionsMax, application_name: "shop" });
-    // A broken idle session is replaced by the pool.
+    // A broken idle session is replaced by the pool; one in use fails its request, and nothing else.
     this.#pool.on("error", () => undefined);
+    this.#pool.on("connect", (client) => client.on("error", () => undefined));
   }
 
   async close(): Promise<void> {

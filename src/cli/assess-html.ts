@@ -1,5 +1,5 @@
-import { barTable, breakable, escapeHtml, stackedBar, swatch, type Bar } from "./assess-charts.ts";
-import { ASSESS_STYLE } from "./assess-style.ts";
+import { barTable, breakable, escapeHtml, stackedBar, swatch, type Bar } from "./page-charts.ts";
+import { page } from "./page.ts";
 import {
   aggregateRateWords,
   identityWords,
@@ -19,40 +19,20 @@ import { amount, byteAmount, duration, known, rate } from "../assess/figures.ts"
 /** Of a chart; what is smaller does not show anyway. */
 const BARS_MAX = 10;
 
-/**
- * The assessment as one page that can be sent: no script, nothing loaded from elsewhere, readable on a
- * phone and on paper.
- */
+/** The assessment as one page that can be sent. */
 export function assessmentHtml(assessment: Assessment, madeAt: Date): string {
   const { database } = assessment;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeHtml(`Is event sourcing worth it for ${database}?`)}</title>
-<style>${ASSESS_STYLE}</style>
-</head>
-<body>
-<main>
-${[
-  header(assessment, madeAt),
-  tiles(assessment),
-  verdictSection(assessment),
-  firstSection(assessment),
-  charts(assessment),
-  aggregateSection(assessment),
-  blockerSection(assessment),
-  tableSection(assessment),
-  basisSection(assessment),
-]
-  .filter((part) => part !== "")
-  .join("\n")}
-</main>
-</body>
-</html>
-`;
+  return page(`Is event sourcing worth it for ${database}?`, [
+    header(assessment, madeAt),
+    tiles(assessment),
+    verdictSection(assessment),
+    firstSection(assessment),
+    charts(assessment),
+    aggregateSection(assessment),
+    blockerSection(assessment),
+    tableSection(assessment),
+    basisSection(assessment),
+  ]);
 }
 
 function header({ database, server, summary }: Assessment, madeAt: Date): string {

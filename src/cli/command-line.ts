@@ -1,11 +1,14 @@
 import { readFileSync } from "node:fs";
 import yargs from "yargs";
 import { assessCommand } from "./commands/assess.ts";
+import { baselineCommand } from "./commands/baseline.ts";
 import { checkCommand } from "./commands/check.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { draftCommand } from "./commands/draft.ts";
 import { historyCommand } from "./commands/history.ts";
+import { proxyCommand } from "./commands/proxy.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
+import { rebaselineCommand } from "./commands/rebaseline.ts";
 import { runCommand } from "./commands/run.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -13,7 +16,9 @@ import { verifyCommand } from "./commands/verify.ts";
 import { BanyanError } from "../model/errors.ts";
 
 export const COMMANDS: readonly string[] =
-  "assess draft check run status verify history state quarantine demo".split(" ");
+  "assess draft check run status baseline rebaseline verify history state quarantine proxy demo".split(
+    " ",
+  );
 
 /**
  * Parses arguments and runs the command that they name.
@@ -45,10 +50,13 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .command(checkCommand)
     .command(runCommand)
     .command(statusCommand)
+    .command(baselineCommand)
+    .command(rebaselineCommand)
     .command(verifyCommand)
     .command(historyCommand)
     .command(stateCommand)
     .command(quarantineCommand)
+    .command(proxyCommand)
     .command(demoCommand)
     .check((parsed, options) => {
       const repeated = findRepeated(parsed, options as unknown as ParserOptions);

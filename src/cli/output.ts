@@ -1,4 +1,5 @@
 import Table from "cli-table3";
+import type { BaselineProgress } from "../pipeline/status.ts";
 import type { LogLeft } from "../source/change-source.ts";
 
 /** Writes the result of a command to stdout: text, or with `--json` one JSON document. */
@@ -81,4 +82,25 @@ export function describeLogLeft({ bytes: left, seconds: until }: LogLeft): strin
   const minutes = Math.floor(until / 60);
   const time = minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
   return `${log}, at the present rate in about ${time}`;
+}
+
+/** How far a baseline has come, in one line. */
+export function describeBaseline(progress: BaselineProgress): string {
+  const { mode, rowsRead, rowsEstimated, rowsPerSecond, bytesRead, secondsLeft, chunks } = progress;
+  const parts = [
+    `baseline: ${count(rowsRead)} of about ${count(rowsEstimated)} rows, ${bytes(bytesRead)}`,
+    `${count(rowsPerSecond)} rows/s`,
+  ];
+  if (rowsPerSecond > 0 && secondsLeft > 0)
+    parts.push(`about ${describeSeconds(secondsLeft)} left`);
+  if (mode === "chunks") parts.push(plural(chunks, "chunk"));
+  if (progress.paused) parts.push("paused; go on with: banyan baseline resume");
+  if (progress.backingOff !== "") parts.push(`resting: ${progress.backingOff}`);
+  return parts.join(", ");
+}
+
+function describeSeconds(value: number): string {
+  if (value < 120) return `${value} s`;
+  const minutes = Math.ceil(value / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.ceil(minutes / 60)} h`;
 }

@@ -1,4 +1,6 @@
 import type { LoadedConfig } from "../config/load-config.ts";
+import { BanyanError } from "../model/errors.ts";
+import type { RolloutState } from "../rollout/rollout-state.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
 import type { RowSampler } from "../source/row-sample.ts";
@@ -77,6 +79,46 @@ async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
         await server.stop("fast");
       };
       return { store, place: `embedded Postgres in ${directory}`, close };
+    }
+  }
+}
+
+export interface OpenedRollout {
+  readonly state: RolloutState;
+  /** Says where the rollout is kept, without secrets. */
+  readonly place: string;
+  close(): Promise<void>;
+}
+
+/** The rollout of this migration, in its store, which need not be there yet. */
+export async function openRolloutState(config: LoadedConfig): Promise<OpenedRollout> {
+  const { PostgresRolloutState } = await import("../../connectors/postgres/rollout-state.ts");
+  switch (config.store.kind) {
+    case "postgres": {
+      await openStore(config).then(
+        (opened) => opened.close(),
+        (error: unknown) => {
+          // Requests that no route knows can pass meanwhile.
+          if (!(error instanceof BanyanError) || error.recovery !== "retry") throw error;
+        },
+      );
+      const state = new PostgresRolloutState(config.store.url, config.name);
+      const { host, pathname } = new URL(config.store.url);
+      return { state, place: `postgres://${host}${pathname}`, close: () => state.close() };
+    }
+    case "embedded": {
+      // Kept running for as long as the proxy reads from it.
+      const opened = await openStore(config);
+      const { startEmbeddedPostgres } =
+        await import("../../connectors/embedded/embedded-postgres.ts");
+      const server = await startEmbeddedPostgres({ dir: config.store.directory });
+      const state = new PostgresRolloutState(server.url("banyan"), config.name);
+      const close = async (): Promise<void> => {
+        await state.close();
+        await opened.close();
+        await server.stop("fast");
+      };
+      return { state, place: opened.place, close };
     }
   }
 }

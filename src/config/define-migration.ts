@@ -38,6 +38,61 @@ export interface LimitsConfig {
   readonly transactionChangesMax?: number;
   readonly transactionBytesMax?: number;
   readonly idleMs?: number;
+  readonly baselineChunkRowsMax?: number;
+  readonly baselineSessionsMax?: number;
+  readonly baselineLagSecondsMax?: number;
+}
+
+/** One address in front of both applications; see docs/6-proxy.md. */
+export interface ProxyConfig {
+  /** Where clients connect: `127.0.0.1:8080`, `[::]:8080`. */
+  readonly listen: string;
+  readonly admin?: {
+    /** An address of its own. */
+    readonly listen: string;
+    /** Needed when others can reach it. */
+    readonly token?: string | EnvironmentReference;
+  };
+  readonly upstreams: {
+    readonly legacy: UpstreamConfig;
+    readonly new: UpstreamConfig;
+  };
+  readonly routes: readonly RouteConfig[];
+  /** Addresses or networks whose `X-Forwarded-*`, `Forwarded` and `Via` are believed. */
+  readonly trusted?: readonly string[];
+  /** A file that gets one line of JSON per request. */
+  readonly accessLog?: string;
+}
+
+export interface UpstreamConfig {
+  /** `http://host:port` or `https://name:port`. */
+  readonly url: string | EnvironmentReference;
+  readonly connectionsMax?: number;
+  readonly connectMsMax?: number;
+  readonly responseMsMax?: number;
+  readonly idleMsMax?: number;
+  readonly healthPath?: string;
+  readonly healthEveryMs?: number;
+}
+
+type Method = "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS";
+
+/** Requests that are about the aggregates of one stream type. */
+export interface RouteConfig {
+  readonly method: Method | readonly Method[];
+  /** `/orders/:id`, `/orders/:id/*`. */
+  readonly path: string;
+  /** One of `streams`. */
+  readonly stream: string;
+  readonly kind: "read" | "write" | "create";
+  /** Where the aggregate's id is. A write must have one. */
+  readonly id?:
+    | { readonly path: string }
+    | { readonly query: string }
+    | { readonly header: string }
+    | { readonly json: string };
+  /** How ids are written; another spelling is not taken for one. Default `text`. */
+  readonly idForm?: "text" | "integer" | "uuid";
 }
 
 /** One migration: where the rows are, where the events go, and how the one becomes the other. */
@@ -49,6 +104,8 @@ export interface MigrationConfig {
   readonly store?: StoreConfig;
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly limits?: LimitsConfig;
+  /** What `banyan proxy` does; the other commands do not look at it. */
+  readonly proxy?: ProxyConfig;
 }
 
 /** Gives a config its type; what a `banyan.config.ts` exports by default. */

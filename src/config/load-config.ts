@@ -4,9 +4,12 @@ import { fileURLToPath } from "node:url";
 import { createJiti } from "jiti";
 import { z } from "zod";
 import type { EnvironmentReference } from "./define-migration.ts";
+import { proxySchema, proxySettings } from "./proxy-schema.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
+import type { PaceLimits } from "../pipeline/chunk-pace.ts";
 import type { TailLimits } from "../pipeline/tail.ts";
+import type { ProxySettings } from "../proxy/settings.ts";
 
 /** A config as the rest of the program sees it: checked, with defaults, secrets resolved. */
 export interface LoadedConfig {
@@ -24,7 +27,8 @@ export interface LoadedConfig {
     | { readonly kind: "embedded"; readonly directory: string }
     | { readonly kind: "postgres"; readonly url: string };
   readonly streams: Readonly<Record<string, StreamRef>>;
-  readonly limits: TailLimits;
+  readonly limits: TailLimits & PaceLimits;
+  readonly proxy: ProxySettings | undefined;
 }
 
 export const CONFIG_NAMES = ["banyan.config.ts", "banyan.config.mjs", "banyan.config.js"] as const;
@@ -78,7 +82,7 @@ export function parseConfig(
       hint: "See docs/2-configuration.md",
     });
   }
-  const { name, source, store, streams, limits } = parsed.data;
+  const { name, source, store, streams, limits, proxy } = parsed.data;
   const directory = dirname(file);
   return {
     file,
@@ -95,6 +99,7 @@ export function parseConfig(
         : store,
     streams: streams as unknown as Readonly<Record<string, StreamRef>>,
     limits,
+    proxy: proxy && proxySettings(proxy, (path) => resolve(directory, path)),
   };
 }
 
@@ -130,50 +135,62 @@ export function configSchema(environment: Readonly<Record<string, string | undef
   const identifier = z
     .string()
     .regex(/^[a-z0-9_]{1,63}$/, "must be 1 to 63 lower-case letters, digits and underscores");
-  return z.strictObject({
-    name: z
-      .string()
-      .regex(
-        /^[a-zA-Z][a-zA-Z0-9_]{0,39}$/,
-        "must be a letter, then up to 39 letters, digits and underscores",
-      ),
-    source: z.strictObject({
-      kind: z.literal("postgres"),
-      url: postgresUrl,
-      slot: identifier.optional(),
-      publication: z.string().min(1).max(63).optional(),
-    }),
-    store: z
-      .discriminatedUnion("kind", [
-        z.strictObject({
-          kind: z.literal("embedded"),
-          directory: z.string().min(1).default(".banyan/store"),
-        }),
-        z.strictObject({ kind: z.literal("postgres"), url: postgresUrl }),
-      ])
-      .prefault({ kind: "embedded" }),
-    streams: z
-      .record(z.string(), streamSchema)
-      .refine((streams) => Object.keys(streams).length > 0, "must name at least one stream"),
-    limits: z
-      .strictObject({
-        batchChangesMax: z.int().min(1).max(100_000).default(20_000),
-        batchBytesMax: z
-          .int()
-          .min(65_536)
-          .max(1_073_741_824)
-          .default(16 * 1024 * 1024),
-        lingerMs: z.int().min(0).max(10_000).default(5),
-        transactionChangesMax: z.int().min(1).max(1_000_000).default(50_000),
-        transactionBytesMax: z
-          .int()
-          .min(65_536)
-          .max(1_073_741_824)
-          .default(32 * 1024 * 1024),
-        idleMs: z.int().min(50).max(60_000).default(1_000),
-      })
-      .prefault({}),
-  });
+  return z
+    .strictObject({
+      name: z
+        .string()
+        .regex(
+          /^[a-zA-Z][a-zA-Z0-9_]{0,39}$/,
+          "must be a letter, then up to 39 letters, digits and underscores",
+        ),
+      source: z.strictObject({
+        kind: z.literal("postgres"),
+        url: postgresUrl,
+        slot: identifier.optional(),
+        publication: z.string().min(1).max(63).optional(),
+      }),
+      store: z
+        .discriminatedUnion("kind", [
+          z.strictObject({
+            kind: z.literal("embedded"),
+            directory: z.string().min(1).default(".banyan/store"),
+          }),
+          z.strictObject({ kind: z.literal("postgres"), url: postgresUrl }),
+        ])
+        .prefault({ kind: "embedded" }),
+      streams: z
+        .record(z.string(), streamSchema)
+        .refine((streams) => Object.keys(streams).length > 0, "must name at least one stream"),
+      limits: z
+        .strictObject({
+          batchChangesMax: z.int().min(1).max(100_000).default(20_000),
+          batchBytesMax: z
+            .int()
+            .min(65_536)
+            .max(1_073_741_824)
+            .default(16 * 1024 * 1024),
+          lingerMs: z.int().min(0).max(10_000).default(5),
+          transactionChangesMax: z.int().min(1).max(1_000_000).default(50_000),
+          transactionBytesMax: z
+            .int()
+            .min(65_536)
+            .max(1_073_741_824)
+            .default(32 * 1024 * 1024),
+          idleMs: z.int().min(50).max(60_000).default(1_000),
+          baselineChunkRowsMax: z.int().min(1).max(1_000_000).default(100_000),
+          baselineSessionsMax: z.int().min(1).max(100_000).default(50),
+          baselineLagSecondsMax: z.int().min(1).max(86_400).default(60),
+        })
+        .prefault({}),
+      proxy: proxySchema(secret).optional(),
+    })
+    .superRefine(({ streams, proxy }, context) => {
+      for (const [at, { stream }] of (proxy?.routes ?? []).entries()) {
+        if (Object.hasOwn(streams, stream)) continue;
+        const message = `is none of the streams: ${Object.keys(streams).join(", ")}`;
+        context.addIssue({ code: "custom", path: ["proxy", "routes", at, "stream"], message });
+      }
+    });
 }
 
 const tableSchema = z.looseObject({ name: z.string().min(1) });

@@ -27,8 +27,16 @@ export function checkPlan(plan: StreamPlan, report: ReportProblem): void {
   checkRuleTables(plan, problem);
 }
 
-function checkEventNames({ type, ref, baselineType, rules }: StreamPlan, problem: ReportProblem) {
-  const names = [ref.otherwise, baselineType];
+function checkEventNames(plan: StreamPlan, problem: ReportProblem): void {
+  const { type, ref, baselineType, gapType, rules } = plan;
+  const names = [ref.otherwise, baselineType, gapType];
+  if (ref.otherwise === gapType || baselineType === gapType) {
+    problem({
+      code: "event-name",
+      message: `stream ${type}: ${gapType} is the event of an aggregate that is read anew after a gap`,
+      next: `Give "otherwise" or "baseline" another name`,
+    });
+  }
   if (ref.otherwise === baselineType) {
     problem({
       code: "event-name",

@@ -41,6 +41,10 @@ export interface StreamPlan {
   readonly fallback: FallbackSlots;
   readonly baselineType: string;
   readonly baselineSlot: number;
+  /** The event of an aggregate that was read anew, because what happened to it for a while is not known. */
+  readonly gapType: string;
+  /** Numbered like baseline events, behind all others. */
+  gapSlot: number;
   /** Rule number of the events that a TRUNCATE gives, numbered like baseline events. */
   readonly truncateSlot: number;
 }
@@ -318,6 +322,7 @@ function planStreams(
     }
     return plan;
   });
+  for (const plan of plans) plan.gapSlot = slot();
   if (slots > RULE_SLOTS_MAX) {
     problem({
       code: "rules-too-many",
@@ -335,7 +340,8 @@ function planStream(
   problem: ReportProblem,
 ): StreamPlan {
   const rootRole = type;
-  const baselineType = ref.baseline ?? `${type[0]?.toUpperCase() ?? ""}${type.slice(1)}Baselined`;
+  const word = `${type[0]?.toUpperCase() ?? ""}${type.slice(1)}`;
+  const baselineType = ref.baseline ?? `${word}Baselined`;
   const plan: StreamPlan = {
     type,
     ref,
@@ -345,6 +351,8 @@ function planStream(
     fallback: { type: ref.otherwise, update: slot(), leave: slot(), join: slot() },
     baselineType,
     baselineSlot: slot(),
+    gapType: `${word}HistoryGapped`,
+    gapSlot: -1,
     truncateSlot: slot(),
   };
   const roles = plan.roles as RolePlan[];

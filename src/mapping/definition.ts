@@ -53,6 +53,11 @@ function describe(
       with: plan.roles.slice(1).map((role) => role.role),
     },
   };
+  events[plan.gapType] = {
+    kind: "restated",
+    role: plan.rootRole,
+    with: plan.roles.slice(1).map((role) => role.role),
+  };
   for (const { type, rule } of plan.rules) {
     events[type] = shapeOf(rule, roleOf(rule.table.name), roleOf);
   }

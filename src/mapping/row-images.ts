@@ -33,14 +33,8 @@ export async function completeImages(
   mapping: Mapping,
   lookup: ImageLookup,
 ): Promise<readonly RowImage[]> {
-  const wanted = keysToLookUp(changes, mapping);
-  if (wanted === undefined) return [];
-  const images = new Map<string, Map<string, string | undefined>>();
-  for (const [table, keys] of wanted) {
-    const list = [...keys];
-    const found = list.length === 0 ? [] : await lookup(table, list);
-    images.set(table, new Map(list.map((key, i) => [key, found[i]])));
-  }
+  const images = await lookUpImages(changes, mapping, lookup);
+  if (images === undefined) return [];
   const results: RowImage[] = [];
   for (const change of changes) {
     if (change.kind === "truncate") continue;
@@ -50,6 +44,31 @@ export async function completeImages(
     completeKept(change, mapper, columns, images.get(change.table.name)!, results);
   }
   return results;
+}
+
+/** By table and row key; undefined for a row without. They are kept up to date while changes are gone through. */
+export type ImagesAtHand = ReadonlyMap<string, Map<string, string | undefined>>;
+
+/**
+ * Fills large values from old rows that the log carries whole, and fetches the images that the rest
+ * needs.
+ *
+ * @returns undefined when no changed table keeps images
+ */
+export async function lookUpImages(
+  changes: readonly Change[],
+  mapping: Mapping,
+  lookup: ImageLookup,
+): Promise<ImagesAtHand | undefined> {
+  const wanted = keysToLookUp(changes, mapping);
+  if (wanted === undefined) return undefined;
+  const images = new Map<string, Map<string, string | undefined>>();
+  for (const [table, keys] of wanted) {
+    const list = [...keys];
+    const found = list.length === 0 ? [] : await lookup(table, list);
+    images.set(table, new Map(list.map((key, i) => [key, found[i]])));
+  }
+  return images;
 }
 
 /** Keys whose image is needed from the store; undefined when no changed table keeps images. */
@@ -78,11 +97,11 @@ function completeFromLog(change: RowChange): void {
   change.after = after.map((cell, i) => (cell === undefined ? before[i] : cell));
 }
 
-function oldKey(change: RowChange, mapper: TableMapper): string {
+export function oldKey(change: RowChange, mapper: TableMapper): string {
   return mapper.keyOf(change.before ?? change.after!);
 }
 
-function completeKept(
+export function completeKept(
   change: RowChange,
   mapper: TableMapper,
   columns: readonly ColumnDefinition[],
@@ -126,7 +145,7 @@ export function assertComplete(change: RowChange): void {
   );
 }
 
-function isWhole(cells: Cells | undefined): boolean {
+export function isWhole(cells: Cells | undefined): boolean {
   return cells !== undefined && !cells.includes(undefined);
 }
 
@@ -138,7 +157,7 @@ export function encodeImage(table: SourceTable, cells: Cells): string {
 }
 
 /** Inverse of {@link encodeImage}, perhaps for a newer shape: what the image lacks is as a fold has it. */
-function decodeImage(columns: readonly ColumnDefinition[], image: string): Cell[] {
+export function decodeImage(columns: readonly ColumnDefinition[], image: string): Cell[] {
   const told = JSON.parse(image) as ToldRow;
   return columns.map((column) => cellOf(told, column));
 }

@@ -43,6 +43,8 @@ export const ERROR_CODES = {
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
   TABLE_NOT_CAPTURED: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },
+  SPILL_FAILED: { recovery: "operator", exitCode: EXIT.environment },
+  PROXY_NOT_LISTENING: { recovery: "operator", exitCode: EXIT.environment },
   DEMO_FAILED: { recovery: "operator", exitCode: EXIT.environment },
 
   VALUE_UNMAPPABLE: { recovery: "operator", exitCode: EXIT.environment },

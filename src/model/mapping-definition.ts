@@ -34,12 +34,15 @@ export interface RoleDefinition {
  * The derived inverse of an event type.
  *
  * - `created`: `data` holds every column of the row, and under each name in `with` an array of child rows.
+ * - `restated`: as `created`, in place of all that was told before; `data.$gap` says why, and from where
+ *   on history is not known. A further part of a large aggregate has `$continues`, and adds to the one before.
  * - `changed`: `data` holds the key and the columns that have a new value; under `$data` what a
  *   rule's function made of further columns, which the function's inverse turns back.
  * - `removed`: `data` holds the key.
  * - `any`: the fallback: `data.$row` names the role and `data.$op` is insert, update or delete.
  */
 export type EventShape = (
+  | { readonly kind: "restated"; readonly role: string; readonly with: readonly string[] }
   | { readonly kind: "created"; readonly role: string; readonly with: readonly string[] }
   | { readonly kind: "changed"; readonly role: string; readonly inverse?: "function" }
   | { readonly kind: "removed"; readonly role: string }

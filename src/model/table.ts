@@ -48,7 +48,7 @@ export type Cells = readonly Cell[];
 
 /** Whether values of a type may have equal ones of another text: 1.0 and 1.00. */
 export function isDecimal(type: string): boolean {
-  return type === "numeric" || type.startsWith("numeric(");
+  return type === "numeric" || (type.startsWith("numeric(") && !type.endsWith("[]"));
 }
 
 export function qualifiedName(schema: string, relation: string): string {

@@ -1,23 +1,16 @@
+import { baselineContext, baselineStages, type Stage } from "./baseline-events.ts";
 import { capturedAt } from "./captured-tables.ts";
 import type { EventWriter } from "./event-writer.ts";
-import { mergeChildren, type MergedAggregate } from "./merge-children.ts";
 import { merged } from "./merged-iteration.ts";
 import type { StatusBoard } from "./status-board.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
-import { idPrefix, writeBaselineId, type IdPrefix } from "../mapping/event-id.ts";
-import { EventBuffer } from "../mapping/event-buffer.ts";
-import { encodeImage } from "../mapping/row-images.ts";
-import type { TableMapper } from "../mapping/table-mapper.ts";
+import { idPrefix } from "../mapping/event-id.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { EventContext } from "../model/event.ts";
-import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { BaselineSnapshot, RowSnapshot } from "../source/change-source.ts";
-import type { NewImage } from "../store/event-store.ts";
+import type { BaselineRecord, CapturedTable } from "../store/event-store.ts";
 
-/** Aggregates per stage, and the length of their data at which a stage is full before that. */
-const AGGREGATES_PER_STAGE = 4_000;
-const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 /** Stream types read at once, each with a connection per table. */
 const STREAM_TYPES_AT_ONCE = 2;
 
@@ -26,6 +19,15 @@ export interface BaselineOptions {
   readonly snapshot: BaselineSnapshot;
   /** Which transactions the snapshot sees, for tables that join a pipeline which ran before. */
   readonly seen?: string;
+  /** What is read in chunks afterwards: noted as begun together with this baseline. */
+  readonly chunked?: {
+    readonly tables: readonly CapturedTable[];
+    readonly records: readonly BaselineRecord[];
+  };
+  /** Why it is read under one snapshot. */
+  readonly why?: string;
+  /** Whether a baseline in chunks goes on. */
+  readonly goesOn?: boolean;
   readonly mapping: Mapping;
   readonly writer: EventWriter;
   readonly board: StatusBoard;
@@ -54,7 +56,7 @@ function begins({ snapshot, mapping }: BaselineOptions): boolean {
 }
 
 /** A stream that a baseline would begin is there already: another attempt would find it again. */
-function occupied(error: unknown): unknown {
+export function occupied(error: unknown): unknown {
   if (!(error instanceof BanyanError) || error.code !== "STREAM_VERSION_CONFLICT") return error;
   return new BanyanError(
     "STORE_OCCUPIED",
@@ -75,17 +77,10 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   }
   let rowsEstimated = 0;
   for (const table of snapshot.tables) rowsEstimated += await snapshot.estimateRows(table);
-  const context: EventContext = {
-    origin: "baseline",
-    sourceTransaction: undefined,
-    correlationId: undefined,
-    causationId: undefined,
-    actor: undefined,
-    metadata: undefined,
-    mappingVersion,
-  };
+  const context = baselineContext(mappingVersion);
   const startedMs = Date.now();
   let rowsRead = 0;
+  let bytesRead = 0;
   let aggregates = 0;
   let events = 0;
   const stages = merged(
@@ -95,14 +90,25 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   for await (const stage of stages) {
     if (events === 0) failpoint("baseline-first-stage");
     if (stage.goesOn) await writer.assignVersions(stage.events);
-    await writer.stageBaseline(stage.events, stage.images);
+    await writer.stageBaseline(stage.events, { newImages: stage.images });
     rowsRead += stage.rows;
+    bytesRead += stage.events.dataLength;
     aggregates += stage.aggregates;
     events += stage.events.length;
     if (rowsRead * 2 >= rowsEstimated) failpoint("baseline-middle");
     const rowsPerSecond = Math.round((rowsRead * 1000) / Math.max(1, Date.now() - startedMs));
     const { restarted } = snapshot;
-    board.baselining({ restarted, rowsRead, rowsEstimated, aggregates, rowsPerSecond });
+    board.baselining({
+      ...SNAPSHOT_PROGRESS,
+      why: options.why ?? "",
+      restarted,
+      rowsRead,
+      rowsEstimated,
+      bytesRead,
+      aggregates,
+      rowsPerSecond,
+      secondsLeft: secondsLeft(rowsEstimated - rowsRead, rowsPerSecond),
+    });
     options.onProgress();
   }
   signal.throwIfAborted();
@@ -114,21 +120,39 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   const roles = mapping.streams
     .flatMap((stream) => stream.roles)
     .filter(({ tableRef }) => names.has(tableRef.name));
-  const tables = capturedAt(roles, position, options.seen);
+  const { chunked = { tables: [], records: [] } } = options;
+  const tables = [...capturedAt(roles, position, options.seen), ...chunked.tables];
   const isFirst = options.seen === undefined;
   if (isFirst) board.baselined(position);
   const start = isFirst
     ? { checkpoint: position, baselinePosition: position }
     : { checkpoint: undefined };
-  await writer.commit({ phase: "tail", ...start, tables }, () => {
+  const goesOn = options.goesOn === true || chunked.records.length > 0;
+  const phase = goesOn ? "baseline" : "tail";
+  const baselines = chunked.records;
+  await writer.commit({ phase, ...start, tables, baselines }, () => {
     failpoint("baseline-after-commit");
   });
   await writer.settle();
 }
 
+const SNAPSHOT_PROGRESS = {
+  mode: "snapshot",
+  paused: false,
+  backingOff: "",
+  chunks: 0,
+  streams: { done: 0, total: 0 },
+} as const;
+
+/** At the present rate. */
+export function secondsLeft(rowsLeft: number, rowsPerSecond: number): number {
+  return Math.ceil(Math.max(0, rowsLeft) / Math.max(1, rowsPerSecond));
+}
+
 /** @throws BanyanError `SOURCE_NOT_READY` when a table was emptied or rewritten while it was to be read */
 async function requireWhole(snapshot: BaselineSnapshot): Promise<void> {
-  const tables = await snapshot.rewritten();
+  const read = new Set(snapshot.tables.map(({ name }) => name));
+  const tables = (await snapshot.rewritten()).filter((name) => read.has(name));
   if (tables.length === 0) return;
   const list = tables.join(", ");
   throw new BanyanError(
@@ -141,25 +165,16 @@ async function requireWhole(snapshot: BaselineSnapshot): Promise<void> {
   );
 }
 
-interface Stage {
-  readonly events: EventBuffer;
-  /** True for events of streams that are there already; their versions are still to be given. */
-  readonly goesOn: boolean;
-  readonly aggregates: number;
-  readonly images: readonly NewImage[];
-  readonly rows: number;
-}
-
 /**
- * The aggregates of one stream type as events, in key order. Of tables that join a stream which is
- * there already it is those tables' rows alone.
+ * The aggregates of one stream type as events. Of tables that join a stream which is there already it
+ * is those tables' rows alone, and the versions are still to be given.
  */
 async function* readStages(
   stream: StreamPlan,
   { snapshot, mapping, writer }: BaselineOptions,
   context: EventContext,
   signal: AbortSignal,
-): AsyncGenerator<Stage, void, void> {
+): AsyncGenerator<Stage & { readonly goesOn: boolean }, void, void> {
   const read = new Map(snapshot.tables.map((table) => [table.name, table]));
   const mappers = stream.roles.map(({ tableRef }) =>
     mapping.mapperOf(read.get(tableRef.name) ?? mapping.shapeOf(tableRef.name)!)!,
@@ -172,96 +187,12 @@ async function* readStages(
   };
   const { position } = snapshot;
   const prefix = idPrefix(position.slice(0, 16));
-  const nowUs = Date.now() * 1000;
   const { tag } = writer.mapper;
-  let ordinal = 0;
-  let version = 0;
-  let timeUs = nowUs;
-  let events = new EventBuffer();
-  let images: NewImage[] = [];
-  let aggregates = 0;
-  let rows = 0;
-  for await (const group of mergeChildren(rowsOf, mappers, signal)) {
-    for (const aggregate of group) {
-      const { root, continues } = aggregate;
-      const full =
-        events.length >= AGGREGATES_PER_STAGE || events.dataLength >= DATA_LENGTH_PER_STAGE_MAX;
-      if (full) {
-        yield { events, goesOn, aggregates, images, rows };
-        events = new EventBuffer();
-        images = [];
-        aggregates = 0;
-        rows = 0;
-      }
-      // The further parts of a large aggregate are of the same moment as the first.
-      version = continues ? version + 1 : 1;
-      if (!continues) {
-        aggregates += 1;
-        timeUs = (root === undefined ? undefined : mappers[0]!.validTimeUs(root)) ?? nowUs;
-      }
-      const facts = { prefix, context, position, timeUs, version, ordinal, tag };
-      pushBaseline(events, stream, mappers, aggregate, facts);
-      ordinal += 1;
-      rows += keepImages(images, mappers, aggregate);
-    }
-  }
-  if (events.length > 0) yield { events, goesOn, aggregates, images, rows };
-}
-
-function pushBaseline(
-  events: EventBuffer,
-  stream: StreamPlan,
-  mappers: readonly TableMapper[],
-  { root, children }: MergedAggregate,
-  facts: {
-    readonly prefix: IdPrefix;
-    readonly context: EventContext;
-    readonly position: Position;
-    readonly timeUs: number;
-    readonly version: number;
-    readonly ordinal: number;
-    readonly tag: number;
-  },
-): void {
-  const rootMapper = mappers[0]!;
-  let data = root === undefined ? `{"$root":null` : rootMapper.rowObject(root).slice(0, -1);
-  let id = root === undefined ? undefined : rootMapper.streamOf(root);
-  for (let i = 1; i < mappers.length; i++) {
-    const mapper = mappers[i]!;
-    const rows = children[i - 1] ?? [];
-    if (id === undefined && rows.length > 0) id = mapper.streamOf(rows[0]!);
-    data += `,${JSON.stringify(mapper.role)}:[`;
-    for (let row = 0; row < rows.length; row++) {
-      data += (row > 0 ? "," : "") + mapper.rowObject(rows[row]!);
-    }
-    data += "]";
-  }
-  const { prefix, context, position, timeUs, version, ordinal, tag } = facts;
-  const index = events.push(id!, stream.baselineType, timeUs, position, `${data}}`, context);
-  events.versions[index] = version;
-  writeBaselineId(events.ids, index * 16, prefix, stream.baselineSlot, ordinal, tag);
+  const facts = { prefix, context, position, tag, ordinal: 0 };
+  for await (const stage of baselineStages(rowsOf, stream, mappers, facts, signal))
+    yield { ...stage, goesOn };
 }
 
 async function* noRows(): AsyncGenerator<never, void, void> {
   // Of a table whose baseline was written before.
-}
-
-/** @returns how many rows the aggregate holds */
-function keepImages(
-  images: NewImage[],
-  mappers: readonly TableMapper[],
-  { root, children }: MergedAggregate,
-): number {
-  let count = 0;
-  for (let i = 0; i < mappers.length; i++) {
-    const mapper = mappers[i]!;
-    const rows = i === 0 ? (root === undefined ? [] : [root]) : (children[i - 1] ?? []);
-    count += rows.length;
-    if (!mapper.keepsImages) continue;
-    for (const cells of rows) {
-      const image = encodeImage(mapper.table, cells);
-      images.push({ table: mapper.table.name, key: mapper.keyOf(cells), image });
-    }
-  }
-  return count;
 }

@@ -1,29 +1,32 @@
+import { Frontiers } from "./frontiers.ts";
+import { settleChanges, type Changes, type SettledChanges } from "./settle-changes.ts";
 import { StreamVersions } from "./stream-versions.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { addLedger, EMPTY_LEDGER } from "./status.ts";
+import { Turns } from "./turns.ts";
 import type { Mapping } from "../mapping/compile.ts";
 import type { Drift } from "../mapping/drift.ts";
 import { ChangeMapper, type MappedChanges } from "../mapping/change-mapper.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
-import { completeImages } from "../mapping/row-images.ts";
+import { completeImages, type ImageLookup } from "../mapping/row-images.ts";
 import type { Change, Intent, SourceTransaction } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type {
+  BaselineRecord,
   CapturedTable,
   CaptureWriter,
   CommitResult,
   ImageChange,
   Ledger,
-  NewImage,
   PipelinePhase,
   StagedBatch,
   StreamVersionPage,
 } from "../store/event-store.ts";
 
 /** Parked changes that are settled together with what is staged. */
-type Settled = Pick<StagedBatch, "released" | "skipped">;
+type Settled = Pick<StagedBatch, "released" | "skipped" | "rebaselined">;
 
 /** Each holds a slice or ends a batch. */
 const CALLS_IN_LINE_MAX = 3;
@@ -56,6 +59,8 @@ export class EventWriter {
   /** The last of them, those that have ended too. */
   readonly #inLine: Promise<unknown>[] = [];
   #ledger: Ledger = EMPTY_LEDGER;
+  readonly #frontiers: Frontiers;
+  readonly #turns = new Turns();
 
   constructor(options: {
     readonly writer: CaptureWriter;
@@ -67,7 +72,10 @@ export class EventWriter {
     /** The table as the catalogue has it now; undefined when it is gone. */
     readonly describe: (table: string) => Promise<SourceTable | undefined>;
     readonly onDrift: (drift: Drift) => void;
+    /** Stream types whose baseline goes on beside the log. */
+    readonly frontiers?: Frontiers;
   }) {
+    this.#frontiers = options.frontiers ?? new Frontiers();
     this.#writer = options.writer;
     this.#mapping = options.mapping;
     this.#board = options.board;
@@ -87,6 +95,14 @@ export class EventWriter {
     return this.#versions.recall(pages);
   }
 
+  /**
+   * The right to stage, up to a commit: what one commit makes durable has one author. Whoever has it
+   * gives it back behind the commit, and needs not wait for that.
+   */
+  turn(signal?: AbortSignal): Promise<() => void> {
+    return this.#turns.take(signal);
+  }
+
   /** Maps whole transactions and begins to stage their events. */
   async write(transactions: readonly WholeTransaction[]): Promise<void> {
     let from = 0;
@@ -100,23 +116,32 @@ export class EventWriter {
   }
 
   async #writeSlice(transactions: readonly WholeTransaction[]): Promise<void> {
-    const images: ImageChange[] = [];
     for (const { changes } of transactions) await this.adoptShapes(changes);
-    const all = transactions.length === 1 ? transactions[0]!.changes : flatten(transactions);
-    images.push(...(await this.complete(all)));
+    const { changes, images } = await this.complete(transactions);
     const out = emptyOutput();
-    for (const { transaction, changes, intent } of transactions) {
-      this.mapper.map(transaction, changes, intent, out);
+    for (const [n, { transaction, intent }] of transactions.entries()) {
+      this.mapper.map(transaction, changes[n]!, intent, out);
     }
     await this.stage(out, images, transactions.length);
   }
 
-  /** Completes before and after images from the log and the kept images. */
-  async complete(changes: readonly Change[]): Promise<readonly ImageChange[]> {
-    return completeImages(changes, this.#mapping, async (table, keys) => {
-      await this.#pending;
-      return this.#writer.images(table, keys);
-    });
+  /**
+   * Completes before and after images from the log and the kept images, and leaves out what a baseline
+   * that goes on holds or will hold.
+   */
+  async complete(transactions: readonly Changes[]): Promise<SettledChanges> {
+    const lookup: ImageLookup = (table, keys) => this.images(table, keys);
+    if (this.#frontiers.isActive)
+      return settleChanges(transactions, this.#mapping, this.#frontiers, lookup);
+    const changes = transactions.map((one) => one.changes);
+    const all = changes.length === 1 ? changes[0]! : flatten(changes);
+    return { changes, images: await completeImages(all, this.#mapping, lookup) };
+  }
+
+  /** Kept images as they are behind all that was begun. */
+  async images(table: string, keys: readonly string[]): Promise<readonly (string | undefined)[]> {
+    await this.#pending;
+    return this.#writer.images(table, keys);
   }
 
   /** Gives events their versions and begins to stage them. Counts them into the ledger. */
@@ -138,19 +163,30 @@ export class EventWriter {
     parked: MappedChanges["parked"],
     settled: Settled = {},
   ): Promise<void> {
-    const { released = [], skipped = [] } = settled;
+    const { released = [], skipped = [], rebaselined } = settled;
     const lengths = [events, images, parked, released, skipped].map(({ length }) => length);
-    if (lengths.every((length) => length === 0)) return;
+    if (lengths.every((length) => length === 0) && rebaselined === undefined) return;
     await this.#next(async () => {
-      await this.#writer.stage({ events, images, parked, released, skipped });
+      const more = rebaselined === undefined ? {} : { rebaselined };
+      await this.#writer.stage({ events, images, parked, released, skipped, ...more });
       failpoint("batch-staged");
     });
   }
 
-  /** Begins to stage baseline events, which have their versions, and the images of their rows. */
-  async stageBaseline(events: EventBuffer, newImages: readonly NewImage[]): Promise<void> {
+  /**
+   * Begins to stage baseline events, which have their versions, and the images of their rows.
+   *
+   * @param explain says more of a failure, which whoever waits next reports
+   */
+  async stageBaseline(
+    events: EventBuffer,
+    images: Pick<StagedBatch, "newImages" | "missingImages" | "images">,
+    explain: (error: unknown) => unknown = (error) => error,
+  ): Promise<void> {
     await this.#next(async () => {
-      await this.#writer.stage({ events, newImages });
+      await this.#writer.stage({ events, ...images }).catch((error: unknown) => {
+        throw explain(error);
+      });
       failpoint("batch-staged");
     });
   }
@@ -184,6 +220,7 @@ export class EventWriter {
       readonly checkpoint: Position | undefined;
       readonly baselinePosition?: Position;
       readonly tables?: readonly CapturedTable[];
+      readonly baselines?: readonly BaselineRecord[];
     },
     then: (result: CommitResult) => void,
   ): Promise<void> {
@@ -205,13 +242,19 @@ export class EventWriter {
     await this.settle();
   }
 
+  /** Drops a chunk of a baseline that was staged in this turn, with nothing before it. */
+  async dropBaseline(): Promise<void> {
+    await this.#next(() => this.#writer.rollback());
+    this.#ledger = EMPTY_LEDGER;
+  }
+
   /** Waits until all that was begun has ended. */
   async settle(): Promise<void> {
     await this.#pending;
   }
 
   /** Compiles shapes that the log shows for the first time, and records the mapping they make. */
-  async adoptShapes(changes: readonly Change[]): Promise<void> {
+  async adoptShapes(changes: readonly Pick<Change, "table">[]): Promise<void> {
     let last: SourceTable | undefined;
     for (const { table } of changes) {
       if (table === last) continue;
@@ -274,8 +317,8 @@ export function emptyOutput(): MappedChanges {
   };
 }
 
-function flatten(transactions: readonly WholeTransaction[]): Change[] {
+function flatten(groups: readonly (readonly Change[])[]): Change[] {
   const all: Change[] = [];
-  for (const { changes } of transactions) for (const change of changes) all.push(change);
+  for (const group of groups) for (const change of group) all.push(change);
   return all;
 }

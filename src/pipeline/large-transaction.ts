@@ -1,7 +1,7 @@
-import { createReadStream } from "node:fs";
-import { mkdtemp, open, rm, type FileHandle } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { emptyOutput, type EventWriter } from "./event-writer.ts";
+import { SpillFiles, spilling } from "./spill-files.ts";
 import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
 import type { Mapping } from "../mapping/compile.ts";
 import { EventBuffer, copyEvent } from "../mapping/event-buffer.ts";
@@ -17,8 +17,6 @@ import { failpoint } from "../runtime/failpoint.ts";
 /** Files that a large transaction is spread over; each is grouped in memory for itself. */
 const PARTITIONS = 128;
 const BUFFER_BYTES_MAX = 64 * 1024;
-/** Read at once from each file; all are read at the same time when they are merged. */
-const READ_BYTES = 16 * 1024;
 /** Events per stage, and the length of their data at which a stage is full before that. */
 const EVENTS_PER_STAGE = 2_000;
 const DATA_LENGTH_PER_STAGE_MAX = 4 * 1024 * 1024;
@@ -51,7 +49,9 @@ export class LargeTransaction {
     mapping: Mapping,
     spillDirectory: string,
   ): Promise<LargeTransaction> {
-    const directory = await mkdtemp(join(spillDirectory, "transaction-"));
+    const directory = await spilling(spillDirectory, () =>
+      mkdtemp(join(spillDirectory, "transaction-")),
+    );
     return new LargeTransaction(writer, mapping, directory);
   }
 
@@ -62,9 +62,9 @@ export class LargeTransaction {
   /** Takes the next part. Kept images are staged at once, so that later parts see them. */
   async add(part: TransactionPart): Promise<void> {
     await this.#writer.adoptShapes(part.changes);
-    const images = await this.#writer.complete(part.changes);
+    const { changes, images } = await this.#writer.complete([part]);
     await this.#writer.stageVersioned(new EventBuffer(), images, []);
-    for (const change of part.changes) {
+    for (const change of changes[0]!) {
       if (change.kind === "truncate") {
         this.#refuseTruncate(change.table.name);
         continue;
@@ -313,68 +313,4 @@ function decodeChange(line: string, tables: readonly SourceTable[]): RowChange {
     after: cells(after),
     ...(half === null ? {} : { half }),
   };
-}
-
-/** A set of numbered line files that are written in turns and then read one by one. */
-class SpillFiles {
-  readonly #prefix: string;
-  readonly #buffers = new Map<number, string[]>();
-  readonly #lengths = new Map<number, number>();
-  readonly #handles = new Map<number, FileHandle>();
-
-  constructor(prefix: string) {
-    this.#prefix = prefix;
-  }
-
-  get used(): readonly number[] {
-    return [...this.#buffers.keys()].sort((a, b) => a - b);
-  }
-
-  write(file: number, line: string): void {
-    let buffer = this.#buffers.get(file);
-    if (buffer === undefined) this.#buffers.set(file, (buffer = []));
-    buffer.push(line);
-    this.#lengths.set(file, (this.#lengths.get(file) ?? 0) + line.length);
-  }
-
-  /** Writes out every buffer longer than `lengthMax`. */
-  async flush(lengthMax: number): Promise<void> {
-    for (const [file, buffer] of this.#buffers) {
-      if (buffer.length === 0 || (this.#lengths.get(file) ?? 0) <= lengthMax) continue;
-      let handle = this.#handles.get(file);
-      if (handle === undefined) {
-        handle = await open(this.#path(file), "a");
-        this.#handles.set(file, handle);
-      }
-      await handle.write(`${buffer.join("\n")}\n`);
-      buffer.length = 0;
-      this.#lengths.set(file, 0);
-    }
-  }
-
-  /** Not node:readline, which also ends a line at U+2028, and JSON does not escape that. */
-  async *lines(file: number): AsyncGenerator<string, void, void> {
-    // In pieces, for a line may be a row of a hundred megabytes and a chunk is a small part of it.
-    let line: string[] = [];
-    for await (const chunk of createReadStream(this.#path(file), {
-      encoding: "utf8",
-      highWaterMark: READ_BYTES,
-    })) {
-      const [first, ...rest] = String(chunk).split("\n");
-      line.push(first!);
-      for (const next of rest) {
-        yield line.join("");
-        line = [next];
-      }
-    }
-  }
-
-  async close(): Promise<void> {
-    for (const handle of this.#handles.values()) await handle.close();
-    this.#handles.clear();
-  }
-
-  #path(file: number): string {
-    return `${this.#prefix}-${file}`;
-  }
 }

@@ -1,6 +1,12 @@
 import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { BaselineMode, StreamBaseline } from "./baseline-plan.ts";
+import { ChunkGate } from "./chunk-gate.ts";
+import type { PaceLimits } from "./chunk-pace.ts";
+import { ChunkedBaseline } from "./chunked-baseline.ts";
+import { noteRebaselined } from "./rebaseline-streams.ts";
 import { refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
+import { spilling } from "./spill-files.ts";
 import { begin, resume, VERSIONS_MAX, type Run, type Started } from "./start.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { PipelineStatus } from "./status.ts";
@@ -10,7 +16,7 @@ import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource, LogLeft } from "../source/change-source.ts";
-import type { CaptureWriter, EventStore } from "../store/event-store.ts";
+import type { CaptureWriter, EventStore, PipelinePhase } from "../store/event-store.ts";
 
 export interface PipelineOptions {
   readonly name: string;
@@ -20,7 +26,12 @@ export interface PipelineOptions {
   readonly limits: TailLimits;
   /** Where transactions beyond the memory bound are spilled; emptied at the start. */
   readonly spillDirectory: string;
+  /** How a baseline is read; where that is worth it and possible in chunks when absent. */
+  readonly baseline?: BaselineMode;
+  readonly pace?: PaceLimits;
   readonly onProgress?: (status: PipelineStatus) => void;
+  /** Told how the baseline of each stream type is read, and why. */
+  readonly onBaseline?: (plans: readonly StreamBaseline[]) => void;
   readonly onDrift?: (drift: Drift) => void;
   readonly onLogLeft?: (left: LogLeft) => void;
 }
@@ -29,6 +40,11 @@ export interface PipelineOptions {
 const LOG_BYTES_PER_CHANGE = 100;
 /** For fewer it is not worth a session of its own. */
 const RECALLED_CHANGES_MIN = 10_000;
+const PACE_DEFAULT: PaceLimits = {
+  baselineSessionsMax: 50,
+  baselineLagSecondsMax: 60,
+  baselineChunkRowsMax: 100_000,
+};
 /** How long a run that failed tries to leave word of it. */
 const NOTE_MS_MAX = 5_000;
 
@@ -68,26 +84,38 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     await releaseQuarantine(name, store, started.mapping, started.writer);
     // Durable before the log is read: a TRUNCATE asks the store which rows there are.
     const { left: tables } = started;
-    await started.writer.commit({ phase: "tail", checkpoint: undefined, tables }, () => undefined);
+    await noteRebaselined({ ...run, ...started, pipeline: name }, started.from);
+    const gate = new ChunkGate(started.mapping, started.frontiers, source);
+    const chunks = chunkedBaseline(run, started, gate);
+    const phase = (): PipelinePhase => (chunks.isDone ? "tail" : "baseline");
+    await started.writer.commit({ phase: phase(), checkpoint: undefined, tables }, () => undefined);
     await started.writer.settle();
 
-    board.enter("tail");
+    board.enter(phase());
     run.report();
-    await rm(options.spillDirectory, { recursive: true, force: true });
-    await mkdir(options.spillDirectory, { recursive: true });
+    await spilling(options.spillDirectory, async () => {
+      await rm(options.spillDirectory, { recursive: true, force: true });
+      await mkdir(options.spillDirectory, { recursive: true });
+    });
     const { lagBytes } = await source.head(started.from);
     const over = new AbortController();
-    const recalling = recall(run, started, lagBytes, AbortSignal.any([signal, over.signal]));
+    const either = AbortSignal.any([signal, over.signal]);
+    const recalling = recall(run, started, lagBytes, either);
+    // A baseline in chunks goes on beside the log; when one of the two fails, the other ends as well.
+    let failure: unknown;
+    const baselining = chunks.run(either).catch((error: unknown) => {
+      if (!either.aborted) failure = error;
+      over.abort();
+    });
+    const beside = { frontiers: started.frontiers, gate, phase };
     try {
-      await tail(
-        { ...run, ...started, pipeline: name, onProgress: run.report },
-        started.from,
-        signal,
-      );
+      const options = { ...run, ...started, pipeline: name, onProgress: run.report, beside };
+      await tail(options, started.from, either);
     } finally {
       over.abort();
-      await recalling;
+      await Promise.all([recalling, baselining]);
     }
+    if (failure !== undefined) throw failure;
 
     board.enter("stopped");
     await started.writer.commit({ phase: "stopped", checkpoint: undefined }, run.report);
@@ -99,6 +127,18 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
   } finally {
     await capture.close();
   }
+}
+
+/** What is still to be read in chunks; nothing where no baseline was begun so, or all are done. */
+function chunkedBaseline(run: Run, started: Started, gate: ChunkGate): ChunkedBaseline {
+  return new ChunkedBaseline({
+    ...run,
+    ...started,
+    pipeline: run.name,
+    limits: run.pace ?? PACE_DEFAULT,
+    isHeld: () => gate.isHeld,
+    onProgress: run.report,
+  });
 }
 
 /**

@@ -1,6 +1,9 @@
 import { baseline } from "./baseline.ts";
+import { planBaselines, type StreamBaseline } from "./baseline-plan.ts";
 import { capturedAt, compareTables } from "./captured-tables.ts";
+import { frontierOf, newRecord } from "./chunked-baseline.ts";
 import { EventWriter } from "./event-writer.ts";
+import { Frontiers } from "./frontiers.ts";
 import { Overlap } from "./overlap.ts";
 import type { PipelineOptions } from "./pipeline.ts";
 import type { StatusBoard } from "./status-board.ts";
@@ -11,7 +14,8 @@ import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
-import type { CapturedTable, CaptureWriter } from "../store/event-store.ts";
+import type { ChangeSource } from "../source/change-source.ts";
+import type { BaselineRecord, CapturedTable, CaptureWriter } from "../store/event-store.ts";
 
 /** Streams whose place is remembered, in each of two generations; they take 32 MB together. */
 export const VERSIONS_MAX = 700_000;
@@ -32,34 +36,74 @@ export interface Started {
   readonly writer: EventWriter;
   readonly from: Position;
   readonly overlap: Overlap;
+  /** What is read in chunks beside the log, and was by earlier runs. */
+  readonly frontiers: Frontiers;
+  readonly records: readonly BaselineRecord[];
+  /** Why it is read in chunks. */
+  readonly why: string;
   /** Tables that the config no longer has, to be noted. */
   readonly left: readonly CapturedTable[];
 }
 
 /** First run: history begins with the baseline, at the point where the stream will begin. */
 export async function begin(run: Run, signal: AbortSignal): Promise<Started> {
-  const { board, capture } = run;
+  const { board, capture, source, streams } = run;
   board.enter("baseline");
+  const tables = plannedTables(streams);
+  const shapes = compileMapping(streams, await source.discover(tables));
+  const plans = await planBaselines(source, shapes, shapes.streams, run.baseline ?? "auto");
+  run.onBaseline?.(plans);
   const plan = {
-    tables: plannedTables(run.streams),
+    tables,
     isRestart: capture.record.phase !== "new",
     onBegin: async () => {
       const status = board.snapshot();
       await capture.commit({ phase: "baseline", checkpoint: undefined, ledger: {}, status });
     },
   };
-  const snapshot = await run.source.openBaseline(plan, signal);
+  const snapshot = await source.openBaseline(plan, signal);
   try {
     failpoint("baseline-slot-created");
-    const mapping = compileMapping(run.streams, snapshot.tables);
-    const writer = writerOf(run, mapping);
-    const { board, report: onProgress } = run;
-    await baseline({ snapshot, mapping, writer, board, onProgress }, signal);
+    const { position } = snapshot;
+    const mapping = compileMapping(streams, snapshot.tables);
+    const frontiers = new Frontiers();
+    const writer = writerOf(run, mapping, frontiers);
+    const chunked = beginChunks(plans, mapping, position, { frontiers, source });
+    const inChunks = new Set(chunked.tables.map(({ table }) => table));
+    const rest = snapshot.tables.filter(({ name }) => !inChunks.has(name));
+    const { report: onProgress } = run;
+    const options = { mapping, writer, board, onProgress, chunked, why: whyOf(plans, false) };
+    await baseline({ ...options, snapshot: { ...snapshot, tables: rest } }, signal);
+    mapping.setVersion(await writer.mappingVersion());
     const overlap = new Overlap([], () => () => false);
-    return { mapping, writer, from: snapshot.position, overlap, left: [] };
+    const why = whyOf(plans, true);
+    const { records } = chunked;
+    return { mapping, writer, from: position, overlap, frontiers, records, why, left: [] };
   } finally {
     await snapshot.close();
   }
+}
+
+/** What is noted of stream types whose baseline in chunks begins at this position. */
+function beginChunks(
+  plans: readonly StreamBaseline[],
+  mapping: Mapping,
+  position: Position,
+  { frontiers, source }: { readonly frontiers: Frontiers; readonly source: ChangeSource },
+): { readonly tables: readonly CapturedTable[]; readonly records: readonly BaselineRecord[] } {
+  const chunked = plans.filter(({ isChunked }) => isChunked);
+  const records = chunked.map(({ stream, rowsEstimated }) =>
+    newRecord(stream.type, position, rowsEstimated),
+  );
+  for (const [i, { stream }] of chunked.entries())
+    frontiers.set(stream.type, frontierOf(mapping, stream, records[i]!, source, undefined));
+  const roles = chunked.flatMap(({ stream }) => stream.roles);
+  return { tables: capturedAt(roles, position), records };
+}
+
+/** One reason for all of one kind: that of the first. */
+function whyOf(plans: readonly StreamBaseline[], isChunked: boolean): string {
+  return plans.find((plan) => plan.isChunked === isChunked)?.why ?? "";
 }
 
 /** Any later run: goes on at the checkpoint. Tables that are new in the config get their baseline first. */
@@ -68,24 +112,64 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const tables = await source.discover(plannedTables(streams));
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
-  const { tables: captured } = run.capture.record;
+  const { tables: captured, baselines = [] } = run.capture.record;
   const { joining, noted } = compareTables(mapping, captured, from, recorded);
+  const records = baselines.filter(({ stream }) => mapping.stream(stream) !== undefined);
+  refuseUnfinished(records, joining);
+  const why = "an earlier run began it so";
+  const begun = { from, left: noted, records, why } as const;
   if (joining.length > 0) {
-    const joined = await join(run, { from, joining, tables, recorded }, signal);
+    const joined = await join(run, { from, joining, tables, recorded, records }, signal);
     const overlap = new Overlap([...captured, ...noted, ...joined.captured], (seen) =>
       source.visibility(seen),
     );
-    return { ...joined, from, overlap, left: noted };
+    return { ...begun, ...joined, overlap };
   }
-  const writer = writerOf(run, mapping);
+  const frontiers = new Frontiers();
+  noteEarlier(frontiers, mapping, records, run, from);
+  const writer = writerOf(run, mapping, frontiers);
   mapping.setVersion(await writer.mappingVersion());
   const overlap = new Overlap([...captured, ...noted], (seen) => source.visibility(seen));
-  return { mapping, writer, from, overlap, left: noted };
+  return { ...begun, mapping, writer, overlap, frontiers };
 }
+
+function noteEarlier(
+  frontiers: Frontiers,
+  mapping: Mapping,
+  records: readonly BaselineRecord[],
+  { source }: Run,
+  from: Position,
+): void {
+  for (const record of records) {
+    const stream = mapping.stream(record.stream)!;
+    frontiers.set(stream.type, frontierOf(mapping, stream, record, source, from));
+  }
+}
+
+/** Rows of a further table would be told in aggregates that are not there yet. */
+function refuseUnfinished(records: readonly BaselineRecord[], joining: readonly RolePlan[]): void {
+  const unfinished = new Set(records.filter(({ done }) => !done).map(({ stream }) => stream));
+  const early = joining.filter(({ streamType }) => unfinished.has(streamType));
+  if (early.length === 0) return;
+  const list = early.map(({ tableRef }) => tableRef.name).join(", ");
+  throw new BanyanError(
+    "SOURCE_NOT_READY",
+    `${list} cannot join yet: the baseline of ${early[0]!.streamType} is still being read in chunks`,
+    {
+      hint: `Take ${list} out of the config until \`banyan status\` says that the baseline is done.`,
+      detail: { tables: list },
+    },
+  );
+}
+
+type Joined = Pick<Started, "mapping" | "writer" | "frontiers" | "records" | "why"> & {
+  readonly captured: readonly CapturedTable[];
+};
 
 /**
  * Writes the baseline of tables that join, as of a snapshot that lies somewhere ahead of the checkpoint.
- * It is durable before the log is followed, which then leaves out what the snapshot saw.
+ * It is durable before the log is followed, which then leaves out what the snapshot saw. Of whole stream
+ * types that are large it is only begun, and read in chunks beside the log.
  */
 async function join(
   run: Run,
@@ -94,35 +178,54 @@ async function join(
     joining,
     tables,
     recorded,
+    records: earlier,
   }: {
     readonly from: Position;
     readonly joining: readonly RolePlan[];
     readonly tables: readonly SourceTable[];
     readonly recorded: ReadonlyMap<number, MappingDefinition>;
+    readonly records: readonly BaselineRecord[];
   },
   signal: AbortSignal,
-): Promise<Pick<Started, "mapping" | "writer"> & { readonly captured: readonly CapturedTable[] }> {
+): Promise<Joined> {
   const { source, streams, board, report: onProgress } = run;
   board.enter("baseline");
   const names = new Set(joining.map(({ tableRef }) => tableRef.name));
   const plan = { tables: plannedTables(streams).filter(({ name }) => names.has(name)) };
+  const shapesNow = compileMapping(streams, tables, recorded);
+  const whole = shapesNow.streams.filter((stream) =>
+    stream.roles.every(({ tableRef }) => names.has(tableRef.name)),
+  );
+  const plans = await planBaselines(source, shapesNow, whole, run.baseline ?? "auto");
+  if (plans.length > 0) run.onBaseline?.(plans);
+  // Also for what is read in chunks: what was open before the tables were published has ended by then.
   const opened = await source.openAddition(plan, from, signal);
   try {
     const { fence: position, seen } = opened;
     const asSeen = new Map(opened.tables.map((table) => [table.name, table]));
     const shapes = tables.map((table) => asSeen.get(table.name) ?? table);
     const mapping = compileMapping(streams, shapes, recorded);
-    const writer = writerOf(run, mapping);
+    const frontiers = new Frontiers();
+    noteEarlier(frontiers, mapping, earlier, run, from);
+    const writer = writerOf(run, mapping, frontiers);
     mapping.setVersion(await writer.mappingVersion());
-    const snapshot = { ...opened, position, restarted: false };
-    await baseline({ snapshot, seen, mapping, writer, board, onProgress }, signal);
-    return { mapping, writer, captured: capturedAt(joining, position, seen) };
+    const chunked = beginChunks(plans, mapping, position, { frontiers, source });
+    const inChunks = new Set(chunked.tables.map(({ table }) => table));
+    const rest = opened.tables.filter(({ name }) => !inChunks.has(name));
+    const snapshot = { ...opened, tables: rest, position, restarted: false };
+    const goesOn = earlier.some(({ done }) => !done);
+    const options = { mapping, writer, board, onProgress, chunked, goesOn };
+    await baseline({ ...options, snapshot, seen, why: whyOf(plans, false) }, signal);
+    const records = [...earlier, ...chunked.records];
+    const roles = joining.filter(({ tableRef }) => !inChunks.has(tableRef.name));
+    const captured = capturedAt(roles, position, seen);
+    return { mapping, writer, frontiers, records, captured, why: whyOf(plans, true) };
   } finally {
     await opened.close();
   }
 }
 
-function writerOf(run: Run, mapping: Mapping): EventWriter {
+export function writerOf(run: Run, mapping: Mapping, frontiers: Frontiers): EventWriter {
   run.board.covers(() => mapping.coverage());
   run.writer = new EventWriter({
     writer: run.capture,
@@ -132,6 +235,7 @@ function writerOf(run: Run, mapping: Mapping): EventWriter {
     versionsMax: VERSIONS_MAX,
     describe: (table) => describe(run, table),
     onDrift: run.onDrift ?? (() => undefined),
+    frontiers,
   });
   return run.writer;
 }

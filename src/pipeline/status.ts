@@ -42,12 +42,28 @@ export interface MappingNote {
 }
 
 export interface BaselineProgress {
+  /** Under one snapshot of all tables, or in chunks beside the log. */
+  readonly mode: "snapshot" | "chunks";
+  /** Why it is made in this way. */
+  readonly why: string;
   /** True when an earlier baseline was interrupted and this one began anew. */
   readonly restarted: boolean;
   readonly rowsRead: number;
   readonly rowsEstimated: number;
   readonly aggregates: number;
   readonly rowsPerSecond: number;
+  /** Length of the baseline events, in characters. */
+  readonly bytesRead: number;
+  /** At the present rate, which says little in the beginning. */
+  readonly secondsLeft: number;
+  /** Chunks written so far; 0 under one snapshot. */
+  readonly chunks: number;
+  /** Stream types in chunks. */
+  readonly streams: { readonly done: number; readonly total: number };
+  /** True while an operator lets it rest. */
+  readonly paused: boolean;
+  /** What it waits for; empty while it is read. */
+  readonly backingOff: string;
 }
 
 export type DriftNote = Omit<Drift, "broken"> & { readonly stops: string | undefined };

@@ -1,6 +1,9 @@
+import { ChunkGate } from "./chunk-gate.ts";
 import type { EventWriter, WholeTransaction } from "./event-writer.ts";
 import { LargeTransaction } from "./large-transaction.ts";
+import { rebaselineStreams } from "./rebaseline-streams.ts";
 import { isTooMany, refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
+import { Frontiers } from "./frontiers.ts";
 import type { Overlap } from "./overlap.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { TransactionQueue } from "./transaction-queue.ts";
@@ -10,7 +13,7 @@ import type { Change, TransactionPart } from "../model/change.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource, LogLeft } from "../source/change-source.ts";
-import type { EventStore } from "../store/event-store.ts";
+import type { EventStore, PipelinePhase } from "../store/event-store.ts";
 
 export interface TailLimits {
   /** Changes per commit, whole transactions; a longer transaction is a commit of its own. */
@@ -27,8 +30,18 @@ export interface TailLimits {
 
 /** What is read ahead is this part of a batch: enough to keep the writer busy, and little to hold. */
 const QUEUES_PER_BATCH = 4;
+/** More transactions than a server has sessions, each of which may have one that is in the log and not yet seen. */
+const APPLIED_NOTED = 10_000;
 /** Changes mapped at once; small, so that the store works on one slice while the next is mapped. */
 const SLICE_CHANGES = 2_000;
+
+/** What the following of the log must know of a baseline that goes on in chunks. */
+export interface Beside {
+  readonly frontiers: Frontiers;
+  readonly gate: ChunkGate;
+  /** What the pipeline is in: `baseline` as long as that goes on. */
+  readonly phase: () => PipelinePhase;
+}
 
 export interface TailOptions {
   readonly pipeline: string;
@@ -37,6 +50,8 @@ export interface TailOptions {
   readonly mapping: Mapping;
   readonly writer: EventWriter;
   readonly overlap: Overlap;
+  /** The baseline that goes on beside the log; absent for none. */
+  readonly beside?: Beside;
   readonly board: StatusBoard;
   readonly limits: TailLimits;
   readonly spillDirectory: string;
@@ -79,7 +94,7 @@ export async function tail(
   const lag = watchLag(options, oldestUs, reading);
   const reader = read();
   try {
-    while (!queue.closed) {
+    while (!queue.closed && !applier.isOver) {
       const parts = await queue.take(limits.idleMs, limits.lingerMs);
       if (parts.length === 0) await applier.idle(queue);
       else await applier.apply(parts, () => queue.isEmpty);
@@ -97,6 +112,7 @@ export async function tail(
 class Applier {
   readonly #options: TailOptions;
   readonly #truncates: TruncateWriter;
+  readonly #beside: Beside;
   readonly #signal: AbortSignal;
   /** Parts of a transaction that has not ended yet and still fits into memory. */
   #partial: TransactionPart[] = [];
@@ -110,6 +126,15 @@ class Applier {
   #acknowledged: Position;
   #quarantineGeneration = -1;
   #quarantineSeen = -1;
+  /** Transactions told lately, newest last. */
+  #applied: string[] = [];
+  /** Whether streams wait to be read anew until the baseline of their type is done. */
+  #isRebaselineDue = false;
+  #isOver = false;
+  /** Gives back the turn to write, see {@link EventWriter.turn}; undefined while somebody else may have it. */
+  #giveTurn: (() => void) | undefined;
+  /** Lets chunks be opened again after a large transaction. */
+  #letChunks: (() => void) | undefined;
   /** Commit times of what is in hand: of the first transaction of each commit under way, and of the next one. */
   readonly #committingUs: number[] = [];
   #nextUs: number | undefined;
@@ -121,7 +146,14 @@ class Applier {
     this.#committed = from;
     this.#acknowledged = from;
     const { writer, mapping, store, pipeline } = options;
-    this.#truncates = new TruncateWriter(writer, mapping, store, pipeline);
+    this.#beside = options.beside ?? nothingBeside(options);
+    const { frontiers } = this.#beside;
+    this.#truncates = new TruncateWriter(writer, mapping, store, pipeline, frontiers);
+  }
+
+  /** True once the signal aborted while a transaction waited for the baseline: nothing behind it may be taken. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   /** Commit time of the oldest transaction taken and not yet durable, in microseconds. */
@@ -134,6 +166,7 @@ class Applier {
     failpoint("tail-first-part");
     const { limits } = this.#options;
     for (const part of parts) {
+      if (this.#isOver) return;
       this.#nextUs ??= part.transaction.committedAtUs;
       if (this.#large !== undefined) await this.#addToLarge(part);
       else if (part.last && this.#partial.length === 0) {
@@ -157,10 +190,12 @@ class Applier {
     if (idle !== undefined && isBefore(this.#checkpoint, idle)) this.#checkpoint = idle;
     failpoint("idle-before-commit");
     board.lagSeconds(undefined);
+    await this.#takeTurn();
     await this.#commitNow();
     await writer.settle();
     failpoint("idle-after-commit");
     await this.#decisions();
+    if (this.#isRebaselineDue) await this.#rebaseline();
   }
 
   /** The stream has ended: makes durable what is complete. */
@@ -174,20 +209,45 @@ class Applier {
   }
 
   async discard(): Promise<void> {
+    this.#giveTurn?.();
+    this.#letChunks?.();
     await this.#large?.discard();
+  }
+
+  /** Also after the signal: whoever has it gives it back then. */
+  async #takeTurn(): Promise<void> {
+    this.#giveTurn ??= await this.#options.writer.turn();
+  }
+
+  /** Makes durable what is complete, and lets others write. */
+  async #settleBatch(): Promise<void> {
+    await this.#commit();
+    this.#giveTurn?.();
+    this.#giveTurn = undefined;
+    await this.#options.writer.settle();
   }
 
   async #whole(changes: readonly Change[], last: TransactionPart): Promise<void> {
     const whole = { transaction: last.transaction, changes, intent: last.intent };
+    const { writer } = this.#options;
+    const { gate } = this.#beside;
+    const settle = (): Promise<void> => this.#settleBatch();
+    if (!(await gate.admit(last.transaction, changes, settle, this.#signal))) {
+      this.#isOver = true;
+      return;
+    }
     if (changes.some((change) => change.kind === "truncate")) {
       await this.#commit();
-      await this.#options.writer.settle();
+      await this.#takeTurn();
+      await writer.settle();
       await this.#truncates.write(whole, this.#signal);
+      this.#note(last.transaction.id);
       this.#batchChanges += changes.length;
       this.#checkpoint = last.transaction.end;
       await this.#commit();
       return;
     }
+    this.#note(last.transaction.id);
     this.#slice.push(whole);
     this.#sliceChanges += changes.length;
     this.#batchChanges += changes.length;
@@ -212,8 +272,13 @@ class Applier {
 
   async #beginLarge(): Promise<void> {
     const { writer, mapping, spillDirectory } = this.#options;
-    await this.#commit();
-    await writer.settle();
+    await this.#settleBatch();
+    this.#letChunks = await this.#beside.gate.hold(this.#partial[0]!.transaction, this.#signal);
+    if (this.#letChunks === undefined) {
+      this.#isOver = true;
+      return;
+    }
+    await this.#takeTurn();
     this.#large = await LargeTransaction.begin(writer, mapping, spillDirectory);
     const parts = this.#partial;
     this.#partial = [];
@@ -225,16 +290,20 @@ class Applier {
     await large.add(part);
     if (!part.last) return;
     await large.finish(part);
+    this.#note(part.transaction.id);
     this.#large = undefined;
     this.#batchChanges += large.changeCount;
     this.#checkpoint = part.transaction.end;
     await this.#commit();
     await this.#options.writer.settle();
+    this.#letChunks?.();
+    this.#letChunks = undefined;
     await large.discard();
   }
 
   async #flushSlice(): Promise<void> {
     if (this.#slice.length === 0) return;
+    await this.#takeTurn();
     const slice = this.#slice;
     this.#slice = [];
     this.#sliceChanges = 0;
@@ -245,6 +314,7 @@ class Applier {
   async #commit(): Promise<void> {
     await this.#flushSlice();
     if (this.#checkpoint === this.#committed) return;
+    await this.#takeTurn();
     await this.#commitNow();
     const blocked = this.#options.writer.mapper.blocked.size;
     if (isTooMany(blocked)) {
@@ -257,7 +327,10 @@ class Applier {
 
   async #commitNow(): Promise<void> {
     const { writer, source, board, onProgress } = this.#options;
+    const { frontiers, phase } = this.#beside;
     const checkpoint = this.#checkpoint;
+    // Whatever committed before has been written or left out.
+    frontiers.passed(checkpoint.slice(0, 16));
     this.#committed = checkpoint;
     this.#batchChanges = 0;
     this.#batchBytes = 0;
@@ -265,7 +338,7 @@ class Applier {
     if (oldestUs !== undefined) this.#committingUs.push(oldestUs);
     this.#nextUs = this.#partial[0]?.transaction.committedAtUs;
     failpoint("batch-before-commit");
-    await writer.commit({ phase: "tail", checkpoint }, (result) => {
+    await writer.commit({ phase: phase(), checkpoint }, (result) => {
       failpoint("batch-after-commit");
       if (oldestUs !== undefined) this.#committingUs.shift();
       // Durable now, and only now may the source forget it.
@@ -276,6 +349,8 @@ class Applier {
       board.quarantined(writer.mapper.blocked.size);
       onProgress();
     });
+    this.#giveTurn?.();
+    this.#giveTurn = undefined;
   }
 
   /** Carries out what was decided about quarantined streams since the last look. */
@@ -283,11 +358,47 @@ class Applier {
     if (this.#quarantineGeneration === this.#quarantineSeen) return;
     const { pipeline, store, mapping, writer } = this.#options;
     this.#quarantineSeen = this.#quarantineGeneration;
+    await this.#takeTurn();
     await writer.settle();
     await releaseQuarantine(pipeline, store, mapping, writer);
     await this.#commitNow();
     await writer.settle();
+    await this.#rebaseline();
   }
+
+  /** Reads streams anew that somebody asked for. */
+  async #rebaseline(): Promise<void> {
+    const { frontiers } = this.#beside;
+    await this.#takeTurn();
+    const commit = async (): Promise<void> => {
+      await this.#commitNow();
+      await this.#takeTurn();
+      await this.#options.writer.settle();
+    };
+    const options = { ...this.#options, frontiers };
+    const [applied, checkpoint] = [this.#applied, this.#checkpoint];
+    try {
+      const at = { applied, checkpoint, commit };
+      this.#isRebaselineDue = await rebaselineStreams(options, at, this.#signal);
+    } catch (error) {
+      if (!this.#signal.aborted) throw error;
+      await this.#options.writer.dropBaseline();
+      this.#isOver = true;
+    }
+    this.#giveTurn?.();
+    this.#giveTurn = undefined;
+  }
+
+  #note(transaction: string): void {
+    this.#applied.push(transaction);
+    if (this.#applied.length >= 2 * APPLIED_NOTED)
+      this.#applied = this.#applied.slice(-APPLIED_NOTED);
+  }
+}
+
+function nothingBeside({ mapping, source }: TailOptions): Beside {
+  const frontiers = new Frontiers();
+  return { frontiers, gate: new ChunkGate(mapping, frontiers, source), phase: () => "tail" };
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

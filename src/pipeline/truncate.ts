@@ -1,12 +1,14 @@
 import { emptyOutput, type EventWriter, type WholeTransaction } from "./event-writer.ts";
+import { Frontiers } from "./frontiers.ts";
 import { parkedChanges } from "./quarantine-release.ts";
+import { rootKey } from "./settle-changes.ts";
 import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix, ORDINAL_MAX, writeBaselineId } from "../mapping/event-id.ts";
 import { unparkChange, type ParkedPayload } from "../mapping/parked-change.ts";
 import { keyText } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
-import type { Change, RowChange, TruncateChange } from "../model/change.ts";
+import type { Change, RowChange, SourceTransaction, TruncateChange } from "../model/change.ts";
 import { cellOf } from "../model/column-definition.ts";
 import { changePosition } from "../model/position.ts";
 import type { Cells } from "../model/table.ts";
@@ -31,8 +33,16 @@ export class TruncateWriter {
   readonly #mapping: Mapping;
   readonly #store: EventStore;
   readonly #pipeline: string;
+  readonly #frontiers: Frontiers;
 
-  constructor(writer: EventWriter, mapping: Mapping, store: EventStore, pipeline: string) {
+  constructor(
+    writer: EventWriter,
+    mapping: Mapping,
+    store: EventStore,
+    pipeline: string,
+    frontiers = new Frontiers(),
+  ) {
+    this.#frontiers = frontiers;
     this.#writer = writer;
     this.#mapping = mapping;
     this.#store = store;
@@ -41,7 +51,9 @@ export class TruncateWriter {
 
   /** @throws BanyanError `TRUNCATE_REFUSED` when the stream's config does not allow it: nothing was staged */
   async write(whole: WholeTransaction, signal: AbortSignal): Promise<void> {
-    const { changes } = whole;
+    const changes = whole.changes.filter(
+      (change) => change.kind !== "truncate" || this.#tellsAny(whole.transaction, change),
+    );
     for (const change of changes) if (change.kind === "truncate") this.#permitted(change);
     await this.#writer.adoptShapes(changes);
     const overlay = new Overlay();
@@ -61,6 +73,12 @@ export class TruncateWriter {
     }
     await this.#writeRows(whole, rows, overlay);
     this.#writer.addToLedger({ transactions: 1 });
+  }
+
+  /** Whether rows were emptied away that are told of: not when all of them have yet to be read. */
+  #tellsAny(transaction: SourceTransaction, { table }: TruncateChange): boolean {
+    const frontier = this.#frontiers.of(this.#mapping.streamOfTable(table.name)?.type);
+    return frontier === undefined || frontier.tellsAnyOf(transaction);
   }
 
   #permitted(change: TruncateChange): StreamPlan | undefined {
@@ -94,11 +112,12 @@ export class TruncateWriter {
     rows: readonly RowChange[],
     overlay: Overlay,
   ): Promise<void> {
-    const images = await this.#writer.complete(rows);
+    const { changes, images } = await this.#writer.complete([{ transaction, changes: rows }]);
+    const settled = changes[0] as readonly RowChange[];
     const out = emptyOutput();
-    this.#writer.mapper.map(transaction, rows, intent, out);
+    this.#writer.mapper.map(transaction, settled, intent, out);
     await this.#writer.stage(out, images, 0);
-    for (const row of rows) overlay.apply(row, this.#mapping.mapperOf(row.table));
+    for (const row of settled) overlay.apply(row, this.#mapping.mapperOf(row.table));
   }
 
   async #empty(
@@ -116,7 +135,11 @@ export class TruncateWriter {
     let count = from;
     let out = emptyOutput();
     let images: ImageChange[] = [];
+    const frontier = this.#frontiers.of(plan.type);
     for await (const cells of this.#liveRows(change, plan, mapper, overlay, signal)) {
+      const place = [transaction, rootKey(mapper, cells), mapper.streamIdOf(cells)] as const;
+      // Read after the statement: the row is another one, which came later.
+      if (frontier !== undefined && frontier.verdict(...place, true) !== "told") continue;
       if (mapper.keepsImages) {
         images.push({ table: change.table.name, key: mapper.keyOf(cells), image: undefined });
       }

@@ -116,7 +116,10 @@ function applyShape(
       else changeRow(state, role, definition, data);
       return;
     }
+    case "restated":
     case "created":
+      // What was told before is not what led here.
+      if (shape.kind === "restated" && data["$continues"] !== true) state.clear();
       if (data["$root"] !== null) setRow(state, shape.role, roles[shape.role]!, data);
       for (const child of shape.with) {
         for (const row of (data[child] as readonly Data[] | undefined) ?? []) {

@@ -75,8 +75,32 @@ export interface ChangeSource {
    */
   openAddition(plan: CapturePlan, from: Position, signal: AbortSignal): Promise<ParitySnapshot>;
 
+  /**
+   * Why the log since `from` cannot be had any more; undefined when it can.
+   *
+   * @throws BanyanError when that cannot be told
+   */
+  placeLost(from: Position): Promise<string | undefined>;
+
   /** Whether a snapshot of this source saw a transaction. @param seen `ParitySnapshot.seen` */
   visibility(seen: string): (transaction: string) => boolean;
+
+  /** Which transactions a snapshot that is taken now would see, as `ParitySnapshot.seen`. */
+  seenNow(): Promise<string>;
+
+  /** How large tables are, and whether they can be read in chunks. @param tables of one stream type, its root first */
+  surveyChunks(tables: readonly KeyedTable[]): Promise<ChunkSurvey>;
+
+  /**
+   * Reads the tables of one stream type in chunks, each under a short snapshot of its own, and writes
+   * nothing. Connects when the first chunk is opened.
+   *
+   * @param tables its root first
+   */
+  openChunks(tables: readonly KeyedTable[]): ChunkReader;
+
+  /** What else the source has to do now, as far as it tells. */
+  load(): Promise<SourceLoad>;
 
   /** Newest position in the source's log now, and how far `from` is behind it. */
   head(from: Position | undefined): Promise<SourceHead>;
@@ -184,12 +208,17 @@ export interface ParitySnapshot extends RowSnapshot {
   readonly fence: Position;
   /** The tables as the snapshot sees them, in the order asked. */
   readonly tables: readonly SourceTable[];
+  /** By table name, columns that the log does not carry and nobody can compare: generated ones. */
+  readonly columnsLeftOut: ReadonlyMap<string, readonly string[]>;
   /**
    * Sums of row hashes by bucket of the aggregate's key, of all rows: one pass, computed where the rows
    * are. See row-hash.ts.
    */
   sumRows(table: SourceTable, plan: RowHashPlan, signal: AbortSignal): Promise<BucketSums>;
-  /** The same by aggregate, for the rows of some of the buckets; in groups, in any order. */
+  /**
+   * The same by aggregate, for the rows of some of the buckets; in groups, in any order. An aggregate may
+   * come more than once, each time with some of its rows.
+   */
   sumAggregates(
     table: SourceTable,
     plan: RowHashPlan,
@@ -211,4 +240,72 @@ export interface ParitySnapshot extends RowSnapshot {
   readonly seen: string;
   /** Whether the snapshot sees what this transaction wrote. @param transaction `SourceTransaction.id` */
   sees(transaction: string): boolean;
+}
+
+/** A table and those of its columns that hold the key of the root row that a row belongs to, in the order of that key. */
+export interface KeyedTable {
+  readonly table: SourceTable;
+  readonly columns: readonly number[];
+}
+
+export interface ChunkSurvey {
+  /** According to the server's statistics; an estimate. */
+  readonly rows: number;
+  /** With out-of-line values, without indexes. */
+  readonly bytes: number;
+  /** Why these tables cannot be read in chunks; absent when they can. */
+  readonly obstacle?: string;
+}
+
+/** Key of a root row: canonical text of its key columns. */
+export type ChunkKey = readonly string[];
+
+/**
+ * Which rows of a table to read, by the key of their root: those behind `after` up to and with `end`,
+ * or those of the named keys. Without `end` all that follow, also those whose key has a NULL.
+ */
+export type ChunkRange =
+  | { readonly after: ChunkKey | undefined; readonly end: ChunkKey | undefined }
+  | { readonly keys: readonly (readonly (string | null)[])[] };
+
+export interface ChunkReader {
+  /**
+   * Opens a snapshot whose visible transactions are known before rows are read. One at a time.
+   *
+   * @throws BanyanError `TABLE_MISSING`, `SOURCE_NOT_READY` on a standby
+   */
+  open(signal: AbortSignal): Promise<ChunkSnapshot>;
+  close(): Promise<void>;
+}
+
+export interface ChunkSnapshot {
+  /** Lies after every transaction that the snapshot sees. */
+  readonly fence: Position;
+  /** The tables as the snapshot sees them, in the order asked. */
+  readonly tables: readonly SourceTable[];
+  /** As `ParitySnapshot.seen`. */
+  readonly seen: string;
+  readonly sees: (transaction: string) => boolean;
+  /** Key of the n-th root row behind `after`; undefined when there are fewer. */
+  bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined>;
+  /**
+   * Rows of one of the tables in the order of their root's key, NULLs last, in groups, pulled. Several
+   * tables may be read at once, each on its own connection.
+   */
+  readRange(
+    table: SourceTable,
+    range: ChunkRange,
+    signal: AbortSignal,
+  ): AsyncIterable<readonly Cells[]>;
+  /** As {@link RowSnapshot.rewritten}. */
+  rewritten(): Promise<readonly string[]>;
+  close(): Promise<void>;
+}
+
+/** What a source that works for others has to do; undefined where the role may not know. */
+export interface SourceLoad {
+  /** Sessions of others that are at work. */
+  readonly activeSessions: number | undefined;
+  /** Of the standby that is the furthest behind; undefined also when there is none. */
+  readonly standbyLagSeconds: number | undefined;
 }

@@ -27,12 +27,17 @@ export interface AggregateSum {
 /** Between the columns of a row; a control character that stands for just that. */
 export const SEPARATOR = "\x1f";
 
+/** Columns beyond so many are put together in groups of so many: a server takes only so many at once. */
+export const COLUMNS_PER_GROUP = 80;
+/** Columns per number that tells which are NULL. */
+export const NULLS_PER_MASK = 30;
+
 /**
  * Hashes rows as a source does in SQL, for what is not in the source and for sources that cannot.
  *
- * A row's text is its columns' canonical text, each followed by {@link SEPARATOR}, and behind that a 1
- * or 0 for each column that may be NULL. An aggregate's key is its columns' text with separators
- * between; NULL is empty there, because it need only find its bucket.
+ * A row's text is the canonical text of its columns that are not NULL, then numbers that tell which of
+ * those that may be NULL are, all with {@link SEPARATOR} between. An aggregate's key is its columns' text
+ * with separators between; NULL is empty there, because it need only find its bucket.
  */
 export class RowHash {
   readonly #hash = new TextHash();
@@ -48,9 +53,30 @@ export class RowHash {
 
   row(cells: Cells): TextHash {
     let text = "";
-    for (const cell of cells) text += (cell ?? "") + SEPARATOR;
-    for (const column of this.#nullable) text += (cells[column] ?? null) === null ? "1" : "0";
-    return this.#hash.of(text);
+    if (cells.length <= COLUMNS_PER_GROUP) {
+      for (const cell of cells) if (cell !== null && cell !== undefined) text += cell + SEPARATOR;
+    } else {
+      for (let at = 0; at < cells.length; at += COLUMNS_PER_GROUP) {
+        const group = cells.slice(at, at + COLUMNS_PER_GROUP);
+        text +=
+          group.filter((cell) => cell !== null && cell !== undefined).join(SEPARATOR) + SEPARATOR;
+      }
+    }
+    return this.#hash.of(text + this.#masks(cells));
+  }
+
+  #masks(cells: Cells): string {
+    const nullable = this.#nullable;
+    let text = "";
+    let mask = 0;
+    for (let i = 0; i < nullable.length; i++) {
+      if (i > 0 && i % NULLS_PER_MASK === 0) {
+        text += mask + SEPARATOR;
+        mask = 0;
+      }
+      if ((cells[nullable[i]!] ?? null) === null) mask |= 1 << (i % NULLS_PER_MASK);
+    }
+    return text + mask;
   }
 
   /** Only the columns of the key are looked at. */
@@ -67,7 +93,7 @@ export class RowHash {
   }
 }
 
-/** Columns whose NULL is told apart from the empty text by a digit behind the row's text. */
+/** Columns that may be NULL, which is told behind the row's text. */
 export function nullableColumns({ columns }: SourceTable): readonly number[] {
   return columns.flatMap(({ nullable }, i) => (nullable ? [i] : []));
 }
@@ -127,17 +153,14 @@ export async function aggregatesHere(
   return [...found.values()];
 }
 
-type RowReader = (
-  table: SourceTable,
-  orderBy: readonly OrderColumn[],
-  signal: AbortSignal,
-) => Rows;
+type RowReader = (table: SourceTable, orderBy: readonly OrderColumn[], signal: AbortSignal) => Rows;
 
 /** All three for a source that cannot hash: every row is read. */
-export function sumsHere({ readRows }: { readonly readRows: RowReader }): Pick<
-  ParitySnapshot,
-  "sumRows" | "sumAggregates" | "readAggregates"
-> {
+export function sumsHere({
+  readRows,
+}: {
+  readonly readRows: RowReader;
+}): Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates"> {
   return {
     sumRows: (table, plan, signal) => sumHere(readRows(table, [], signal), table, plan),
     async *sumAggregates(table, plan, buckets, signal) {

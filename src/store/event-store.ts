@@ -73,6 +73,30 @@ export interface EventStore {
    */
   openCapture(pipeline: string, source: string): Promise<CaptureWriter>;
 
+  /** What others ask a pipeline to do; cheap, for whoever runs it looks now and then. */
+  requests(pipeline: string): Promise<PipelineRequests>;
+
+  /** Asks that the baseline in chunks rest, or go on. @returns false when there is no such pipeline */
+  pauseBaseline(pipeline: string, paused: boolean): Promise<boolean>;
+
+  /**
+   * Asks that streams be read anew from the source; carried out by the pipeline, at once when it runs,
+   * else at its next start. A stream that is asked for already is not asked for twice.
+   *
+   * @returns how many were asked for now
+   */
+  requestRebaseline(pipeline: string, streams: readonly string[], reason: string): Promise<number>;
+
+  /** What was asked for and not carried out, in that order, behind the id `after`. */
+  rebaselineRequests(
+    pipeline: string,
+    after: string,
+    limit: number,
+  ): Promise<readonly RebaselineRequest[]>;
+
+  /** What was carried out with a fence behind `after`, which the log has yet to pass. */
+  rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]>;
+
   readonly quarantine: Quarantine;
 
   readonly parity: ParityStore;
@@ -164,6 +188,8 @@ export interface PipelineRecord {
   readonly ledger: Ledger;
   /** Every table that has a baseline, by name; also those that have left since. */
   readonly tables: readonly CapturedTable[];
+  /** Baselines in chunks, begun or done, by stream type; absent when there never was one. */
+  readonly baselines?: readonly BaselineRecord[];
   /** What the pipeline last said of itself (see pipeline/status.ts); JSON. */
   readonly status: unknown;
   /** ISO 8601. */
@@ -186,6 +212,53 @@ export interface CapturedTable {
   readonly seen?: string;
   /** The checkpoint at which the config no longer had it; absent while it is captured. */
   readonly left?: Position;
+}
+
+/** How far the baseline of one stream type in chunks has come: all that is needed to go on with it. */
+export interface BaselineRecord {
+  /** Stream type. */
+  readonly stream: string;
+  /** Where in the log it began. */
+  readonly position: Position;
+  /** Key of the root up to which the log alone tells what is; absent before the first chunk is passed. */
+  readonly told?: readonly string[];
+  /** Finished chunks behind that key, in its order; the log may tell once more what they hold. */
+  readonly chunks: readonly ChunkRecord[];
+  /** True once the last chunk is written. */
+  readonly done: boolean;
+  readonly chunksRead: number;
+  readonly rowsRead: number;
+  readonly rowsEstimated: number;
+  readonly bytesRead: number;
+  readonly aggregates: number;
+  /** Baseline events; the next one is numbered on from here. */
+  readonly events: number;
+}
+
+export interface ChunkRecord {
+  /** Key of the root; absent in the last chunk, which has no end. */
+  readonly end?: readonly string[];
+  /** See `ChunkSnapshot.seen`. */
+  readonly seen: string;
+  readonly fence: Position;
+}
+
+export interface RebaselineRequest {
+  readonly id: string;
+  readonly stream: string;
+  readonly reason: string;
+}
+
+/** Streams that were read anew under one snapshot. */
+export interface Rebaselined {
+  readonly streams: readonly string[];
+  /** See `ChunkSnapshot.seen`. */
+  readonly seen: string;
+  readonly fence: Position;
+}
+
+export interface PipelineRequests {
+  readonly baselinePaused: boolean;
 }
 
 /**
@@ -236,11 +309,15 @@ export interface StagedBatch {
   readonly images?: readonly ImageChange[];
   /** Images of rows that have none yet, each row once: quicker than among `images`. */
   readonly newImages?: readonly NewImage[];
+  /** Images that are kept only where there is none. */
+  readonly missingImages?: readonly NewImage[];
   readonly parked?: readonly ParkedChange[];
   /** Ids of parked changes that these events settle. */
   readonly released?: readonly string[];
   /** Ids of parked changes that are given up. */
   readonly skipped?: readonly string[];
+  /** Requests that these events carry out, by id. */
+  readonly rebaselined?: Omit<Rebaselined, "streams"> & { readonly ids: readonly string[] };
 }
 
 export interface ImageChange {
@@ -260,6 +337,8 @@ export interface Progress {
   readonly baselinePosition?: Position;
   /** Entries to be added, or to replace those of the same table. */
   readonly tables?: readonly CapturedTable[];
+  /** Likewise, of the same stream type. */
+  readonly baselines?: readonly BaselineRecord[];
   /** Added to the stored counts. */
   readonly ledger: Partial<Ledger>;
   readonly status: unknown;

@@ -25,6 +25,9 @@ export interface ParityStore {
     signal: AbortSignal,
   ): Promise<void>;
 
+  /** Throws away what is kept of folds, of all stream types. */
+  forget(pipeline: string): Promise<void>;
+
   /** All that is kept of a stream type and all of its events, as of one moment. */
   openFolds(scope: FoldScope): Promise<FoldSnapshot>;
 
@@ -90,15 +93,21 @@ export interface SavedReport {
   readonly savedAt: string;
 }
 
-/** A difference, over all the times it was looked at. */
-export interface ParityFinding {
+/** A row whose fold is not like it, as seen once. */
+export interface Difference {
   readonly stream: string;
   readonly table: string;
   readonly key: string;
   readonly verdict: "missing" | "extra" | "different";
   /** Names of the columns that differ. */
   readonly columns: readonly string[];
-  /** ISO 8601. Since when it is so without a change of the aggregate. */
+  /** Of the stream's last event that was folded; 0 when there is none. */
+  readonly version: number;
+}
+
+/** A difference, over all the times it was looked at. */
+export interface ParityFinding extends Difference {
+  /** ISO 8601. Since when it is so without a further event of the aggregate. */
   readonly firstSeen: string;
   readonly lastSeen: string;
   /** How often it was looked at again since, and found the same. */

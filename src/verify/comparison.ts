@@ -1,16 +1,18 @@
 import type { ParitySample, TableParity } from "./parity-report.ts";
 import { StreamHashes, isForeign } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import type { Cell } from "../model/cell.ts";
 import type { Cells } from "../model/table.ts";
 import { foldStreams } from "../projection/fold-streams.ts";
-import { Folder } from "../projection/fold.ts";
+import type { Folder } from "../projection/fold.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
 import type { BucketSums, RowHashPlan } from "../source/row-hash.ts";
 import type { EventStore, FoldEvent } from "../store/event-store.ts";
 import {
   FOLD_BUCKETS_MAX,
+  type Difference,
   type FoldScope,
   type FoldSnapshot,
   type FoldSums,
@@ -28,11 +30,13 @@ export interface ComparisonOptions {
 }
 
 /** How finely rows are summed up: a bucket that differs costs the download of so many hashes. */
-const ROWS_PER_BUCKET = 64;
+const ROWS_PER_BUCKET = 256;
 /** Aggregates whose hashes are in memory at once while differing buckets are looked into. */
 const ROWS_PER_LOOK = 200_000;
 /** Aggregates whose rows and events are read at once. */
 const STREAMS_PER_LOOK = 500;
+/** Differences that are kept by key; all are counted. */
+const DIFFERENCES_MAX = 10_000;
 /** More events than these are folded into what is kept, instead of once for this comparison. */
 export const EVENTS_BESIDE_MAX = 50_000;
 
@@ -58,6 +62,8 @@ export interface RowSums {
 export class Comparison {
   readonly tables: TableParity[] = [];
   readonly samples: ParitySample[] = [];
+  /** The first {@link DIFFERENCES_MAX}. */
+  readonly differences: Difference[] = [];
   /** Streams left out because of events that were not captured. */
   readonly foreign = new Set<string>();
   /** Rows of streams left out. */
@@ -114,6 +120,37 @@ export class Comparison {
     }
   }
 
+  /**
+   * Compares some streams of one type, whatever the sums say.
+   *
+   * @param quarantined streams that wait in quarantine
+   */
+  async compareStreams(
+    hashes: StreamHashes,
+    streams: readonly string[],
+    quarantined: ReadonlySet<string>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { store, pipeline } = this.#options;
+    const folds = await store.parity.openFolds(scopeOf(pipeline, hashes));
+    try {
+      const foreign = new Set(await folds.foreign());
+      const plans = hashes.mappers.map(({ parts }) => ({ key: parts.streamColumns, buckets: 1 }));
+      const suspects = streams
+        .filter((stream) => !foreign.has(stream) && !quarantined.has(stream))
+        .map((stream) => ({ stream, keys: [keyOfStream(stream)], rows: 0, count: 0, sum: 0n }));
+      const found = { missing: 0, extra: 0, different: 0 };
+      for (let role = 0; role < hashes.mappers.length; role++) {
+        for (let from = 0; from < suspects.length; from += STREAMS_PER_LOOK) {
+          const some = suspects.slice(from, from + STREAMS_PER_LOOK);
+          await this.#examine({ role, folds, hashes, plans }, some, found, signal);
+        }
+      }
+    } finally {
+      await folds.close();
+    }
+  }
+
   /** Streams with events that the kept folds do not have, folded as of the snapshot. */
   async #foldTouched(
     hashes: StreamHashes,
@@ -143,8 +180,10 @@ export class Comparison {
     });
     const looked = new Set([...leftOut].map((stream) => Number(hashes.keyOf(stream) & mask)));
     let present = 0;
+    let folded = 0;
     for (let bucket = 0; bucket < buckets; bucket++) {
       present += rows.counts[bucket]!;
+      folded += kept.counts[bucket]!;
       const isEqual =
         rows.counts[bucket] === kept.counts[bucket] && rows.sums[bucket] === kept.sums[bucket];
       if (!isEqual) looked.add(bucket);
@@ -152,7 +191,8 @@ export class Comparison {
     this.effort.buckets += buckets;
     this.effort.bucketsDiffering += looked.size;
     const found = { missing: 0, extra: 0, different: 0, excluded: 0 };
-    const perLook = Math.max(1, Math.floor((ROWS_PER_LOOK * buckets) / Math.max(buckets, present)));
+    const most = Math.max(buckets, present, folded);
+    const perLook = Math.max(1, Math.floor((ROWS_PER_LOOK * buckets) / most));
     const wanted = [...looked].sort((a, b) => a - b);
     for (let at = 0; at < wanted.length; at += perLook) {
       const suspects = await this.#suspects(look, wanted.slice(at, at + perLook), found, signal);
@@ -168,6 +208,7 @@ export class Comparison {
       compared: present - excluded,
       ...counts,
       columns: table.columns.length,
+      columnsLeftOut: this.#options.snapshot.columnsLeftOut.get(table.name) ?? [],
     });
   }
 
@@ -190,6 +231,9 @@ export class Comparison {
       }
       return entry;
     };
+    // Two servers are asked at once.
+    const keptThere = folds.foldsIn(plan.buckets, buckets, role);
+    keptThere.catch(() => undefined);
     for await (const page of snapshot.sumAggregates(mapper.table, plan, buckets, signal)) {
       for (const { key, count, sum } of page) {
         const stream = streamOfKey(mapper, plan, key);
@@ -210,7 +254,7 @@ export class Comparison {
       entry.count -= count;
       entry.sum -= sum;
     };
-    const kept = await folds.foldsIn(plan.buckets, buckets, role);
+    const kept = await keptThere;
     kept.streams.forEach((stream, i) => {
       if (!overlay.folded.has(stream)) subtract(stream, kept.counts[i]!, kept.sums[i]!);
     });
@@ -226,7 +270,7 @@ export class Comparison {
 
   /** Compares aggregates row by row, with their events folded as of the snapshot. */
   async #examine(
-    { role, folds, hashes, plans }: RoleLook,
+    { role, folds, hashes, plans }: Pick<RoleLook, "role" | "folds" | "hashes" | "plans">,
     suspects: readonly Suspect[],
     found: { missing: number; extra: number; different: number },
     signal: AbortSignal,
@@ -257,8 +301,10 @@ export class Comparison {
         }
       }
     }
+    const versions = new Map<string, number>();
     const events = folds.events([...streams], signal);
-    for await (const { stream, state } of foldStreams(events, folder, this.#sees)) {
+    for await (const { stream, version, state } of foldStreams(events, folder, this.#sees)) {
+      versions.set(stream, version);
       for (const cells of hashes.rowsOf(state, role)) {
         const entry = pair(stream, mapper.keyOf(cells));
         entry.fold = cells;
@@ -270,12 +316,16 @@ export class Comparison {
       if (sum === 0n && row !== undefined && fold !== undefined) continue;
       const verdict = fold === undefined ? "missing" : row === undefined ? "extra" : "different";
       found[verdict] += 1;
-      if (this.samples.length >= samplesMax) continue;
+      if (this.differences.length >= DIFFERENCES_MAX) continue;
       const columns =
         row === undefined || fold === undefined
           ? []
           : differingColumns(mapper, row, fold, showValues);
-      this.samples.push({ verdict, table: mapper.table.name, stream, key, columns });
+      const sample = { verdict, table: mapper.table.name, stream, key, columns } as const;
+      if (this.samples.length < samplesMax) this.samples.push(sample);
+      const names = columns.map(({ column }) => column);
+      const version = versions.get(stream) ?? 0;
+      this.differences.push({ ...sample, columns: names, version });
     }
   }
 }

@@ -29,6 +29,12 @@ export interface ParityReport {
     readonly rows: number;
   };
   readonly samples: readonly ParitySample[];
+  /** What it took: sums compared, those that differed, and aggregates compared row by row for them. */
+  readonly effort: {
+    readonly buckets: number;
+    readonly bucketsDiffering: number;
+    readonly aggregatesExamined: number;
+  };
   /** Commands to run next. */
   readonly nextSteps: readonly string[];
 }
@@ -43,6 +49,8 @@ export interface TableParity {
   readonly different: number;
   /** Columns that were compared. */
   readonly columns: number;
+  /** Generated columns that the log does not carry; not compared. */
+  readonly columnsLeftOut: readonly string[];
 }
 
 export interface ParitySample {

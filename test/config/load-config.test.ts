@@ -7,7 +7,7 @@ import { loadConfig, parseConfig } from "../../src/config/load-config.ts";
 import { child, inserted, stream, table } from "../../src/mapping/rules.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 
-const FILE = "/work/shop/banyan.config.ts";
+const FILE = "/srv/shop/banyan.config.ts";
 const orders = table("orders");
 const streams = { order: stream(orders, { otherwise: "OrderAmended" }) };
 const good = {
@@ -31,16 +31,16 @@ describe("a config that is right", () => {
   test("has defaults, and paths from its own folder", () => {
     expect(parseConfig(good, FILE, {})).toMatchObject({
       file: FILE,
-      directory: "/work/shop",
+      directory: "/srv/shop",
       name: "shop",
       source: { slot: "banyan_shop", publication: "banyan_shop" },
-      store: { kind: "embedded", directory: "/work/shop/.banyan/store" },
+      store: { kind: "embedded", directory: "/srv/shop/.banyan/store" },
       limits: { batchChangesMax: 20_000, lingerMs: 5, idleMs: 1_000 },
     });
     const moved = { ...good, store: { kind: "embedded", directory: "../events" } };
     expect(parseConfig(moved, FILE, {}).store).toEqual({
       kind: "embedded",
-      directory: "/work/events",
+      directory: "/srv/events",
     });
   });
 

@@ -1,7 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { batchOf, event, position, streamOf, tailing, type OpenedStore } from "./event-batches.ts";
-import type { ImageChange, Ledger, ParkedChange } from "../../src/store/event-store.ts";
+import type {
+  BaselineRecord,
+  ImageChange,
+  Ledger,
+  ParkedChange,
+} from "../../src/store/event-store.ts";
 
 const SOURCE = "test://source";
 const NOTHING = batchOf([]);
@@ -50,6 +55,110 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     expect((await store.pipeline("shop"))!.tables).toEqual([lines, gone]);
     expect((await store.openCapture("other", SOURCE)).record.tables).toEqual([]);
     await next.close();
+  });
+
+  test("how far a baseline in chunks has come is kept by stream type, with the commit that tells of it", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    expect(writer.record.baselines).toBeUndefined();
+    const begun: BaselineRecord = {
+      stream: "order",
+      position: position(1),
+      chunks: [],
+      done: false,
+      chunksRead: 0,
+      rowsRead: 0,
+      rowsEstimated: 20,
+      bytesRead: 0,
+      aggregates: 0,
+      events: 0,
+    };
+    const other = { ...begun, stream: "customer" };
+    await writer.commit({ ...tailing(1), baselines: [begun, other] });
+    const chunk = { end: ["a", "\\ü"], seen: "5:9:6,7", fence: position(4) };
+    const further = { ...begun, told: ["5", ""], chunks: [chunk], chunksRead: 1, rowsRead: 7 };
+    await writer.stage({ events: batchOf([{ stream: "order-1", version: 1 }]) });
+    await writer.commit({ ...tailing(2), baselines: [further] });
+    await writer.stage({ events: batchOf([{ stream: "order-2", version: 1 }]) });
+    await writer.rollback();
+    await writer.close();
+    const next = await store.openCapture("shop", SOURCE);
+    const byStream = new Map(next.record.baselines!.map((one) => [one.stream, one]));
+    expect([byStream.get("order"), byStream.get("customer")]).toEqual([further, other]);
+    const last = { ...further, chunks: [{ seen: "9:9:", fence: position(9) }], done: true };
+    await next.commit({ ...tailing(3), baselines: [last] });
+    expect((await store.pipeline("shop"))!.baselines).toContainEqual(last);
+    await next.close();
+  });
+
+  test("a pause of the baseline is asked for by others, and stays through a restart", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    expect(await store.pauseBaseline("shop", true)).toBe(false);
+    expect(await store.requests("shop")).toMatchObject({ baselinePaused: false });
+    const writer = await store.openCapture("shop", SOURCE);
+    expect(await store.pauseBaseline("shop", true)).toBe(true);
+    await writer.commit(tailing(1));
+    await writer.close();
+    await (await store.openCapture("shop", SOURCE)).close();
+    expect(await store.requests("shop")).toMatchObject({ baselinePaused: true });
+    expect(await store.pauseBaseline("shop", false)).toBe(true);
+    expect(await store.requests("shop")).toMatchObject({ baselinePaused: false });
+  });
+
+  test("streams to be read anew are asked for once, and settled with the commit of their events", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    expect(await store.requestRebaseline("shop", ["order-1"], "why")).toBe(0);
+    const writer = await store.openCapture("shop", SOURCE);
+    const { quarantineGeneration: before } = await writer.commit(tailing(1));
+    const asked = ["order-2", "order-1", "order-2", String.raw`order-a\,b`];
+    expect(await store.requestRebaseline("shop", asked, "why")).toBe(3);
+    expect(await store.requestRebaseline("shop", ["order-1"], "again")).toBe(0);
+    const { quarantineGeneration: after } = await writer.commit(tailing(2));
+    expect(after).toBeGreaterThan(before);
+    const all = await store.rebaselineRequests("shop", "0", 10);
+    expect(all.map(({ stream }) => stream).sort()).toEqual(asked.slice(1).sort());
+    expect(all.map(({ reason }) => reason)).toEqual(["why", "why", "why"]);
+    const [first, second] = await store.rebaselineRequests("shop", "0", 2);
+    expect(await store.rebaselineRequests("shop", first!.id, 1)).toEqual([second]);
+    expect(await store.rebaselineRequests("other", "0", 10)).toEqual([]);
+    const rebaselined = { ids: [first!.id, second!.id], seen: "5:9:6,7", fence: position(5) };
+    await writer.stage({ events: NOTHING, rebaselined });
+    await writer.rollback();
+    expect(await store.rebaselineRequests("shop", "0", 10)).toHaveLength(3);
+    await writer.stage({ events: NOTHING, rebaselined });
+    await writer.commit(tailing(3));
+    expect(await store.rebaselineRequests("shop", "0", 10)).toHaveLength(1);
+    const done = await store.rebaselined("shop", position(4));
+    expect(done.flatMap(({ streams }) => streams).sort()).toEqual(
+      [first!.stream, second!.stream].sort(),
+    );
+    expect(done[0]).toMatchObject({ seen: "5:9:6,7", fence: position(5) });
+    expect(await store.rebaselined("shop", position(5))).toEqual([]);
+    expect(await store.requestRebaseline("shop", [first!.stream], "once more")).toBe(1);
+    await writer.close();
+  });
+
+  test("images that are only missing replace none, neither a committed nor a staged one", async () => {
+    await using opened = await open();
+    const writer = await opened.store.openCapture("shop", SOURCE);
+    const image = (key: string, text: string) => ({ table: "t", key, image: text });
+    await writer.stage({ events: NOTHING, newImages: [image("1", "first")] });
+    await writer.commit(tailing(1));
+    await writer.stage({ events: NOTHING, images: [image("2", "staged")] });
+    const many = Array.from({ length: 12_000 }, (_, i) => image(`many ${i}`, "new"));
+    const missing = [image("1", "late"), image("2", "late"), image("3", "late"), ...many];
+    await writer.stage({ events: NOTHING, missingImages: missing });
+    await writer.commit(tailing(2));
+    expect(await writer.images("t", ["1", "2", "3", "many 11999"])).toEqual([
+      "first",
+      "staged",
+      "late",
+      "new",
+    ]);
+    await writer.close();
   });
 
   test("images of rows that had none are there for later stages, as any others", async () => {

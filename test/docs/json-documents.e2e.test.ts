@@ -78,6 +78,7 @@ describe("the page says exactly what the program prints", () => {
     ["check", ["check"]],
     ["status", ["run", "status"]],
     ["verify", ["verify"]],
+    ["verify --watch", ["verify --watch"]],
     ["history", ["history"]],
     ["state", ["state"]],
     ["quarantine list", ["quarantine"]],
@@ -126,7 +127,8 @@ test("a command that fails prints no document", async () => {
 
 /** Everything that gives a document other fields, once. */
 async function bringAbout(): Promise<void> {
-  await legacy.query("CREATE TABLE item (id int PRIMARY KEY, label text, price int, kind text)");
+  await legacy.query(`CREATE TABLE item (id int PRIMARY KEY, label text, price int, kind text,
+       shout text GENERATED ALWAYS AS (label || '!') STORED)`);
   await legacy.query("INSERT INTO item SELECT n, 'label', n, 'a' FROM generate_series(1, 6) n");
   await note("assess", "assess", legacy.url);
   await note("check", "check");
@@ -217,7 +219,23 @@ async function bringAbout(): Promise<void> {
   await legacy.query(`ALTER PUBLICATION banyan_${NAME} ADD TABLE item`);
   const third = await start();
   await note("verify", "verify");
+  await legacy.query("UPDATE item SET label = 'seen' WHERE id = 4");
+  printed.set("verify --watch", await watched());
   await stop(third);
+}
+
+/** A sweep and at least one look at what changed. */
+async function watched(): Promise<unknown[]> {
+  const args = ["verify", "--watch", "--check-every", "1", "--wait", "2", "--json"];
+  const running = startCli(args, { cwd: folder.directory, env });
+  const deadline = Date.now() + WAIT_MS_MAX;
+  const lines = (): string[] => running.stdout().split("\n").slice(0, -1);
+  while (lines().length < 3) {
+    if (running.child.exitCode !== null || Date.now() > deadline) throw new Error(running.stderr());
+    await sleep(50);
+  }
+  await stop(running);
+  return lines().map((line) => JSON.parse(line) as unknown);
 }
 
 function note(kind: string, ...args: readonly string[]): Promise<void> {

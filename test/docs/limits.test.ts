@@ -6,6 +6,7 @@ import { page, ROOT } from "./markdown.ts";
 const UNITS: Readonly<Record<string, number>> = {
   "": 1,
   s: 1_000,
+  h: 3_600_000,
   KiB: 1024,
   MiB: 1024 ** 2,
   GiB: 1024 ** 3,

@@ -1,3 +1,6 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openHelpdesk, stop, type Helpdesk } from "../support/e2e-helpdesk.ts";
 import type { RunningCli } from "../support/cli.ts";
@@ -22,6 +25,11 @@ beforeAll(async () => {
   running = await desk.run();
 });
 afterAll(() => desk?.[Symbol.asyncDispose]());
+
+async function events(): Promise<number> {
+  const { rows } = await desk.events.query("SELECT count(*)::int AS count FROM banyan.events");
+  return (rows as { count: number }[])[0]!.count;
+}
 
 /** The verdict and the exit code. */
 async function verify(options = ""): Promise<{ exitCode: number | null; report: ParityReport }> {
@@ -86,7 +94,9 @@ test("values are told by their length only, unless they are asked for", async ()
       "    title: row ‹19 characters›, fold ‹8 characters›\n" +
       "    assignee: row NULL, fold ‹4 characters›\n",
   );
-  expect(stdout).toMatch(/\nnext: banyan history \S+ {2}\| {2}banyan verify --show-values\n$/);
+  expect(stdout).toMatch(
+    /\nnext: banyan history \S+ {2}\| {2}banyan verify --show-values {2}\| {2}banyan verify --repair\n$/,
+  );
   const hidden = stdout + JSON.stringify((await verify()).report);
   for (const value of [SECRET, "Ticket 7", "Ines", "Not seen", "Unheard"])
     expect(hidden).not.toContain(value);
@@ -100,6 +110,31 @@ test("values are told by their length only, unless they are asked for", async ()
   const body = report.samples.find(({ stream }) => stream === "ticket-20")!.columns;
   expect(body).toEqual([{ column: "body", row: "Not seen", fold: "Seen" }]);
   expect(report.nextSteps).not.toContain("banyan verify --show-values");
+});
+
+test("the report is a page as well, with names and without values, that runs and loads nothing", async () => {
+  const { exitCode, stderr } = await desk.banyan("verify --html report.html");
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("wrote report.html");
+  const page = readFileSync(join(desk.directory, "report.html"), "utf8");
+  expect(page).toContain("5 rows and their events do not agree");
+  for (const name of ["ticket-7", "title", "assignee", "ticket-99", "banyan verify --repair"])
+    expect(page).toContain(name);
+  for (const value of [SECRET, "Ines", "Not seen"]) expect(page).not.toContain(value);
+  expect(page).not.toMatch(/<script|src=|https?:/);
+  const nowhere = await desk.banyan("verify --html nowhere/report.html");
+  expect(nowhere.exitCode).toBe(2);
+  expect(nowhere.stderr).toContain("nowhere/report.html cannot be written");
+});
+
+test("status tells what the last verification found", async () => {
+  const { stdout } = await desk.banyan("status --json");
+  const { parity } = JSON.parse(stdout) as { parity: Record<string, unknown> };
+  expect(parity).toMatchObject({ state: "different", missing: 2, extra: 1, different: 2 });
+  expect(parity).toMatchObject({ stale: false, findings: { open: 5, settled: 5 } });
+  expect((await desk.banyan("status")).stdout).toMatch(
+    /parity\s+different: 2 missing, 1 extra, 2 different \(5 settled\), \d+ rows compared \d+ s ago/,
+  );
 });
 
 test("fewer samples change what is shown, not what is found", async () => {
@@ -116,6 +151,47 @@ test("what the same columns become later mends the difference", async () => {
   const { exitCode, report } = await verify();
   expect({ exitCode, different: report.different }).toEqual({ exitCode: 1, different: 0 });
   expect(report).toMatchObject({ missing: 2, extra: 1 });
+});
+
+test("a repair says what it will do, and does nothing where nobody can be asked", async () => {
+  const { exitCode, stderr } = await desk.banyan("verify --repair");
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain("extra: public.tickets 8 (ticket-8)");
+  expect(stderr).toMatch(/3 streams of \w+: each is read anew/);
+  expect(stderr).toContain("next: Run it again with --yes");
+  expect((await verify()).report).toMatchObject({ missing: 2, extra: 1 });
+});
+
+test("a repair reads just those aggregates anew, says so in their history, and ends equal", async () => {
+  const before = await events();
+  const { exitCode, stdout } = await desk.banyan("verify --repair --yes --json");
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ state: "equal", missing: 0, extra: 0, different: 0 });
+  expect((await events()) - before).toBe(3);
+  const { stdout: history } = await desk.banyan("history ticket-8");
+  expect(history).toContain("TicketHistoryGapped");
+  expect((await desk.banyan("state ticket-99")).stdout).toContain("Unheard of");
+  // Nothing is left to do.
+  expect((await desk.banyan("verify --repair --yes")).exitCode).toBe(0);
+  expect((await events()) - before).toBe(3);
+});
+
+test("a watch goes on until it is stopped, and tells each thing once", async () => {
+  const watching = desk.start("verify --watch --check-every 1");
+  const line = async (pattern: RegExp): Promise<void> => {
+    const deadline = Date.now() + 30_000;
+    while (!pattern.test(watching.stdout())) {
+      if (watching.child.exitCode !== null || Date.now() > deadline)
+        throw new Error(`in vain for ${pattern}:\n${watching.stdout()}${watching.stderr()}`);
+      await sleep(50);
+    }
+  };
+  await line(/Z {2}✓ equal \(sweep\); no findings\n/);
+  await desk.legacy.query("UPDATE tickets SET status = 'closed' WHERE id = 5");
+  await line(/Z {2}✓ equal \(changes\); no findings\n/);
+  watching.child.kill("SIGINT");
+  expect((await watching.ended).exitCode).toBe(0);
+  expect(watching.stdout().split("\n")).toHaveLength(3);
 });
 
 test("a pipeline that does not come to the mark is no verdict, and never equal", async () => {

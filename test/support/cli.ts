@@ -18,6 +18,7 @@ export interface RunningCli {
   readonly child: ChildProcess;
   readonly ended: Promise<CliResult>;
   /** What it has said on stderr so far. */
+  stdout(): string;
   stderr(): string;
 }
 
@@ -49,7 +50,7 @@ export function startProgram(args: readonly string[], { cwd, env }: CliOptions =
     child.once("close", (exitCode, signal) => done({ exitCode, signal, stdout, stderr }));
   });
   ended.catch(() => undefined);
-  return { child, ended, stderr: () => stderr };
+  return { child, ended, stdout: () => stdout, stderr: () => stderr };
 }
 
 /** Runs `banyan` to its end; a run that takes more than two minutes is killed. */

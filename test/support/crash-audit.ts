@@ -66,9 +66,9 @@ export async function readEvents(storeUrl: string): Promise<readonly AuditedEven
  * Matches the audited changes with the events, one to one: each change is told by events of exactly
  * its transaction, with its old and its new values, and no captured event tells anything else.
  *
- * A transaction that no event tells of must have come before the baseline: the baseline must have
- * its rows as its changes left them, and nothing may be told of them earlier. So a lost transaction
- * cannot pass for an early one.
+ * A change that no event tells of must have come before the baseline of its row, which need not be that
+ * of other rows of its transaction: the baseline must have the row as the change left it, and nothing
+ * may be told of it earlier. So a lost change cannot pass for an early one.
  */
 export function matchAudit(
   changes: readonly AuditedChange[],
@@ -88,17 +88,13 @@ export function matchAudit(
       continue;
     }
     const place = placeOf(relation, (was ?? became)!);
-    const tellings = told.get(xid);
-    if (tellings === undefined) {
-      counts.before += 1;
-      if (!early.note(relation, was, became))
-        problems.push(`${place}: transaction ${xid} is told by no event`);
-      continue;
-    }
+    const tellings = told.get(xid) ?? [];
     const at = tellings.findIndex((telling) => toldPlace(telling) === place);
     const telling = tellings[at];
     if (telling === undefined) {
-      problems.push(`${place}: a change of transaction ${xid} is not told by its events`);
+      counts.before += 1;
+      if (!early.note(relation, was, became))
+        problems.push(`${place}: a change of transaction ${xid} is told by no event`);
       continue;
     }
     tellings.splice(at, 1);

@@ -18,6 +18,8 @@ export interface Helpdesk extends AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   /** The built program, in its folder. @param more beside the environment above */
   banyan(args: string, more?: Readonly<Record<string, string>>): Promise<CliResult>;
+  /** Starts the built program in its folder; it is ended with the help desk. */
+  start(args: string): RunningCli;
   /** Starts `run` with these options and waits until it follows the log. */
   run(options?: string, more?: Readonly<Record<string, string>>): Promise<RunningCli>;
   writeConfig(text: string): void;
@@ -110,6 +112,11 @@ export async function openHelpdesk({
     directory,
     env,
     banyan: (args, more = {}) => runCli(words(args), { cwd: directory, env: { ...env, ...more } }),
+    start(args) {
+      const started = startCli(words(args), { cwd: directory, env });
+      running.push(started);
+      return started;
+    },
     async run(options = "", more = {}) {
       const args = ["run", ...words(options)];
       const started = startCli(args, { cwd: directory, env: { ...env, ...more } });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { StreamRef } from "../../src/mapping/rules.ts";
 import type { Drift } from "../../src/mapping/drift.ts";
-import { runPipeline } from "../../src/pipeline/pipeline.ts";
+import { runPipeline, type PipelineOptions } from "../../src/pipeline/pipeline.ts";
 import type { PipelineStatus } from "../../src/pipeline/status.ts";
 import type { TailLimits } from "../../src/pipeline/tail.ts";
 import type { ChangeSource } from "../../src/source/change-source.ts";
@@ -30,6 +30,8 @@ export interface LivePipelineOptions {
   readonly store: EventStore;
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly limits?: Partial<TailLimits>;
+  /** Anything else. */
+  readonly more?: Partial<PipelineOptions>;
 }
 
 /** A pipeline that runs beside a test until it is stopped. */
@@ -64,6 +66,7 @@ export async function startPipeline(options: LivePipelineOptions): Promise<LiveP
       spillDirectory,
       onProgress: (now) => (status = now),
       onDrift: (drift) => void drifts.push(drift),
+      ...options.more,
     },
     stopping.signal,
   ).then(

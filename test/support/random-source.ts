@@ -78,6 +78,7 @@ export class ScriptedSource implements ChangeSource {
     return {
       ...snapshot,
       ...sumsHere(snapshot),
+      columnsLeftOut: new Map(),
       fence: await this.fence(),
       tables,
       seen: "all",
@@ -87,6 +88,7 @@ export class ScriptedSource implements ChangeSource {
 
   openAddition = () => Promise.reject(new Error("a script has no tables that join late"));
   visibility = () => () => true;
+  placeLost = () => Promise.resolve(undefined);
   seenNow = () => Promise.resolve("all");
   surveyChunks = () => Promise.resolve({ rows: 0, bytes: 0, obstacle: "a script has no chunks" });
   openChunks = () => {

@@ -38,10 +38,34 @@ const UNAVAILABLE = 69;
 /** Of what the summary repeats of one failure. */
 const FAILURE_LENGTH_MAX = 2_000;
 
+const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
+/** What does not depend on the version of the server, and what is of one version only. */
+const NOT_ON_15: readonly string[] = [
+  "test/connectors/embedded/**",
+  ...(isNightly
+    ? []
+    : [
+        "test/assess/**",
+        "test/draft/**",
+        "test/laws/**",
+        "test/verify/**",
+        "test/faults/*-network.pg.test.ts",
+        "test/faults/source-silence.pg.test.ts",
+        "test/pipeline/chunked-baseline-control.pg.test.ts",
+        "test/connectors/postgres/row-hash-encodings.pg.test.ts",
+      ]),
+];
+
 const STEPS: readonly Step[] = [
   { name: "build", command: ["npm", "run", "--silent", "build"], isSuite: false },
   { name: "unit", command: [NODE, VITEST, "run", "--project", "unit"], isSuite: true },
   { name: "pg on Postgres 18", command: [NODE, VITEST, "run", "--project", "pg"], isSuite: true },
+  {
+    name: "e2e",
+    command: [NODE, VITEST, "run", "--project", "e2e"],
+    isSuite: true,
+    beside: true,
+  },
   {
     name: "pg on Postgres 15",
     command: [
@@ -55,15 +79,12 @@ const STEPS: readonly Step[] = [
         "--project",
         "pg",
       ] as const),
-      // The embedded server is of one version only.
-      ...["--exclude", "test/connectors/embedded/**"],
+      ...NOT_ON_15.flatMap((files) => ["--exclude", files]),
     ],
     isSuite: true,
     unavailable: UNAVAILABLE,
     alone: "npm run test:pg15",
-    beside: true,
   },
-  { name: "e2e", command: [NODE, VITEST, "run", "--project", "e2e"], isSuite: true },
   {
     name: "unit on Node 24",
     command: [

@@ -76,6 +76,13 @@ export class ScriptedLog implements ChangeSource {
   openParity = () => Promise.reject(new Error("a script has no parity"));
   openAddition = () => Promise.reject(new Error("a script has no tables that join late"));
   visibility = () => () => true;
+  placeLost = () => Promise.resolve(undefined);
+  seenNow = () => Promise.resolve("all");
+  surveyChunks = () => Promise.resolve({ rows: 0, bytes: 0, obstacle: "a script has no chunks" });
+  openChunks = () => {
+    throw new Error("a script has no chunks");
+  };
+  load = () => Promise.resolve({ activeSessions: undefined, standbyLagSeconds: undefined });
 
   discover(planned: readonly PlannedTable[]): Promise<readonly SourceTable[]> {
     this.discovered.push(...planned.map(({ name }) => name));

@@ -1,84 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { describe, expect, test } from "vitest";
-import { child, inserted, stream, table, updated, changed } from "../../src/mapping/rules.ts";
-import type { StreamRef } from "../../src/mapping/rules.ts";
 import type { ChangeSource } from "../../src/source/change-source.ts";
-import type { ParityReport } from "../../src/verify/parity-report.ts";
-import { verifyParity, type VerifyOptions } from "../../src/verify/verify-parity.ts";
-import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
-import { sourceDatabase, type SourceDatabase } from "../connectors/postgres/source-support.ts";
-import { startPipeline, type LivePipeline } from "../support/live-pipeline.ts";
-
-const account = table<{ id: string; owner: string; balance: string }>("account");
-const entry = table<{ id: string; account_id: string; amount: string }>("entry");
-const STREAMS: Readonly<Record<string, StreamRef>> = {
-  account: stream(account, {
-    children: { entries: child(entry, { account_id: "id" }) },
-    events: {
-      AccountOpened: inserted(account, { with: [entry] }),
-      OwnerNamed: updated(account, changed("owner"), {
-        where: ({ owner }) => {
-          if (owner === "unmappable") throw new Error("no such owner");
-          return true;
-        },
-      }),
-    },
-    otherwise: "AccountAmended",
-    truncate: "events",
-  }),
-};
-const DDL = `
-  CREATE TABLE account (id text PRIMARY KEY, owner text, balance numeric(12,2));
-  CREATE TABLE entry (id int8 PRIMARY KEY, account_id text, amount numeric(12,2));
-  ALTER TABLE account REPLICA IDENTITY FULL;
-  ALTER TABLE entry REPLICA IDENTITY FULL`;
-const FILL = `
-  INSERT INTO account SELECT i::text, 'owner ' || i, i FROM generate_series(1, 20) i;
-  INSERT INTO entry SELECT i, (1 + i % 20)::text, i FROM generate_series(1, 60) i`;
-
-interface Bench extends AsyncDisposable {
-  readonly db: SourceDatabase;
-  readonly store: VerifyOptions["store"];
-  readonly pipeline: LivePipeline;
-  verify(options?: Partial<VerifyOptions>): Promise<ParityReport>;
-}
-
-async function bench(fill = FILL): Promise<Bench> {
-  const db = await sourceDatabase("verify", `${DDL};${fill}`, "account, entry");
-  const opened = await openTestStore("verify_store");
-  const pipeline = await startPipeline({
-    name: "bank",
-    openSource: () => db.open(),
-    store: opened.store,
-    streams: STREAMS,
-  });
-  await pipeline.reach();
-  return {
-    db,
-    store: opened.store,
-    pipeline,
-    verify: (options = {}) =>
-      verifyParity(
-        {
-          pipeline: "bank",
-          source: db.open(),
-          store: opened.store,
-          streams: STREAMS,
-          waitMsMax: 30_000,
-          samplesMax: 10,
-          showValues: true,
-          ...options,
-        },
-        AbortSignal.timeout(60_000),
-      ),
-    async [Symbol.asyncDispose]() {
-      await pipeline[Symbol.asyncDispose]();
-      await opened[Symbol.asyncDispose]();
-      await db[Symbol.asyncDispose]();
-    },
-  };
-}
+import { verifyParity } from "../../src/verify/verify-parity.ts";
+import { sourceDatabase } from "../connectors/postgres/source-support.ts";
+import { bench, DDL, FILL, STREAMS } from "../support/verify-bench.ts";
 
 /** A session of its own, for transactions that stay open. */
 async function session(url: string): Promise<pg.Client & AsyncDisposable> {

@@ -1,8 +1,8 @@
-import { writeFileSync } from "node:fs";
 import type { CommandModule } from "yargs";
 import { assessmentHtml } from "../assess-html.ts";
 import { assessmentText } from "../assess-text.ts";
 import { note, writeResult } from "../output.ts";
+import { writePage } from "../page.ts";
 import { Progress } from "../progress.ts";
 import {
   requirePostgresUrl,
@@ -14,7 +14,6 @@ import {
 } from "../survey-options.ts";
 import { openSurvey } from "../wire.ts";
 import { assess } from "../../assess/assess.ts";
-import { BanyanError } from "../../model/errors.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
 
 interface AssessArgs {
@@ -61,14 +60,3 @@ export const assessCommand: CommandModule<object, AssessArgs> = {
     });
   },
 };
-
-function writePage(file: string, html: string): void {
-  try {
-    writeFileSync(file, html);
-  } catch (cause) {
-    throw new BanyanError("USAGE", `${file} cannot be written`, {
-      cause,
-      hint: cause instanceof Error ? cause.message : "Name a file in a folder that exists",
-    });
-  }
-}

@@ -1,11 +1,12 @@
 import { join } from "node:path";
 import type { CommandModule } from "yargs";
-import { bytes, count, describeLogLeft, writeResult } from "../output.ts";
+import { bytes, count, describeBaseline, describeLogLeft, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import type { CommonArgs } from "../session.ts";
 import { openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Drift } from "../../mapping/drift.ts";
+import type { BaselineMode, StreamBaseline } from "../../pipeline/baseline-plan.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { Position } from "../../model/position.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
@@ -15,6 +16,7 @@ import { withShutdown } from "../../runtime/shutdown.ts";
 
 interface RunArgs extends CommonArgs {
   readonly untilCaughtUp: boolean;
+  readonly baseline: BaselineMode;
 }
 
 const GRACE_MS = 30_000;
@@ -26,11 +28,18 @@ export const runCommand: CommandModule<object, RunArgs> = {
   command: "run",
   describe: "Write the baseline if there is none, then follow the source until stopped",
   builder: (y) =>
-    y.option("until-caught-up", {
-      type: "boolean",
-      default: false,
-      describe: "Stop by itself once everything committed before the start is in the store",
-    }) as never,
+    y
+      .option("until-caught-up", {
+        type: "boolean",
+        default: false,
+        describe: "Stop by itself once everything committed before the start is in the store",
+      })
+      .option("baseline", {
+        choices: ["auto", "snapshot", "chunked"] as const,
+        default: "auto" as const,
+        describe:
+          "Read a baseline that is to be begun under one snapshot, or in chunks where possible",
+      }) as never,
   handler: async (args) => {
     const config = await loadConfig(args.config);
     const progress = new Progress();
@@ -62,6 +71,9 @@ export const runCommand: CommandModule<object, RunArgs> = {
               store: opened.store,
               streams: config.streams,
               limits: config.limits,
+              pace: config.limits,
+              baseline: args.baseline,
+              onBaseline: (plans) => tellPlans(progress, plans),
               spillDirectory: join(config.directory, ".banyan", `spill-${config.name}`),
               onProgress: (status) => {
                 tell(progress, last, status);
@@ -89,6 +101,16 @@ export const runCommand: CommandModule<object, RunArgs> = {
     });
   },
 };
+
+/** How each stream's baseline is read and why, those of one kind and reason together. */
+function tellPlans(progress: Progress, plans: readonly StreamBaseline[]): void {
+  const kinds = new Map<string, string[]>();
+  for (const { stream, isChunked, why } of plans) {
+    const kind = `${isChunked ? "in chunks beside the log" : "under one snapshot"}: ${why}`;
+    kinds.set(kind, [...(kinds.get(kind) ?? []), stream.type]);
+  }
+  for (const [kind, streams] of kinds) progress.line(`baseline of ${streams.join(", ")} ${kind}`);
+}
 
 /** Not before tables that join have their baseline, wherever the checkpoint stands. */
 export function hasReached(
@@ -127,13 +149,11 @@ function tellDrift(progress: Progress, drift: Drift): void {
 
 function tell(progress: Progress, before: PipelineStatus | undefined, now: PipelineStatus): void {
   if (now.phase === "baseline" && now.baseline !== undefined) {
-    const { rowsRead, rowsEstimated, rowsPerSecond, restarted } = now.baseline;
+    const { restarted } = now.baseline;
     if (before?.baseline === undefined && restarted) {
       progress.line("an interrupted baseline was found and removed; beginning anew");
     }
-    progress.update(
-      `baseline: ${count(rowsRead)} of about ${count(rowsEstimated)} rows, ${count(rowsPerSecond)} rows/s`,
-    );
+    progress.update(describeBaseline(now.baseline));
     return;
   }
   if (before?.phase === "baseline" && now.phase === "tail") {
@@ -151,8 +171,12 @@ function tell(progress: Progress, before: PipelineStatus | undefined, now: Pipel
 export function summaryOf({
   ledger,
   positions,
-}: Pick<PipelineStatus, "ledger" | "positions">): string {
+  baseline,
+}: Pick<PipelineStatus, "ledger" | "positions"> &
+  Partial<Pick<PipelineStatus, "baseline">>): string {
   if (positions.checkpoint === undefined)
     return "stopped before the baseline was complete, so nothing is kept. Run it again to begin anew.";
-  return `stopped at ${positions.checkpoint}: ${count(ledger.baselined)} aggregates baselined, ${count(ledger.changesIn)} changes became ${count(ledger.events - ledger.baselined)} events. Run it again to go on.`;
+  const { done, total } = baseline?.streams ?? { done: 0, total: 0 };
+  const rest = done < total ? " The baseline is not finished." : "";
+  return `stopped at ${positions.checkpoint}: ${count(ledger.baselined)} aggregates baselined, ${count(ledger.changesIn)} changes became ${count(ledger.events - ledger.baselined)} events.${rest} Run it again to go on.`;
 }

@@ -1,11 +1,27 @@
 import type { CommandModule } from "yargs";
-import { bytes, count, describeLogLeft, plural, renderTable, writeResult } from "../output.ts";
+import {
+  bytes,
+  count,
+  describeBaseline,
+  describeLogLeft,
+  plural,
+  renderTable,
+  writeResult,
+} from "../output.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import type { MappingCoverage } from "../../mapping/coverage.ts";
 import { BanyanError, ERROR_CODES } from "../../model/errors.ts";
-import type { PipelineStatus } from "../../pipeline/status.ts";
+import type { BaselineProgress, PipelineStatus } from "../../pipeline/status.ts";
 import type { LogLeft } from "../../source/change-source.ts";
-import type { FeedHold, PipelineRecord } from "../../store/event-store.ts";
+import type { Position } from "../../model/position.ts";
+import type { ParityReport } from "../../verify/parity-report.ts";
+import { countFindings, type FindingCounts } from "../../verify/findings.ts";
+import type {
+  BaselineRecord,
+  EventStore,
+  FeedHold,
+  PipelineRecord,
+} from "../../store/event-store.ts";
 
 /** A status older than this means that nobody keeps it current. */
 const STALE_MS = 15_000;
@@ -42,12 +58,14 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
         lag: { bytes: head?.lagBytes ?? status.lag?.bytes ?? 0, seconds: status.lag?.seconds ?? 0 },
         ledger: record.ledger,
         quarantine: { streams: quarantined },
+        parity: await parityOf(await store(), config.name),
         updatedAt: record.updatedAt,
       };
+      const { baselinePaused } = await (await store()).requests(config.name);
       const hold = await (await store()).feedHold();
       writeResult(args.json, document, () =>
         [
-          describe(record, document, ageMs, head?.logLeft),
+          describe(record, document, ageMs, head?.logLeft, baselinePaused),
           ...describeCoverage(document.coverage),
           ...describeHold(hold),
         ].join("\n"),
@@ -63,7 +81,7 @@ function hasEnded(code: string | undefined): boolean {
 }
 
 function describe(
-  { ledger }: PipelineRecord,
+  { ledger, baselines = [] }: PipelineRecord,
   status: Pick<
     PipelineStatus,
     | "pipeline"
@@ -75,13 +93,17 @@ function describe(
     | "failure"
     | "coverage"
     | "mapping"
+    | "baseline"
   > & {
+    readonly parity: ParityNote | undefined;
     readonly running: boolean;
     readonly sourceReachable: boolean;
   },
   ageMs: number,
   logLeft: LogLeft | undefined,
+  paused: boolean,
 ): string {
+  const unfinished = baselines.filter(({ done }) => !done);
   const age = `${Math.round(ageMs / 1000)} s ago`;
   const rows = [
     [
@@ -104,6 +126,7 @@ function describe(
         ]),
     ["checkpoint", status.positions.checkpoint ?? "none yet"],
     ["baseline", status.positions.baseline ?? "not complete"],
+    ...baselineRows(unfinished, status.baseline, paused),
     [
       "lag",
       `${bytes(status.lag.bytes)}${status.sourceReachable ? "" : " (source not reachable)"}, ${status.lag.seconds.toFixed(1)} s`,
@@ -117,10 +140,68 @@ function describe(
       "  quarantine",
       `${count(ledger.changesParked)} (waiting now: ${plural(status.quarantine.streams, "stream")})`,
     ],
+    ["parity", describeParityNote(status.parity)],
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],
   ];
   return renderTable(["", ""], rows).replace(/^\s*\n/, "");
+}
+
+/** What the last verification said, whoever ran it. */
+interface ParityNote extends Pick<
+  ParityReport,
+  "state" | "compared" | "present" | "missing" | "extra" | "different"
+> {
+  readonly verifiedAt: string;
+  readonly fence: Position | undefined;
+  /** Older than a day: it gates nothing. */
+  readonly stale: boolean;
+  readonly findings: FindingCounts;
+}
+
+const STALE_REPORT_MS = 24 * 3_600_000;
+
+async function parityOf({ parity }: EventStore, pipeline: string): Promise<ParityNote | undefined> {
+  const saved = await parity.report(pipeline);
+  if (saved === undefined) return undefined;
+  const report = saved.report as ParityReport;
+  const { state, compared, present, missing, extra, different, finishedAt } = report;
+  return {
+    state,
+    compared,
+    present,
+    missing,
+    extra,
+    different,
+    verifiedAt: finishedAt,
+    fence: report.fence,
+    stale: Date.now() - Date.parse(finishedAt) > STALE_REPORT_MS,
+    findings: countFindings(await parity.findings(pipeline)),
+  };
+}
+
+function describeParityNote(parity: ParityNote | undefined): string {
+  if (parity === undefined) return "never verified; run: banyan verify";
+  const { state, compared, missing, extra, different, findings } = parity;
+  const age = Math.round((Date.now() - Date.parse(parity.verifiedAt)) / 1000);
+  const found =
+    state === "different"
+      ? `: ${count(missing)} missing, ${count(extra)} extra, ${count(different)} different (${count(findings.settled)} settled)`
+      : "";
+  return `${state}${found}, ${plural(compared, "row")} compared ${count(age)} s ago${parity.stale ? "; too old to say anything" : ""}`;
+}
+
+/** How far a baseline in chunks has come, while there is one. */
+function baselineRows(
+  unfinished: readonly BaselineRecord[],
+  progress: BaselineProgress | undefined,
+  paused: boolean,
+): string[][] {
+  if (unfinished.length === 0) return [];
+  const streams = unfinished.map(({ stream }) => stream).join(", ");
+  const far =
+    progress === undefined ? [] : [["  so far", describeBaseline({ ...progress, paused })]];
+  return [["  unfinished", `of ${streams}`], ...far];
 }
 
 /** What the fallback tells although a rule could. */

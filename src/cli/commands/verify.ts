@@ -1,16 +1,35 @@
 import type { CommandModule } from "yargs";
 import { numberOption } from "../number-option.ts";
-import { count, plural, renderTable, writeResult } from "../output.ts";
+import { count, note, plural, renderTable, writeResult } from "../output.ts";
+import { writePage } from "../page.ts";
 import { Progress } from "../progress.ts";
-import { withSession, type CommonArgs } from "../session.ts";
-import { EXIT } from "../../model/errors.ts";
-import type { ParityReport } from "../../verify/parity-report.ts";
-import { verifyParity } from "../../verify/verify-parity.ts";
+import {
+  isConfirmed,
+  isPipelineRunning,
+  noteReadAnew,
+  pipelineOptionsOf,
+  readAnew,
+} from "../read-anew.ts";
+import { withSession, type CommonArgs, type Session } from "../session.ts";
+import { parityHtml } from "../verify-html.ts";
+import { BanyanError, EXIT } from "../../model/errors.ts";
+import { FINDINGS_MAX } from "../../verify/findings.ts";
+import type { ParityReport, ParityState } from "../../verify/parity-report.ts";
+import { verifyParity, type VerifyOptions } from "../../verify/verify-parity.ts";
+import { watchParity, type WatchOptions, type WatchRound } from "../../verify/watch-parity.ts";
 
 interface VerifyArgs extends CommonArgs {
   readonly wait: number;
   readonly samples: number;
   readonly showValues: boolean;
+  readonly refold: boolean;
+  readonly html: string | undefined;
+  readonly watch: boolean;
+  readonly checkEvery: number;
+  readonly sweepEvery: number;
+  readonly busyAbove: number;
+  readonly repair: boolean;
+  readonly yes: boolean;
 }
 
 export const verifyCommand: CommandModule<object, VerifyArgs> = {
@@ -34,35 +53,173 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
         type: "boolean",
         default: false,
         describe: "Show values of differing columns instead of their lengths",
+      })
+      .option("refold", {
+        type: "boolean",
+        default: false,
+        describe: "Fold all events anew instead of trusting what is kept of earlier folds",
+      })
+      .option("html", {
+        type: "string",
+        requiresArg: true,
+        describe: "Also write the report as one page to this file",
+      })
+      .option("watch", {
+        type: "boolean",
+        default: false,
+        describe: "Go on until stopped: what changed at once, everything now and then",
+      })
+      .option("check-every", {
+        ...numberOption("check-every", {
+          min: 1,
+          max: 3_600,
+          describe: "With --watch: seconds between looks at what changed",
+        }),
+        default: 5,
+      })
+      .option("sweep-every", {
+        ...numberOption("sweep-every", {
+          min: 10,
+          max: 604_800,
+          describe: "With --watch: seconds between looks at everything",
+        }),
+        default: 900,
+      })
+      .option("busy-above", {
+        ...numberOption("busy-above", {
+          min: 1,
+          max: 10_000,
+          describe: "With --watch: a sweep waits while more sessions are at work in the source",
+        }),
+        default: 50,
+      })
+      .option("repair", {
+        type: "boolean",
+        default: false,
+        describe: "Read aggregates that differ anew, and note in each that its history has a gap",
+      })
+      .option("yes", {
+        type: "boolean",
+        default: false,
+        describe: "With --repair: do it without asking; needed where nobody can be asked",
       }) as never,
   handler: (args) =>
-    withSession(args, async ({ config, scope, source, store }) => {
+    withSession(args, async (session) => {
+      const { config, scope, source, store } = session;
+      if (args.repair && args.watch) {
+        throw new BanyanError("USAGE", "--repair and --watch cannot be given together", {
+          hint: "Repair once, then watch",
+        });
+      }
       const progress = new Progress();
       scope.defer(() => progress.stop());
-      const report = await verifyParity(
-        {
-          pipeline: config.name,
-          source: await source(),
-          store: await store(),
-          streams: config.streams,
-          waitMsMax: args.wait * 1000,
-          samplesMax: args.samples,
-          showValues: args.showValues,
-          onProgress: ({ step, rows }) =>
-            progress.update(rows === 0 ? step : `${step}: ${count(rows)} rows`),
-        },
-        scope.signal,
-      );
+      const options: VerifyOptions = {
+        pipeline: config.name,
+        source: await source(),
+        store: await store(),
+        streams: config.streams,
+        waitMsMax: args.wait * 1000,
+        samplesMax: args.samples,
+        showValues: args.showValues,
+        refold: args.refold,
+        onProgress: ({ step, rows }) =>
+          progress.update(rows === 0 ? step : `${step}: ${count(rows)} rows`),
+      };
+      if (args.watch) {
+        const last = await watchParity({ ...options, ...watchOptions(args) }, scope.signal);
+        if (last !== undefined) process.exitCode = exitCodeOf(last.state);
+        return;
+      }
+      const first = await verifyParity(options, scope.signal);
       progress.stop();
+      const report = args.repair ? await repair(args, session, options, first, progress) : first;
+      if (args.html !== undefined) {
+        writePage(args.html, parityHtml(report));
+        note(`wrote ${args.html}`);
+      }
       writeResult(args.json, report, () => describeParity(report));
-      process.exitCode =
-        report.state === "equal"
-          ? EXIT.ok
-          : report.state === "different"
-            ? EXIT.findings
-            : EXIT.environment;
+      process.exitCode = exitCodeOf(report.state);
     }),
 };
+
+/** More than are kept by key are repaired in as many rounds. */
+const REPAIR_ROUNDS_MAX = 100;
+
+/** Reads what differs anew until nothing does. @returns the last report */
+async function repair(
+  args: VerifyArgs,
+  session: Session,
+  options: VerifyOptions,
+  first: ParityReport,
+  progress: Progress,
+): Promise<ParityReport> {
+  const { config, scope } = session;
+  const { parity } = options.store;
+  let report = first;
+  for (let round = 0; round < REPAIR_ROUNDS_MAX && report.state === "different"; round++) {
+    const streams = [...new Set((await parity.findings(config.name)).map(({ stream }) => stream))];
+    const isRunning = await isPipelineRunning(session);
+    if (round === 0) {
+      note(describeParity(report));
+      if (report.missing + report.extra + report.different > FINDINGS_MAX)
+        note(
+          `These are ${plural(FINDINGS_MAX, "difference")} at a time, and so on with the others.`,
+        );
+      noteReadAnew(config.name, streams.length, isRunning);
+      if (!(await isConfirmed(args.yes))) {
+        note("nothing was changed");
+        return report;
+      }
+    }
+    const pipeline = await pipelineOptionsOf(session, progress);
+    const how = { reason: "verify found a difference", isRunning };
+    await readAnew(session, pipeline, streams, how, progress);
+    if (!isRunning || scope.signal.aborted) {
+      // A fence is passed by a pipeline that runs.
+      note("read anew; next: banyan run, and beside it banyan verify");
+      return report;
+    }
+    report = await verifyParity(options, scope.signal);
+    progress.stop();
+  }
+  return report;
+}
+
+function exitCodeOf(state: ParityState): number {
+  if (state === "equal") return EXIT.ok;
+  return state === "different" ? EXIT.findings : EXIT.environment;
+}
+
+/** Rounds come out as they end: a line of JSON each, or a line for people when something is to be said. */
+function watchOptions(
+  args: VerifyArgs,
+): Pick<WatchOptions, "checkEveryMs" | "sweepEveryMs" | "activeSessionsMax" | "onRound"> {
+  let said = "";
+  return {
+    checkEveryMs: args.checkEvery * 1000,
+    sweepEveryMs: args.sweepEvery * 1000,
+    activeSessionsMax: args.busyAbove,
+    onRound(round) {
+      if (args.json) return void process.stdout.write(`${JSON.stringify(round)}\n`);
+      const line = describeRound(round);
+      if (round.kind === "sweep" || line !== said) {
+        process.stdout.write(`${round.at.slice(0, 19)}Z  ${line}\n`);
+        said = line;
+      }
+    },
+  };
+}
+
+function describeRound({ kind, state, reasons, findings, skipped = 0 }: WatchRound): string {
+  const sign = state === "equal" ? "✓" : state === "different" ? "✗" : "?";
+  const open =
+    findings.open === 0
+      ? "no findings"
+      : `${plural(findings.open, "finding")}, of them ${count(findings.settled)} settled`;
+  const left =
+    skipped === 0 ? [] : [`${plural(skipped, "changed aggregate")} left to the next sweep`];
+  return [`${sign} ${state} (${kind})`, open, ...left, ...reasons].join("; ");
+}
 
 export function describeParity(report: ParityReport): string {
   const rows = report.tables.map((table) => [
@@ -90,6 +247,12 @@ export function describeParity(report: ParityReport): string {
       break;
     case "inconclusive":
       lines.push(`? could not tell${place}`);
+  }
+  for (const { table, columnsLeftOut } of report.tables) {
+    if (columnsLeftOut.length > 0) {
+      const columns = columnsLeftOut.join(", ");
+      lines.push(`  ${table}: not compared, because generated and not in the log: ${columns}`);
+    }
   }
   lines.push(...report.reasons.map((reason) => `  ${reason}`));
   for (const sample of report.samples) {

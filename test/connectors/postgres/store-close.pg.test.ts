@@ -4,6 +4,7 @@ import { openTestStore } from "./event-store-fixture.ts";
 import { openPostgresEventStore } from "../../../connectors/postgres/event-store.ts";
 import { batchOf, event, tailing } from "../../contract/event-batches.ts";
 import type { EventStore } from "../../../src/store/event-store.ts";
+import { startTcpProxy } from "../../support/tcp-proxy.ts";
 
 const never = new AbortController().signal;
 
@@ -81,3 +82,23 @@ test.each(USES)(
     }
   },
 );
+
+/** A connection whose other end is gone never ends by itself, and keeps its process alive: nobody would start another. */
+test("a store whose server vanished without a word is closed, and leaves no connection", async () => {
+  await using opened = await openTestStore("vanished");
+  const { hostname, port } = new URL(opened.database.url);
+  await using wire = await startTcpProxy({ host: hostname, port: Number(port) });
+  const connections = (): number => {
+    const { _getActiveHandles: handles } = process as unknown as {
+      _getActiveHandles: () => readonly { readonly remotePort?: number }[];
+    };
+    return handles().filter(({ remotePort }) => remotePort === wire.port).length;
+  };
+  const store = await openPostgresEventStore({ url: wire.url(opened.database.url) });
+  await Promise.all([store.pipeline("a"), store.pipeline("b")]);
+  expect(connections()).toBe(2);
+  wire.halfOpen();
+  await store.close();
+  for (let i = 0; i < 100 && connections() > 0; i++) await sleep(10);
+  expect(connections()).toBe(0);
+});

@@ -1,16 +1,18 @@
-/** The style of the assessment page. Light and dark follow the reader's setting; no font is loaded. */
-export const ASSESS_STYLE = `
+/** The style of the pages. Light and dark follow the reader's setting; no font is loaded. */
+export const PAGE_STYLE = `
 :root {
   color-scheme: light dark;
   --page: #f6f7f5; --card: #ffffff; --ink: #1b211d; --soft: #5b655e; --line: #dde2dd; --code: #f0f2ef;
   --migrate-first: #0b6b4b; --migrate: #2f74c0; --later: #c08a1a; --blocked: #c0392b; --leave: #98a29b;
   --added: #2f74c0; --changed: #c08a1a; --removed: #c0392b;
+  --equal: #0b6b4b; --differs: #c0392b; --unclear: #c08a1a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #141815; --card: #1c211e; --ink: #e8ece9; --soft: #a3ada6; --line: #323a35; --code: #141815;
     --migrate-first: #3fb68b; --migrate: #6ba8ea; --later: #dcae4c; --blocked: #e9796d; --leave: #727c75;
     --added: #6ba8ea; --changed: #dcae4c; --removed: #e9796d;
+    --equal: #3fb68b; --differs: #e9796d; --unclear: #dcae4c;
   }
 }
 * { box-sizing: border-box; }
@@ -21,7 +23,7 @@ h2 { font-size: 20px; margin: 40px 0 12px; }
 h3 { font-size: 17px; margin: 0 0 4px; overflow-wrap: anywhere; }
 p { margin: 0 0 10px; }
 .soft { color: var(--soft); }
-.small { font-size: 14px; }
+.small { font-size: 14px; font-weight: 400; }
 .lead { font-size: 18px; margin: 18px 0 22px; max-width: 75ch; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; }
 .card + .card { margin-top: 14px; }

@@ -1,0 +1,310 @@
+import type pg from "pg";
+import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
+import { kindOf } from "./chunk-survey.ts";
+import { copyOut } from "./copy-out.ts";
+import { quoteIdentifier, quoteLiteral, quoteTable } from "./identifiers.ts";
+import { checkpointAt, lsnDigits, parseLsn } from "./lsn.ts";
+import { visibility } from "./parity.ts";
+import { connect, disconnect } from "./session.ts";
+import { askClient, orderTerms } from "./snapshot-rows.ts";
+import { classify } from "./sqlstate.ts";
+import { readTableFiles, rewrittenTables } from "./table-files.ts";
+import { BanyanError, invariant } from "../../src/model/errors.ts";
+import type { Position } from "../../src/model/position.ts";
+import type { Cells, SourceTable } from "../../src/model/table.ts";
+import type {
+  ChunkKey,
+  ChunkRange,
+  ChunkReader,
+  ChunkSnapshot,
+  KeyedTable,
+} from "../../src/source/change-source.ts";
+import { orderOf } from "../../src/source/key-order.ts";
+
+/** A chunk that waits longer for a table's lock is given up and read again later: somebody alters the table. */
+const LOCK_MS_MAX = 5_000;
+
+export interface ChunkOptions {
+  readonly url: string;
+  readonly applicationName: string;
+  readonly publication: string;
+  readonly keys: PlannedKeys;
+  /** A read that has said nothing for so long is asked after. */
+  readonly silenceMs: number;
+}
+
+interface Keyed {
+  readonly name: string;
+  /** Names of the columns that hold the root's key. */
+  readonly columns: readonly string[];
+}
+
+/**
+ * Reads the tables of one stream type in chunks. The sessions are kept from chunk to chunk; each
+ * chunk is one short transaction on each of them, all under the snapshot of the first.
+ */
+export class PostgresChunkReader implements ChunkReader {
+  readonly #options: ChunkOptions;
+  readonly #askNow: Ask;
+  readonly #keyed: readonly Keyed[];
+  readonly #idle: pg.Client[] = [];
+  readonly #busy = new Set<pg.Client>();
+  #closed = false;
+
+  /** @param askNow asks outside of the snapshots */
+  constructor(options: ChunkOptions, tables: readonly KeyedTable[], askNow: Ask) {
+    this.#options = options;
+    this.#askNow = askNow;
+    this.#keyed = tables.map(({ table, columns }) => ({
+      name: table.name,
+      columns: columns.map((column) => table.columns[column]!.name),
+    }));
+  }
+
+  async open(signal: AbortSignal): Promise<ChunkSnapshot> {
+    signal.throwIfAborted();
+    const holder = await this.#acquire();
+    try {
+      const ask = askClient(holder);
+      const doing = "opening the snapshot of a chunk";
+      await ask(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", []);
+      // The end of the log is asked for after the snapshot is taken: whatever this one sees lies before it.
+      const [taken] = await ask<{ seen: string; lsn: string; snapshot: string }>(
+        doing,
+        "SELECT pg_current_snapshot()::text AS seen, pg_export_snapshot() AS snapshot, pg_current_wal_insert_lsn()::text AS lsn",
+        [],
+      );
+      const names = this.#keyed.map(({ name }) => name);
+      const { publication, keys } = this.#options;
+      const entries = await readTables(ask, names, publication, keys);
+      requireAll(names, entries);
+      return new Chunk({
+        ...this.#options,
+        keyed: this.#keyed,
+        holder,
+        taken: taken!,
+        tables: entries.map(({ table }) => table),
+        partitioned: new Set(
+          entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
+        ),
+        askNow: this.#askNow,
+        acquire: () => this.#acquire(),
+        release: (client, isWhole) => this.#release(client, isWhole),
+      });
+    } catch (error) {
+      await this.#release(holder, false);
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const all = [...this.#idle, ...this.#busy];
+    this.#idle.length = 0;
+    await Promise.all(all.map(disconnect));
+  }
+
+  async #acquire(): Promise<pg.Client> {
+    const { url, applicationName } = this.#options;
+    const client =
+      this.#idle.pop() ?? (await connect({ url, applicationName, lockTimeoutMs: LOCK_MS_MAX }));
+    if (this.#closed) {
+      await disconnect(client);
+      throw new BanyanError("SOURCE_UNREACHABLE", "the source was closed while a chunk was opened");
+    }
+    this.#busy.add(client);
+    return client;
+  }
+
+  /** @param isWhole false for a session that is in the midst of something */
+  async #release(client: pg.Client, isWhole: boolean): Promise<void> {
+    this.#busy.delete(client);
+    if (isWhole && !this.#closed) {
+      try {
+        await client.query("COMMIT");
+        this.#idle.push(client);
+        return;
+      } catch {
+        // Of a transaction that wrote nothing; a session that cannot end it is of no use.
+      }
+    }
+    await disconnect(client);
+  }
+}
+
+interface ChunkParts extends ChunkOptions {
+  readonly keyed: readonly Keyed[];
+  /** The session that exported the snapshot. */
+  readonly holder: pg.Client;
+  readonly taken: { readonly seen: string; readonly lsn: string; readonly snapshot: string };
+  readonly tables: readonly SourceTable[];
+  /** Names of partitioned tables: those are read with all that is below them. */
+  readonly partitioned: ReadonlySet<string>;
+  readonly askNow: Ask;
+  readonly acquire: () => Promise<pg.Client>;
+  readonly release: (client: pg.Client, isWhole: boolean) => Promise<void>;
+}
+
+class Chunk implements ChunkSnapshot {
+  readonly fence: Position;
+  readonly tables: readonly SourceTable[];
+  readonly seen: string;
+  readonly sees: (transaction: string) => boolean;
+  readonly #parts: ChunkParts;
+  /** Sessions that have joined the snapshot and read nothing just now. */
+  readonly #free: pg.Client[];
+  readonly #joined = new Set<pg.Client>();
+  #closed = false;
+
+  constructor(parts: ChunkParts) {
+    const { taken, tables, holder } = parts;
+    this.#parts = parts;
+    this.fence = checkpointAt(lsnDigits(parseLsn(taken.lsn)));
+    this.tables = tables;
+    this.seen = taken.seen;
+    this.sees = visibility(taken.seen);
+    this.#free = [holder];
+    this.#joined.add(holder);
+  }
+
+  async bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined> {
+    const [root] = this.tables;
+    const columns = this.#columnsOf(root!);
+    const names = columns.map((column) => quoteIdentifier(root!.columns[column]!.name));
+    const texts = names.map((name) => `concat(${name})`).join(", ");
+    const where = condition(root!, columns, { after, end: undefined });
+    const sql = `SELECT ARRAY[${texts}] AS key FROM ${this.#from(root!)}${where} ORDER BY ${names.join(", ")} OFFSET ${rows - 1} LIMIT 1`;
+    const ask = askClient(this.#parts.holder);
+    const found = await ask<{ key: string[] }>(
+      `finding the end of a chunk of ${root!.name}`,
+      sql,
+      [],
+    );
+    return found[0]?.key;
+  }
+
+  async *readRange(
+    table: SourceTable,
+    range: ChunkRange,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly Cells[], void, void> {
+    const client = await this.#join();
+    let isWhole = false;
+    try {
+      const columns = this.#columnsOf(table);
+      const list = table.columns.map(({ name }) => quoteIdentifier(name)).join(", ");
+      const order =
+        "keys" in range
+          ? orderTerms(
+              table,
+              columns.map((column) => ({ column, as: orderOf(table.columns[column]!.type) })),
+            )
+          : columns.map((column) => quoteIdentifier(table.columns[column]!.name)).join(", ");
+      const where = condition(table, columns, range);
+      const sql = `COPY (SELECT ${list} FROM ${this.#from(table)}${where} ORDER BY ${order}) TO STDOUT`;
+      const doing = `reading a chunk of ${table.name}`;
+      yield* copyOut(client, sql, table.columns.length, doing, signal, this.#parts);
+      isWhole = true;
+    } finally {
+      if (isWhole) this.#free.push(client);
+      else {
+        this.#joined.delete(client);
+        await this.#parts.release(client, false);
+      }
+    }
+  }
+
+  async rewritten(): Promise<readonly string[]> {
+    const client = await this.#join();
+    try {
+      const files = await readTableFiles(askClient(client), this.tables);
+      return await rewrittenTables(this.#parts.askNow, files);
+    } finally {
+      this.#free.push(client);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    // The one that holds the snapshot last.
+    for (const client of [...this.#joined].reverse())
+      await this.#parts.release(client, this.#free.includes(client));
+  }
+
+  /** A session under the snapshot: one that is free, or a further one. */
+  async #join(): Promise<pg.Client> {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    const client = await this.#parts.acquire();
+    try {
+      await client.query(
+        `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT ${quoteLiteral(this.#parts.taken.snapshot)}`,
+      );
+      this.#joined.add(client);
+      return client;
+    } catch (error) {
+      await this.#parts.release(client, false);
+      throw classify(error, "source", "joining the snapshot of a chunk");
+    }
+  }
+
+  #columnsOf(table: SourceTable): readonly number[] {
+    const keyed = this.#parts.keyed.find(({ name }) => name === table.name);
+    invariant(keyed !== undefined, `${table.name} is not one of the tables of this reader`);
+    return keyed.columns.map((name) => {
+      const column = table.columns.findIndex((one) => one.name === name);
+      if (column >= 0) return column;
+      throw new BanyanError("SOURCE_CHANGED", `${table.name} has no column "${name}" any more`, {
+        hint: "Correct the config, or give the column its name back.",
+      });
+    });
+  }
+
+  /** Inheritance children are tables of their own in the log, partitions are not. */
+  #from(table: SourceTable): string {
+    return this.#parts.partitioned.has(table.name)
+      ? quoteTable(table)
+      : `ONLY ${quoteTable(table)}`;
+  }
+}
+
+/** ` WHERE …`, or nothing. */
+function condition(table: SourceTable, columns: readonly number[], range: ChunkRange): string {
+  const names = columns.map((column) => quoteIdentifier(table.columns[column]!.name));
+  const literal = (text: string, i: number): string => {
+    const { type } = table.columns[columns[i]!]!;
+    return `${quoteLiteral(text)}${castOf(type)}`;
+  };
+  const row = (parts: readonly string[]): string =>
+    parts.length === 1 ? parts[0]! : `(${parts.join(", ")})`;
+  if ("keys" in range) {
+    const terms = range.keys.map((key) =>
+      key
+        .map((text, i) =>
+          text === null ? `${names[i]} IS NULL` : `${names[i]} = ${literal(text, i)}`,
+        )
+        .join(" AND "),
+    );
+    return ` WHERE ${terms.length === 0 ? "false" : terms.map((term) => `(${term})`).join(" OR ")}`;
+  }
+  const { after, end } = range;
+  const nullable = names.filter((_, i) => table.columns[columns[i]!]!.nullable);
+  const terms: string[] = [];
+  if (after !== undefined) terms.push(`${row(names)} > ${row(after.map(literal))}`);
+  if (end !== undefined) {
+    terms.push(`${row(names)} <= ${row(end.map(literal))}`);
+    // Of a row of two parts the first may decide, and the second be NULL.
+    if (names.length > 1) terms.push(...nullable.map((name) => `${name} IS NOT NULL`));
+  }
+  if (terms.length === 0) return "";
+  const between = terms.join(" AND ");
+  if (end !== undefined || nullable.length === 0) return ` WHERE ${between}`;
+  return ` WHERE (${between} OR ${nullable.map((name) => `${name} IS NULL`).join(" OR ")})`;
+}
+
+/** Numbers as the widest of their kind: a root's key may be beyond what a child's column can hold. */
+function castOf(type: string): string {
+  const kind = kindOf(type);
+  return kind === undefined ? "" : `::${kind}`;
+}

@@ -1,0 +1,104 @@
+import type { CommandModule } from "yargs";
+import { count, note, plural, writeResult } from "../output.ts";
+import { Progress } from "../progress.ts";
+import {
+  isConfirmed,
+  isPipelineRunning,
+  noteReadAnew,
+  pipelineOptionsOf,
+  readAnew,
+} from "../read-anew.ts";
+import { withSession, type CommonArgs, type Session } from "../session.ts";
+import type { PipelineOptions } from "../../pipeline/pipeline.ts";
+import { rebaselinePipeline } from "../../pipeline/rebaseline.ts";
+import { requireStreams, streamsOfTypes } from "../../pipeline/rebaseline-plan.ts";
+
+interface RebaselineArgs extends CommonArgs {
+  readonly stream: readonly string[];
+  readonly type: readonly string[];
+  readonly yes: boolean;
+}
+
+export const rebaselineCommand: CommandModule<object, RebaselineArgs> = {
+  command: "rebaseline",
+  describe:
+    "Read aggregates anew and note in each that its history has a gap: all after the place in the log was lost, or some",
+  builder: (y) =>
+    y
+      .option("stream", {
+        type: "string",
+        array: true,
+        default: [],
+        describe: "Only these streams, e.g. order-1 order-2, of a pipeline that goes on",
+      })
+      .option("type", {
+        type: "string",
+        array: true,
+        default: [],
+        describe: "Likewise all streams of these types",
+      })
+      .option("yes", {
+        type: "boolean",
+        default: false,
+        describe: "Do it without asking; needed where nobody can be asked",
+      }) as never,
+  handler: (args) =>
+    withSession(args, async (session) => {
+      const progress = new Progress();
+      session.scope.defer(() => progress.stop());
+      const options = await pipelineOptionsOf(session, progress);
+      if (args.stream.length + args.type.length > 0)
+        await someStreams(args, session, options, progress);
+      else await wholeLog(args, session, options);
+    }),
+};
+
+async function wholeLog(
+  args: RebaselineArgs,
+  { config, scope }: Session,
+  options: PipelineOptions,
+): Promise<void> {
+  const isWanted = async (plan: { readonly from: string; readonly reason: string }) => {
+    note(`the place of ${config.name} in the log is lost: ${plan.reason}`);
+    note(
+      `Every aggregate gets an event …HistoryGapped: what happened since ${plan.from} is not known, and these are its rows now. ` +
+        "Then the log is followed from there.",
+    );
+    return await isConfirmed(args.yes);
+  };
+  const done = await rebaselinePipeline(options, isWanted, scope.signal);
+  if (done === undefined) return refused();
+  const document = { pipeline: config.name, asked: done.restated + done.gone, ...done };
+  writeResult(args.json, document, () =>
+    [
+      `${plural(done.restated, "aggregate")} restated, ${count(done.gone)} gone; history is not known from ${done.from} to ${done.to}`,
+      "next: banyan run  |  banyan verify",
+    ].join("\n"),
+  );
+}
+
+async function someStreams(
+  args: RebaselineArgs,
+  session: Session,
+  options: PipelineOptions,
+  progress: Progress,
+): Promise<void> {
+  const { config, scope } = session;
+  const isRunning = await isPipelineRunning(session);
+  requireStreams(config.streams, args.stream);
+  const ofTypes = await streamsOfTypes(options, args.type, scope.signal);
+  const streams = [...new Set([...args.stream, ...ofTypes])];
+  noteReadAnew(config.name, streams.length, isRunning);
+  if (!(await isConfirmed(args.yes))) return refused();
+  const how = { reason: "asked for", isRunning };
+  const asked = await readAnew(session, options, streams, how, progress);
+  writeResult(args.json, { pipeline: config.name, asked }, () =>
+    scope.signal.aborted
+      ? `${plural(asked, "stream")} asked for; the next banyan run goes on with what is left`
+      : `${plural(asked, "stream")} read anew\nnext: banyan verify`,
+  );
+}
+
+function refused(): void {
+  note("nothing was changed");
+}

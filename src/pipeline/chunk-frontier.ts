@@ -1,0 +1,243 @@
+import { invariant } from "../model/errors.ts";
+import type { ChunkKey, OrderColumn } from "../source/change-source.ts";
+import { compareKeyTexts } from "../source/key-order.ts";
+
+/**
+ * What becomes of one side of a change, by the aggregate that its row belongs to.
+ *
+ * - `told`: it is mapped.
+ * - `held`: the baseline of the aggregate was read after the change, and holds it: left out.
+ * - `unread`: the aggregate has yet to be read, by a snapshot that will see the change: left out, but
+ *   not before the transaction is visible to new snapshots.
+ * - `waits`: the aggregate is being read by a snapshot that does not see the change: neither told nor
+ *   left out before that chunk is durable.
+ */
+export type Verdict = "told" | "held" | "unread" | "waits";
+
+/** What a verdict depends on of a transaction. */
+export interface Committed {
+  readonly id: string;
+  /** 16 hexadecimal digits, see `SourceTransaction.commit`. */
+  readonly commit: string;
+}
+
+/** Aggregates that were read under one snapshot. */
+export interface ReadChunk {
+  /** Whether the snapshot sees a transaction. */
+  readonly sees: (transaction: string) => boolean;
+  /** Commits from here on are not seen by it. 16 hexadecimal digits. */
+  readonly fence: string;
+}
+
+/** A chunk of a baseline; it begins where the one before ends. */
+export interface RangeChunk extends ReadChunk {
+  /** The last key in it; undefined for the last chunk, which has no end. */
+  readonly end: ChunkKey | undefined;
+}
+
+type Key = readonly (string | null)[];
+type Range = RangeChunk & { isDurable: boolean };
+type Reading = "opening" | (ReadChunk & { end: ChunkKey | undefined; isBounded: boolean });
+interface Refresh extends ReadChunk {
+  readonly streams: ReadonlySet<string>;
+  isDurable: boolean;
+}
+
+/**
+ * How far the baseline of one stream type has come, and what that means for a change: the one place
+ * that decides whether the log tells something that a chunk holds, or a chunk misses what the log told.
+ *
+ * Chunks are read in the order of the root's key, one after the other, so there is one place up to
+ * which all is read. Decisions hold: whatever is decided of a change stays right when the baseline goes
+ * on or an unfinished chunk is given up, as long as a transaction that is left out as `unread` was
+ * visible before the next snapshot was asked for.
+ */
+export class ChunkFrontier {
+  readonly #order: readonly OrderColumn["as"][];
+  /** Finished chunks whose fence the log has not passed, in key order. */
+  readonly #chunks: Range[];
+  /** Up to this key all is told; "none" and "all" are the two ends. */
+  #told: ChunkKey | "none" | "all";
+  #reading: Reading | undefined;
+  #refreshes: (Refresh | "opening")[] = [];
+
+  /**
+   * @param order of the root's key columns
+   * @param told where a baseline stands that an earlier run began, before `chunks`
+   */
+  constructor(
+    order: readonly OrderColumn["as"][],
+    told: ChunkKey | "none" | "all",
+    chunks: readonly RangeChunk[] = [],
+  ) {
+    this.#order = order;
+    this.#told = told;
+    this.#chunks = chunks.map((chunk) => ({ ...chunk, isDurable: true }));
+  }
+
+  /** Whether there is nothing left that a change could meet. */
+  get isIdle(): boolean {
+    return (
+      this.#told === "all" &&
+      this.#chunks.length === 0 &&
+      this.#reading === undefined &&
+      this.#refreshes.length === 0
+    );
+  }
+
+  /** Whether a chunk is being read, or written and not yet durable. */
+  get isBusy(): boolean {
+    return (
+      this.#reading !== undefined ||
+      this.#chunks.some(({ isDurable }) => !isDurable) ||
+      this.#refreshes.some((refresh) => refresh === "opening" || !refresh.isDurable)
+    );
+  }
+
+  /** Where the next chunk begins: behind this key; "none" for the first one, "all" when none is left. */
+  get cursor(): ChunkKey | "none" | "all" {
+    const last = this.#chunks.at(-1);
+    return last === undefined ? this.#told : (last.end ?? "all");
+  }
+
+  /** Finished chunks that a change may still meet, to be kept beside the cursor. */
+  get recent(): readonly RangeChunk[] {
+    return this.#chunks;
+  }
+
+  /** Where all is told, before the chunks of {@link recent}. */
+  get told(): ChunkKey | "none" | "all" {
+    return this.#told;
+  }
+
+  /**
+   * @param key of the root, by its key columns; one with a NULL lies behind all that have none
+   * @param stream the stream of that key
+   * @param isAdmitted that the transaction was judged before, and was visible if that mattered: whatever
+   *   is opened since then sees it
+   */
+  verdict(transaction: Committed, key: Key, stream: string, isAdmitted = false): Verdict {
+    let isHeld = false;
+    for (const refresh of this.#refreshes) {
+      if (refresh === "opening") return "waits";
+      if (!refresh.streams.has(stream)) continue;
+      const isSeen = transaction.commit < refresh.fence && refresh.sees(transaction.id);
+      if (!isSeen && !refresh.isDurable) return "waits";
+      if (isSeen && refresh.isDurable) isHeld = true;
+    }
+    const verdict = this.#ranged(transaction, key, isAdmitted);
+    return verdict === "told" && isHeld ? "held" : verdict;
+  }
+
+  #ranged({ id, commit }: Committed, key: Key, isAdmitted: boolean): Verdict {
+    if (this.#told === "all") return "told";
+    if (this.#told !== "none" && this.#isUpTo(key, this.#told)) return "told";
+    for (const chunk of this.#chunks) {
+      if (chunk.end !== undefined && !this.#isUpTo(key, chunk.end)) continue;
+      if (commit < chunk.fence && chunk.sees(id)) return "held";
+      return chunk.isDurable ? "told" : "waits";
+    }
+    const reading = this.#reading;
+    if (reading === undefined) return "unread";
+    if (reading === "opening") return isAdmitted ? "unread" : "waits";
+    if (commit < reading.fence && reading.sees(id)) return "unread";
+    const isBeyond =
+      reading.isBounded && reading.end !== undefined && !this.#isUpTo(key, reading.end);
+    return isBeyond ? "unread" : "waits";
+  }
+
+  /**
+   * Whether a change of the type must wait although the log does not say which aggregate it concerns:
+   * that may be one which is being read.
+   */
+  mayWait({ id, commit }: Committed): boolean {
+    const misses = (chunk: ReadChunk): boolean => commit >= chunk.fence || !chunk.sees(id);
+    const reading = this.#reading;
+    if (reading !== undefined && (reading === "opening" || misses(reading))) return true;
+    if (this.#chunks.some((chunk) => !chunk.isDurable && misses(chunk))) return true;
+    return this.#refreshes.some(
+      (refresh) => refresh === "opening" || (!refresh.isDurable && misses(refresh)),
+    );
+  }
+
+  /** Whether anything at all is told of a transaction: of a TRUNCATE, which concerns all aggregates. */
+  tellsAnyOf({ id, commit }: Committed): boolean {
+    if (this.#told !== "none") return true;
+    return this.#chunks.some((chunk) => commit >= chunk.fence || !chunk.sees(id));
+  }
+
+  /** Called before a snapshot is asked for: what it will see is not known until {@link opened}. */
+  opening(): void {
+    invariant(this.#reading === undefined, "one chunk of a stream type is read at a time");
+    invariant(this.cursor !== "all", "there is nothing left to be read");
+    this.#reading = "opening";
+  }
+
+  opened(chunk: ReadChunk): void {
+    invariant(this.#reading === "opening", "a chunk is opened once");
+    this.#reading = { ...chunk, end: undefined, isBounded: false };
+  }
+
+  /** @param end undefined for the last chunk */
+  bounded(end: ChunkKey | undefined): void {
+    const reading = this.#reading;
+    invariant(reading !== undefined && reading !== "opening", "a chunk is opened first");
+    Object.assign(reading, { end, isBounded: true });
+  }
+
+  /** All of the chunk is on its way to the store. @returns to be called once it is durable */
+  written(): () => void {
+    const reading = this.#reading;
+    invariant(reading !== undefined && reading !== "opening" && reading.isBounded, "it was read");
+    const { end, sees, fence } = reading;
+    const range: Range = { end, sees, fence, isDurable: false };
+    this.#chunks.push(range);
+    this.#reading = undefined;
+    return () => {
+      range.isDurable = true;
+    };
+  }
+
+  /** The chunk is read again, or not at all; nothing of it was written. */
+  abandoned(): void {
+    this.#reading = undefined;
+  }
+
+  /** As {@link opening}, for streams that are read anew. @returns what is to be called next */
+  refreshing(): {
+    opened: (chunk: ReadChunk, streams: ReadonlySet<string>) => void;
+    durable: () => void;
+    abandoned: () => void;
+  } {
+    const place: { now: Refresh | "opening" } = { now: "opening" };
+    const replace = (...by: Refresh[]): void => {
+      this.#refreshes = this.#refreshes.flatMap((one) => (one === place.now ? by : [one]));
+      if (by[0] !== undefined) place.now = by[0];
+    };
+    invariant(!this.#refreshes.includes("opening"), "streams are read anew one chunk at a time");
+    this.#refreshes.push("opening");
+    return {
+      opened: ({ sees, fence }, streams) => replace({ sees, fence, streams, isDurable: false }),
+      durable: () => {
+        if (place.now !== "opening") place.now.isDurable = true;
+      },
+      abandoned: () => replace(),
+    };
+  }
+
+  /** All that committed before is decided about. @param commit 16 hexadecimal digits */
+  passed(commit: string): void {
+    for (let first = this.#chunks[0]; first?.isDurable === true; first = this.#chunks[0]) {
+      if (first.fence > commit) break;
+      this.#told = first.end ?? "all";
+      this.#chunks.shift();
+    }
+    this.#refreshes = this.#refreshes.filter(
+      (refresh) => refresh === "opening" || !refresh.isDurable || refresh.fence > commit,
+    );
+  }
+
+  #isUpTo(key: Key, end: ChunkKey): boolean {
+    return !key.includes(null) && compareKeyTexts(key, end, this.#order) <= 0;
+  }
+}

@@ -1,0 +1,349 @@
+import { occupied, secondsLeft } from "./baseline.ts";
+import { baselineContext, baselineStages } from "./baseline-events.ts";
+import { keyedTables } from "./baseline-plan.ts";
+import { ChunkFrontier } from "./chunk-frontier.ts";
+import { ChunkPace, ChunkSize, type PaceLimits } from "./chunk-pace.ts";
+import type { EventWriter } from "./event-writer.ts";
+import type { Frontiers } from "./frontiers.ts";
+import type { StatusBoard } from "./status-board.ts";
+import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import { idPrefix } from "../mapping/event-id.ts";
+import { shapesOf } from "./snapshot-shapes.ts";
+import { BanyanError } from "../model/errors.ts";
+import type { Position } from "../model/position.ts";
+import { failpoint } from "../runtime/failpoint.ts";
+import type {
+  ChangeSource,
+  ChunkKey,
+  ChunkReader,
+  ChunkSnapshot,
+  RowSnapshot,
+} from "../source/change-source.ts";
+import { orderOf } from "../source/key-order.ts";
+import type { BaselineRecord, EventStore, PipelinePhase } from "../store/event-store.ts";
+
+/** Stream types read at once, each with a connection per table. */
+const STREAM_TYPES_AT_ONCE = 2;
+
+export interface ChunkedBaselineOptions {
+  readonly pipeline: string;
+  readonly source: ChangeSource;
+  readonly store: EventStore;
+  readonly mapping: Mapping;
+  readonly writer: EventWriter;
+  readonly board: StatusBoard;
+  readonly frontiers: Frontiers;
+  readonly limits: PaceLimits;
+  /** Begun and not finished, by stream type. */
+  readonly records: readonly BaselineRecord[];
+  readonly why: string;
+  /** Whether no chunk may be opened now. */
+  readonly isHeld: () => boolean;
+  readonly onProgress: () => void;
+}
+
+/** Where a stream type's baseline begins. */
+export function newRecord(
+  stream: string,
+  position: Position,
+  rowsEstimated: number,
+): BaselineRecord {
+  return {
+    stream,
+    position,
+    chunks: [],
+    done: false,
+    chunksRead: 0,
+    rowsRead: 0,
+    rowsEstimated,
+    bytesRead: 0,
+    aggregates: 0,
+    events: 0,
+  };
+}
+
+/** What an earlier run left: also of a finished baseline whose last chunks the log has not passed. */
+export function frontierOf(
+  mapping: Mapping,
+  stream: StreamPlan,
+  { told, chunks, done }: BaselineRecord,
+  source: Pick<ChangeSource, "visibility">,
+  checkpoint: Position | undefined,
+): ChunkFrontier {
+  const [root] = keyedTables(mapping, stream);
+  const order = root!.columns.map((column) => orderOf(root!.table.columns[column]!.type));
+  const known = chunks.map(({ end, seen, fence }) => ({
+    end,
+    sees: source.visibility(seen),
+    fence: fence.slice(0, 16),
+  }));
+  const isAll = done && chunks.length === 0;
+  const frontier = new ChunkFrontier(order, isAll ? "all" : (told ?? "none"), known);
+  if (checkpoint !== undefined) frontier.passed(checkpoint.slice(0, 16));
+  return frontier;
+}
+
+/**
+ * Reads the baseline of stream types in chunks while the log is followed: each chunk under a short
+ * snapshot of its own, made durable together with how far the baseline has come. A kill at any point
+ * goes on behind the last finished chunk.
+ *
+ * What the log tells of a chunk meanwhile, {@link ChunkFrontier} decides.
+ */
+export class ChunkedBaseline {
+  readonly #options: ChunkedBaselineOptions;
+  readonly #records: Map<string, BaselineRecord>;
+  readonly #pace: ChunkPace;
+  readonly #startedMs = Date.now();
+  #rowsNow = 0;
+  /** A commit that failed ends all, also where nobody writes any more: the log may wait for that chunk. */
+  readonly #broken = new AbortController();
+
+  constructor(options: ChunkedBaselineOptions) {
+    const { pipeline, source, store, limits, board, isHeld, onProgress } = options;
+    this.#options = options;
+    this.#records = new Map(options.records.map((record) => [record.stream, record]));
+    this.#pace = new ChunkPace({
+      pipeline,
+      source,
+      store,
+      limits,
+      isHeld,
+      lagSeconds: () => board.snapshot().lag.seconds,
+      onRest: () => {
+        this.#tell();
+        onProgress();
+      },
+    });
+  }
+
+  /** Whether every stream type has been read to its end. */
+  get isDone(): boolean {
+    return [...this.#records.values()].every(({ done }) => done);
+  }
+
+  /** @throws the signal's reason when it aborts; BanyanError `STORE_OCCUPIED` and those of source and store */
+  async run(signal: AbortSignal): Promise<void> {
+    const waiting = this.#options.mapping.streams.filter(
+      ({ type }) => this.#records.get(type)?.done === false,
+    );
+    if (waiting.length === 0) return;
+    this.#tell();
+    const reading = AbortSignal.any([signal, this.#broken.signal]);
+    const failures: unknown[] = [];
+    const work = async (): Promise<void> => {
+      try {
+        for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+          await this.#readStream(next, reading);
+      } catch (error) {
+        failures.push(error);
+        this.#broken.abort();
+      }
+    };
+    await Promise.all(Array.from({ length: STREAM_TYPES_AT_ONCE }, work));
+    await this.#options.writer.settle();
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #readStream(stream: StreamPlan, signal: AbortSignal): Promise<void> {
+    const { source, mapping, frontiers } = this.#options;
+    const frontier = frontiers.of(stream.type)!;
+    const reader = source.openChunks(keyedTables(mapping, stream));
+    const size = new ChunkSize(this.#options.limits.baselineChunkRowsMax);
+    try {
+      while (frontier.cursor !== "all") {
+        await this.#pace.ready(signal);
+        const startedMs = Date.now();
+        try {
+          const isRead = await this.#readChunk({ stream, frontier, reader }, size.rows, signal);
+          if (isRead) size.succeeded(Date.now() - startedMs);
+        } catch (error) {
+          signal.throwIfAborted();
+          if (!isPassing(error)) throw error;
+          const failures = size.failed();
+          if (failures === undefined) throw error;
+          await this.#pace.failed(failures, (error as Error).message, signal);
+        }
+      }
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /** @returns false when a table was rewritten meanwhile, so that nothing of the chunk was kept */
+  async #readChunk(
+    {
+      stream,
+      frontier,
+      reader,
+    }: {
+      readonly stream: StreamPlan;
+      readonly frontier: ChunkFrontier;
+      readonly reader: ChunkReader;
+    },
+    rowsMax: number,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { frontiers, writer } = this.#options;
+    const after = frontier.cursor === "none" ? undefined : (frontier.cursor as ChunkKey);
+    // Between two chunks somebody may have begun to write what must not meet one.
+    if (this.#options.isHeld()) return false;
+    frontier.opening();
+    let snapshot: ChunkSnapshot | undefined;
+    let giveTurn: (() => void) | undefined;
+    let isStaged = false;
+    let isWritten = false;
+    try {
+      snapshot = await reader.open(signal);
+      const { sees, fence } = snapshot;
+      frontier.opened({ sees, fence: fence.slice(0, 16) });
+      frontiers.notify();
+      failpoint("chunk-opened");
+      const end = await snapshot.bound(after, rowsMax);
+      frontier.bounded(end);
+      frontiers.notify();
+      const tables = await shapesOf(snapshot.tables, this.#options, signal);
+      const read = { rows: 0, bytes: 0, aggregates: 0, events: 0 };
+      for await (const stage of this.#stages(stream, snapshot, { after, end, tables }, signal)) {
+        giveTurn ??= await writer.turn(signal);
+        isStaged = true;
+        const isRoot = ({ table }: { table: string }): boolean => table === tables[0]!.name;
+        const images = {
+          newImages: stage.images.filter(isRoot),
+          // There is one of a row that the log has yet to move here from an aggregate that was read before.
+          missingImages: stage.images.filter((image) => !isRoot(image)),
+        };
+        await writer.stageBaseline(stage.events, images, occupied);
+        failpoint("chunk-staged");
+        read.rows += stage.rows;
+        read.bytes += stage.events.dataLength;
+        read.aggregates += stage.aggregates;
+        read.events += stage.events.length;
+      }
+      if ((await snapshot.rewritten()).length > 0) return false;
+      giveTurn ??= await writer.turn(signal);
+      const durable = frontier.written();
+      isWritten = true;
+      await this.#commit(stream, frontier, { seen: snapshot.seen, fence, end }, read, durable);
+      return true;
+    } finally {
+      if (!isWritten) {
+        frontier.abandoned();
+        if (isStaged) await writer.dropBaseline();
+      }
+      giveTurn?.();
+      frontiers.notify();
+      await snapshot?.close();
+    }
+  }
+
+  #stages(
+    stream: StreamPlan,
+    snapshot: ChunkSnapshot,
+    {
+      tables,
+      ...range
+    }: {
+      readonly tables: ChunkSnapshot["tables"];
+      readonly after: ChunkKey | undefined;
+      readonly end: ChunkKey | undefined;
+    },
+    signal: AbortSignal,
+  ): ReturnType<typeof baselineStages> {
+    const { mapping, writer } = this.#options;
+    const { position, events: ordinal } = this.#records.get(stream.type)!;
+    const mappers = tables.map((table) => mapping.mapperOf(table)!);
+    const rowsOf: Pick<RowSnapshot, "readRows"> = {
+      readRows: (table, _order, aborted) => snapshot.readRange(table, range, aborted),
+    };
+    const facts = {
+      prefix: idPrefix(position.slice(0, 16)),
+      context: baselineContext(mappers[0]!.mappingVersion),
+      position: snapshot.fence,
+      tag: writer.mapper.tag,
+      ordinal,
+    };
+    return baselineStages(rowsOf, stream, mappers, facts, signal);
+  }
+
+  async #commit(
+    { type }: StreamPlan,
+    frontier: ChunkFrontier,
+    chunk: { readonly seen: string; readonly fence: Position; readonly end: ChunkKey | undefined },
+    read: { rows: number; bytes: number; aggregates: number; events: number },
+    durable: () => void,
+  ): Promise<void> {
+    const { writer, frontiers, board, onProgress } = this.#options;
+    const before = this.#records.get(type)!;
+    const { told, recent } = frontier;
+    const { seen, fence, end } = chunk;
+    // Those of the chunks before that the log has not passed, and this one.
+    const kept = recent.length === 1 ? [] : before.chunks.slice(1 - recent.length);
+    const { told: _told, ...rest } = before;
+    const record: BaselineRecord = {
+      ...rest,
+      ...(told === "none" || told === "all" ? {} : { told }),
+      chunks: [...kept, end === undefined ? { seen, fence } : { end, seen, fence }],
+      done: end === undefined,
+      chunksRead: before.chunksRead + 1,
+      rowsRead: before.rowsRead + read.rows,
+      bytesRead: before.bytesRead + read.bytes,
+      aggregates: before.aggregates + read.aggregates,
+      events: before.events + read.events,
+    };
+    this.#records.set(type, record);
+    this.#rowsNow += read.rows;
+    writer.addToLedger({
+      baselined: read.aggregates,
+      baselineRows: read.rows,
+      events: read.events,
+    });
+    this.#tell();
+    const phase: PipelinePhase = this.isDone ? "tail" : "baseline";
+    board.enter(phase);
+    failpoint("chunk-before-commit");
+    await writer.commit({ phase, checkpoint: undefined, baselines: [record] }, () => {
+      failpoint("chunk-after-commit");
+      durable();
+      frontiers.notify();
+      onProgress();
+    });
+    writer.settle().catch(() => this.#broken.abort());
+  }
+
+  #tell(): void {
+    const { board, why } = this.#options;
+    const records = [...this.#records.values()];
+    const sum = (of: (record: BaselineRecord) => number): number =>
+      records.reduce((total, record) => total + of(record), 0);
+    const seconds = Math.max(1, (Date.now() - this.#startedMs) / 1000);
+    const rowsPerSecond = Math.round(this.#rowsNow / seconds);
+    const rowsRead = sum((record) => record.rowsRead);
+    const rowsEstimated = Math.max(
+      rowsRead,
+      sum((record) => record.rowsEstimated),
+    );
+    const { paused, backingOff } = this.#pace.rest;
+    board.baselining({
+      mode: "chunks",
+      why,
+      restarted: false,
+      rowsRead,
+      rowsEstimated,
+      aggregates: sum((record) => record.aggregates),
+      rowsPerSecond,
+      bytesRead: sum((record) => record.bytesRead),
+      secondsLeft: secondsLeft(rowsEstimated - rowsRead, rowsPerSecond),
+      chunks: sum((record) => record.chunksRead),
+      streams: { done: records.filter(({ done }) => done).length, total: records.length },
+      paused,
+      backingOff: backingOff ?? "",
+    });
+  }
+}
+
+/** Failures of one chunk that the next attempt may not meet: something of the source was in the way. */
+function isPassing(error: unknown): boolean {
+  if (!(error instanceof BanyanError)) return false;
+  return error.code === "SOURCE_UNREACHABLE" || error.code === "SOURCE_CHANGED";
+}

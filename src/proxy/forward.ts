@@ -1,0 +1,100 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Dispatcher } from "undici";
+import { Exchange } from "./exchange.ts";
+import type { RequestBody } from "./request-body.ts";
+import type { RequestRecord } from "./request-record.ts";
+import { UpstreamFailure, type Upstream } from "./upstream.ts";
+
+export interface Outgoing {
+  readonly target: string;
+  readonly headers: readonly string[];
+  /** As it comes, or read already. */
+  readonly body: RequestBody | Buffer | undefined;
+  /** The protocol that the client wants to change to. */
+  readonly upgrade?: string | undefined;
+  /** Right before it is sent. */
+  readonly onSend?: (() => void) | undefined;
+  readonly onTunnel?: ((headers: readonly string[], socket: Duplex) => void) | undefined;
+}
+
+/** Methods that may be sent again, because they change nothing. */
+const SAFE = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+/** How a connection ends that the upstream closed while it was being used again. */
+const CLOSED = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
+
+/**
+ * Sends a request to an upstream and its answer back.
+ *
+ * A request is sent once. Only one that is safe, has no body and met a connection that was closed is sent a
+ * second time; anything else may have been done already.
+ *
+ * @param done is told once: nothing when the answer has begun, an UpstreamFailure when there is none, a
+ *   ClientFault when nobody waits for one
+ */
+export function forward(
+  upstream: Upstream,
+  parts: ForwardParts,
+  done: (failure: Error | undefined) => void,
+): void {
+  upstream.ask((dispatch, free, settled) => {
+    const { outgoing, request, response } = parts;
+    outgoing.onSend?.();
+    const sendOn = (isAgain: boolean, then: (failure: Error | undefined) => void): void =>
+      send((options, exchange) => dispatch(options, exchange, isAgain), free, parts, then);
+    sendOn(false, (failure) => {
+      const isOver = failure === undefined || response.destroyed;
+      if (isOver || !mayRepeat(request.method!, outgoing, failure)) settled(failure);
+      else sendOn(true, settled);
+    });
+  }, done);
+}
+
+export interface ForwardParts {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly outgoing: Outgoing;
+  readonly record: RequestRecord;
+}
+
+function mayRepeat(method: string, { body, upgrade }: Outgoing, failure: Error): boolean {
+  if (!SAFE.has(method) || body !== undefined || upgrade !== undefined) return false;
+  if (!(failure instanceof UpstreamFailure)) return false;
+  return CLOSED.has((failure.cause as { code?: string } | undefined)?.code ?? "");
+}
+
+function send(
+  dispatch: (options: Dispatcher.DispatchOptions, exchange: Exchange) => void,
+  free: () => void,
+  { request, response, outgoing, record }: ForwardParts,
+  settled: (failure: Error | undefined) => void,
+): void {
+  const { target, headers, body, upgrade, onTunnel } = outgoing;
+  let isSettled = false;
+  const exchange = new Exchange({
+    response,
+    body: Buffer.isBuffer(body) ? undefined : body,
+    record,
+    onHead: (failure) => {
+      if (isSettled) return;
+      isSettled = true;
+      if (failure !== undefined) response.off("close", onClose);
+      settled(failure);
+    },
+    onEnd: free,
+    onTunnel,
+  });
+  const onClose = (): void => {
+    if (!response.writableFinished) exchange.abandon();
+  };
+  response.once("close", onClose);
+  if (response.destroyed) return exchange.abandon();
+  const options: Dispatcher.DispatchOptions = {
+    path: target,
+    method: request.method as Dispatcher.HttpMethod,
+    headers: headers as string[],
+    body: body ?? null,
+    upgrade: upgrade ?? null,
+  };
+  dispatch(options, exchange);
+}

@@ -1,0 +1,192 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import type { AccessLog } from "./access-log.ts";
+import { admit, type Admitted } from "./admission.ts";
+import { endConnectionAfter, takeTurn } from "./connection-turns.ts";
+import { decide, needsBody } from "./decide.ts";
+import { forward } from "./forward.ts";
+import { peerOf, type ForwardedHeaders } from "./forwarded-headers.ts";
+import { lingerAfter } from "./linger.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+import { requestHeaders } from "./pass-headers.ts";
+import { bodyOf, REFUSALS, RETRY_AFTER_SECONDS, type Refusal } from "./refusal.ts";
+import { readBody, RequestBody, type ReadBody } from "./request-body.ts";
+import type { RequestRecord } from "./request-record.ts";
+import type { RouteMatch, RouteTable } from "./route-table.ts";
+import { UpstreamFailure, type Upstream } from "./upstream.ts";
+import type { RolloutWatch } from "../rollout/rollout-watch.ts";
+import type { Side } from "../rollout/stage.ts";
+
+/** A body that a route looks into for the id of its aggregate. */
+const LOOKED_INTO_BYTES_MAX = 1_048_576;
+
+export interface Handling {
+  readonly routes: RouteTable;
+  readonly watch: RolloutWatch;
+  readonly upstreams: Readonly<Record<Side, Upstream>>;
+  readonly forwarded: ForwardedHeaders;
+  readonly instance: string;
+  readonly log: AccessLog;
+  readonly metrics: ProxyMetrics;
+  /** No further request is taken on a connection once this is true. */
+  readonly isDraining: () => boolean;
+  /** Told of what should never be thrown. */
+  readonly onBug: (error: unknown) => void;
+}
+
+export interface Wish {
+  /** The client waits for leave to send its body. */
+  readonly expectsContinue?: boolean;
+  readonly upgrade?: string;
+  readonly onTunnel?: (headers: readonly string[], socket: Duplex) => void;
+}
+
+/** A request on its way through. */
+interface Passage {
+  readonly handling: Handling;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly wish: Wish;
+  readonly record: RequestRecord;
+}
+
+type Matches = readonly (RouteMatch | undefined)[];
+
+/** A request from its head to its end: admit, route, decide, forward, tell. Never throws. */
+export function handle(
+  handling: Handling,
+  request: IncomingMessage,
+  response: ServerResponse,
+  wish: Wish = {},
+): void {
+  const turn = takeTurn(response);
+  const begin = (): void => start({ handling, request, response, wish, record: recordOf(request) });
+  if (turn === true) begin();
+  else void turn.then((isOurs) => isOurs && begin());
+}
+
+function start(passage: Passage): void {
+  const { handling, response, record } = passage;
+  response.once("close", () => {
+    if (record.end === "done" && !response.writableFinished) record.end = "client-went-away";
+    handling.metrics.observe(record);
+    handling.log.write(record);
+  });
+  if (handling.isDraining()) endConnectionAfter(response);
+  guarded(passage, () => admitAndRoute(passage));
+}
+
+function admitAndRoute(passage: Passage): void {
+  const { handling, request, record, wish } = passage;
+  const admitted = admit(request);
+  if (typeof admitted === "string") return refuse(passage, admitted);
+  record.path = admitted.path;
+  const matches = handling.routes.match(request.method!, admitted.path);
+  if (matches.length === 0) return refuse(passage, "ambiguous-path");
+  const hasBody = admitted.hasBody && wish.upgrade === undefined;
+  if (hasBody && needsBody(matches, handling.watch)) void lookIntoBody(passage, admitted, matches);
+  else send(passage, admitted, matches);
+}
+
+async function lookIntoBody(passage: Passage, admitted: Admitted, matches: Matches): Promise<void> {
+  const { request, response, wish } = passage;
+  if (wish.expectsContinue === true) response.writeContinue();
+  let body: ReadBody;
+  try {
+    body = await readBody(request, LOOKED_INTO_BYTES_MAX);
+  } catch {
+    return request.destroyed ? undefined : refuse(passage, "slow-request");
+  }
+  guarded(passage, () => send(passage, admitted, matches, body));
+}
+
+/** @param body as far as it was read already */
+function send(passage: Passage, admitted: Admitted, matches: Matches, body?: ReadBody): void {
+  const { handling, request, response, wish, record } = passage;
+  const { watch, upstreams } = handling;
+  const whole = body?.isWhole === true ? body.read : undefined;
+  const parts = { query: admitted.query, headers: request.headers, body: whole };
+  const decision = decide(matches, parts, watch);
+  if (typeof decision === "string") return refuse(passage, decision);
+  record.decision = decision;
+  const headers = requestHeaders(request, admitted, { ...handling, epoch: decision.epoch });
+  if (headers === "loop") return refuse(passage, "loop");
+  const outgoing = {
+    target: admitted.target,
+    headers,
+    body: whole ?? (admitted.hasBody ? streamed(passage, body?.read) : undefined),
+    upgrade: wish.upgrade,
+    onSend:
+      wish.expectsContinue === true && body === undefined
+        ? () => response.writeContinue()
+        : undefined,
+    onTunnel: wish.onTunnel,
+  };
+  if (whole !== undefined) record.bytesIn = whole.length;
+  forward(upstreams[decision.side], { request, response, outgoing, record }, (failure) => {
+    if (failure === undefined) return;
+    if (outgoing.body instanceof RequestBody) outgoing.body.destroy();
+    if (failure instanceof UpstreamFailure) refuse(passage, failure.refusal);
+    // Nobody is there to be answered, or what was sent cannot be sent on.
+    else refuse(passage, "framing");
+  });
+}
+
+function streamed({ request, response, record }: Passage, first: Buffer | undefined): RequestBody {
+  return new RequestBody(request, record, first, () => {
+    record.end = "slow-request";
+    response.destroy();
+  });
+}
+
+/** A mistake of ours costs one request, not the process. */
+function guarded({ handling, response }: Passage, step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    handling.onBug(error);
+    response.destroy();
+  }
+}
+
+/** An answer of the proxy's own. */
+function refuse({ response, record, wish }: Passage, refusal: Refusal): void {
+  if (response.destroyed || response.headersSent) return void response.destroy();
+  record.end = refusal;
+  record.status = REFUSALS[refusal];
+  const body = bodyOf(refusal);
+  const isWhole = response.req.complete;
+  // Whether the body comes after all, or where the next request begins, nobody knows.
+  if (refusal === "framing" || (wish.expectsContinue === true && !isWhole)) {
+    endConnectionAfter(response);
+  }
+  if (!isWhole) {
+    response.req.resume();
+    lingerAfter(response);
+  }
+  const headers: Record<string, string | number> = {
+    "banyan-refused": refusal,
+    "content-type": "text/plain",
+    "content-length": body.length,
+    "cache-control": "no-store",
+  };
+  if (record.status === 503) headers["retry-after"] = RETRY_AFTER_SECONDS;
+  response.writeHead(record.status, headers).end(body);
+}
+
+function recordOf(request: IncomingMessage): RequestRecord {
+  const traceparent = request.headers["traceparent"];
+  return {
+    startedMs: performance.now(),
+    method: request.method ?? "",
+    peer: peerOf(request),
+    path: "",
+    trace: typeof traceparent === "string" ? traceparent.slice(0, 64) : undefined,
+    decision: undefined,
+    status: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+    headMs: undefined,
+    end: "done",
+  };
+}

@@ -1,0 +1,103 @@
+import type { IncomingMessage } from "node:http";
+import type { Admitted } from "./admission.ts";
+import {
+  isForwardedName,
+  peerOf,
+  tellForwarded,
+  type ForwardedHeaders,
+} from "./forwarded-headers.ts";
+
+/** Of one connection, never of a message; RFC 9110, 7.6.1. */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  // Answered here.
+  "expect",
+]);
+/** Names every proxy that a request has passed, so that one that comes back is noticed. */
+export const HOPS_HEADER = "banyan-hops";
+/** Proxies of this kind in a row. */
+const HOPS_MAX = 8;
+
+export interface PassOptions {
+  /** Of this process, random. */
+  readonly instance: string;
+  readonly forwarded: ForwardedHeaders;
+  /** Epoch of the decision, for a request that was routed: who has seen a later one may refuse it. */
+  readonly epoch?: number | undefined;
+}
+
+/**
+ * The header lines that go on with a request, as a flat list: all but those of this connection. Names that
+ * begin with `banyan-` are the proxy's own, whoever sent them.
+ *
+ * @returns `loop` when the request has been here before
+ */
+export function requestHeaders(
+  request: IncomingMessage,
+  { host }: Admitted,
+  { instance, forwarded, epoch }: PassOptions,
+): string[] | "loop" {
+  const { rawHeaders, headers } = request;
+  const hops = headers[HOPS_HEADER];
+  const passed = typeof hops === "string" ? hops.split(",").map((hop) => hop.trim()) : [];
+  if (passed.includes(instance) || passed.length >= HOPS_MAX) return "loop";
+  const peer = peerOf(request);
+  const isTrusted = forwarded.isTrusted(peer);
+  const named = namedIn(headers.connection);
+  const said = new Map<string, string>();
+  const out: string[] = [];
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!;
+    const value = rawHeaders[i + 1]!;
+    // Some applications read an underscore as a dash.
+    const lower = name.toLowerCase();
+    const plain = lower.includes("_") ? lower.replaceAll("_", "-") : lower;
+    if (HOP_BY_HOP.has(plain) || named?.has(plain) === true || plain.startsWith("banyan-"))
+      continue;
+    if (!isForwardedName(plain)) out.push(name, value);
+    else if (isTrusted) {
+      const before = said.get(plain);
+      said.set(plain, before === undefined ? value : `${before}, ${value}`);
+    }
+  }
+  tellForwarded(out, said, { peer, host, version: request.httpVersion });
+  if (/\btrailers\b/i.test(String(headers["te"] ?? ""))) out.push("te", "trailers");
+  out.push(HOPS_HEADER, [...passed, instance].join(", "));
+  if (epoch !== undefined) out.push("banyan-epoch", String(epoch));
+  return out;
+}
+
+/**
+ * The header lines that go back with a response, as a flat list of text. A field that says what only the
+ * upstream's connection means is left out; the server of this side frames the body anew.
+ */
+export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
+  const out: string[] = [];
+  let named: ReadonlySet<string> | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = latin1(raw[i]!);
+    const plain = name.toLowerCase();
+    if (plain === "connection") named = namedIn(latin1(raw[i + 1]!)) ?? named;
+    if (HOP_BY_HOP.has(plain)) continue;
+    out.push(name, latin1(raw[i + 1]!));
+  }
+  if (named === undefined) return out;
+  return out.filter((_, i) => !named.has(out[i - (i % 2)]!.toLowerCase()));
+}
+
+function latin1(text: Buffer | string): string {
+  return typeof text === "string" ? text : text.toString("latin1");
+}
+
+/** Names that Connection lists, but for the usual two, which mean nothing more. */
+function namedIn(connection: string | undefined): ReadonlySet<string> | undefined {
+  if (connection === undefined || /^(?:keep-alive|close)$/i.test(connection)) return undefined;
+  return new Set(connection.split(",").map((name) => name.trim().toLowerCase()));
+}

@@ -1,0 +1,102 @@
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import type { RequestRecord } from "./request-record.ts";
+
+/** A client that sends no byte of a body that it announced, although it could. */
+const SILENCE_MS_MAX = 30_000;
+/** Read ahead of the upstream. */
+const AHEAD_BYTES_MAX = 65_536;
+
+/**
+ * The body of a request on its way to an upstream. It stands between the two because whoever is done with a
+ * body destroys it, and the body of a request that is destroyed takes the client's connection along, with
+ * the answer that is due on it.
+ */
+export class RequestBody extends Readable {
+  readonly #request: IncomingMessage;
+  readonly #timer: NodeJS.Timeout;
+  readonly #record: RequestRecord;
+
+  /**
+   * @param first what was read of it already
+   * @param onSilence the client was silent for too long
+   */
+  constructor(
+    request: IncomingMessage,
+    record: RequestRecord,
+    first: Buffer | undefined,
+    onSilence: () => void,
+  ) {
+    super({ highWaterMark: AHEAD_BYTES_MAX });
+    this.#request = request;
+    this.#record = record;
+    this.#timer = setTimeout(() => {
+      if (request.isPaused()) this.#timer.refresh();
+      else onSilence();
+    }, SILENCE_MS_MAX).unref();
+    if (first !== undefined) this.#take(first);
+    request.on("data", this.#take).on("end", this.#end).on("close", this.#close);
+    request.resume();
+  }
+
+  override _read(): void {
+    this.#request.resume();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#timer);
+    this.#request.off("data", this.#take).off("end", this.#end).off("close", this.#close);
+    // What still comes is thrown away, so that the connection can go on or end in order.
+    this.#request.resume();
+    done(error);
+  }
+
+  readonly #take = (chunk: Buffer): void => {
+    this.#record.bytesIn += chunk.length;
+    this.#timer.refresh();
+    if (!this.push(chunk)) this.#request.pause();
+  };
+
+  readonly #end = (): void => {
+    clearTimeout(this.#timer);
+    this.push(null);
+  };
+
+  readonly #close = (): void => {
+    if (!this.#request.complete) this.destroy(new Error("the client went away"));
+  };
+}
+
+export interface ReadBody {
+  readonly read: Buffer;
+  /** Whether that is all of it. */
+  readonly isWhole: boolean;
+}
+
+/**
+ * Reads a body, for a route that looks into it: whole, or a little more than `bytesMax` of it.
+ *
+ * @throws when the client goes away, or is silent for too long
+ */
+export async function readBody(request: IncomingMessage, bytesMax: number): Promise<ReadBody> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  return await new Promise((done, fail) => {
+    const timer = setTimeout(() => settle(() => fail(new Error("slow"))), SILENCE_MS_MAX).unref();
+    const settle = (then: () => void): void => {
+      clearTimeout(timer);
+      request.off("data", take).off("end", end).off("close", close);
+      then();
+    };
+    const take = (chunk: Buffer): void => {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes <= bytesMax) return;
+      request.pause();
+      settle(() => done({ read: Buffer.concat(chunks), isWhole: false }));
+    };
+    const end = (): void => settle(() => done({ read: Buffer.concat(chunks), isWhole: true }));
+    const close = (): void => settle(() => fail(new Error("the client went away")));
+    request.on("data", take).on("end", end).on("close", close);
+  });
+}

@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { RolloutState } from "./rollout-state.ts";
+import { UNMOVED, type Rollout, type Stage } from "./stage.ts";
+
+export interface RolloutWatchOptions {
+  readonly state: RolloutState;
+  /** For so long what is known is taken for true although it cannot be read again. */
+  readonly keepMs?: number;
+  readonly pollMs?: number;
+  readonly now?: () => number;
+  /** A stream type changed; `before` is undefined when it was not known. */
+  readonly onChange?: (type: string, rollout: Rollout, before: Rollout | undefined) => void;
+  /** Reading failed, or an older epoch came; told each time. */
+  readonly onProblem?: (problem: unknown) => void;
+}
+
+/** Between two reads. Decides how long a change takes to be heard. */
+const POLL_MS = 100;
+const KEEP_MS = 10_000;
+
+/**
+ * What a proxy knows of the rollout, at hand for each request.
+ *
+ * Per stream type the highest epoch ever seen stands: a state from before (a standby that lags, a restored
+ * store, a row that is gone) changes nothing.
+ */
+export class RolloutWatch {
+  readonly #options: RolloutWatchOptions;
+  readonly #keepMs: number;
+  readonly #now: () => number;
+  readonly #known = new Map<string, Rollout>();
+  /** Begin of the last read that ended well: what is known was true then or later. */
+  #asOfMs: number | undefined;
+
+  constructor(options: RolloutWatchOptions) {
+    this.#options = options;
+    this.#keepMs = options.keepMs ?? KEEP_MS;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  /**
+   * Where a stream type stands. Undefined when that is not known: nothing was read yet, or too long ago
+   * for one of which some aggregates have moved. What has never moved stays with legacy meanwhile, and what
+   * is complete cannot go back.
+   */
+  of(type: string): Rollout | undefined {
+    if (this.#asOfMs === undefined) return undefined;
+    const rollout = this.#known.get(type) ?? UNMOVED;
+    return canMove(rollout.stage) && this.ageMs > this.#keepMs ? undefined : rollout;
+  }
+
+  /** Since when what is known may be wrong. Infinite before the first read. */
+  get ageMs(): number {
+    return this.#asOfMs === undefined ? Number.POSITIVE_INFINITY : this.#now() - this.#asOfMs;
+  }
+
+  get known(): ReadonlyMap<string, Rollout> {
+    return this.#known;
+  }
+
+  /** Reads again and again until the signal aborts. A read that fails leaves what is known. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.refresh();
+      await sleep(this.#options.pollMs ?? POLL_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async refresh(): Promise<void> {
+    const startedMs = this.#now();
+    try {
+      const read = await this.#options.state.read();
+      for (const [type, rollout] of read) this.#learn(type, rollout);
+      this.#asOfMs = startedMs;
+    } catch (error) {
+      this.#options.onProblem?.(error);
+    }
+  }
+
+  #learn(type: string, rollout: Rollout): void {
+    const before = this.#known.get(type);
+    if (before !== undefined && rollout.epoch < before.epoch) {
+      const problem = `the rollout of ${type} came with epoch ${rollout.epoch} after ${before.epoch}; the later one stands`;
+      this.#options.onProblem?.(new Error(problem));
+      return;
+    }
+    if (before?.epoch === rollout.epoch) return;
+    this.#known.set(type, rollout);
+    this.#options.onChange?.(type, rollout, before);
+  }
+}
+
+function canMove(stage: Stage): boolean {
+  return stage === "canary" || stage === "new";
+}

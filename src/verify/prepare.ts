@@ -1,0 +1,148 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { hashesOf, scopeOf } from "./comparison.ts";
+import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
+import type { StreamRef } from "../mapping/rules.ts";
+import { BanyanError } from "../model/errors.ts";
+import { isBefore, type Position } from "../model/position.ts";
+import type { SourceTable } from "../model/table.ts";
+import { Folder } from "../projection/fold.ts";
+import type { ChangeSource } from "../source/change-source.ts";
+import type { EventStore, FoldEvent, PipelineRecord } from "../store/event-store.ts";
+import type { FoldSums } from "../store/parity-store.ts";
+
+const FENCE_LOOK_MS = 15;
+
+export interface VerifyOptions {
+  readonly pipeline: string;
+  readonly source: ChangeSource;
+  readonly store: EventStore;
+  readonly streams: Readonly<Record<string, StreamRef>>;
+  /** How long to wait for the pipeline to reach the fence. */
+  readonly waitMsMax: number;
+  /** Differences shown by key and column. */
+  readonly samplesMax: number;
+  /** Values in samples instead of their lengths. */
+  readonly showValues: boolean;
+  /** Throws away what is kept of folds, and folds all events anew. */
+  readonly refold?: boolean;
+  readonly onProgress?: (progress: { readonly step: string; readonly rows: number }) => void;
+}
+
+/**
+ * Rows of another database would be compared in vain, or worse, found equal.
+ *
+ * @returns why it cannot be told yet, or undefined when it can
+ */
+export async function requireBaseline(options: VerifyOptions): Promise<string | undefined> {
+  const { store, source, pipeline } = options;
+  const record = await store.pipeline(pipeline);
+  if (record?.checkpoint === undefined) {
+    throw new BanyanError("PIPELINE_UNKNOWN", `pipeline ${pipeline} has no baseline yet`, {
+      hint: "Run: banyan run",
+    });
+  }
+  const { uri } = await source.identify();
+  if (record.source === uri) {
+    const unfinished = unfinishedBaseline(record);
+    if (unfinished === undefined) requireTables(record, options);
+    return unfinished;
+  }
+  throw new BanyanError(
+    "SOURCE_CHANGED",
+    `pipeline ${pipeline} follows ${record.source}, but the config names ${uri}`,
+    { hint: "Point the config at the source that the pipeline was made for." },
+  );
+}
+
+/** Rows whose chunk was not read yet have no events, and would all be missing. */
+function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
+  const unfinished = baselines.filter(({ done }) => !done);
+  if (unfinished.length === 0) return undefined;
+  const far = unfinished.map(
+    ({ stream, rowsRead, rowsEstimated }) =>
+      `${stream} (${rowsRead} of about ${rowsEstimated} rows)`,
+  );
+  return `the baseline is not finished: ${far.join(", ")}`;
+}
+
+/** A table that the config has only now has no events yet, and all of its rows would be missing. */
+function requireTables({ tables }: PipelineRecord, { streams }: VerifyOptions): void {
+  const captured = new Set(tables.map(({ table }) => table));
+  const waiting = plannedTables(streams).filter(({ name }) => !captured.has(name));
+  if (tables.length === 0 || waiting.length === 0) return;
+  const names = waiting.map(({ name }) => name).join(", ");
+  throw new BanyanError("TABLE_NOT_CAPTURED", `not captured yet: ${names}`, {
+    hint: "Stop `banyan run` and start it again: it takes them in.",
+    detail: { tables: names },
+  });
+}
+
+/** @returns why the fence was not reached, or undefined when it was */
+export async function waitForFence(
+  { store, pipeline, waitMsMax, onProgress }: VerifyOptions,
+  fence: Position,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const deadline = Date.now() + waitMsMax;
+  for (;;) {
+    const record = await store.pipeline(pipeline);
+    if (record?.checkpoint !== undefined && !isBefore(record.checkpoint, fence)) return undefined;
+    signal.throwIfAborted();
+    if (Date.now() >= deadline) {
+      return `the pipeline did not reach the fence ${fence} within ${Math.round(waitMsMax / 1000)} s; it stands at ${record?.checkpoint ?? "nothing"}`;
+    }
+    onProgress?.({ step: "waiting for the pipeline to reach the fence", rows: 0 });
+    await sleep(FENCE_LOOK_MS, undefined, { signal });
+  }
+}
+
+export interface AdvanceOptions {
+  /** So many events are left to be folded beside them; 0. */
+  readonly behindMax?: number;
+  /** Told which streams were folded. */
+  readonly onFolded?: (streamType: string, streams: readonly string[]) => void;
+}
+
+/** Brings the kept folds up to date with the events. */
+export async function advanceFolds(
+  options: VerifyOptions,
+  tables: readonly SourceTable[],
+  signal: AbortSignal,
+  { behindMax = 0, onFolded }: AdvanceOptions = {},
+): Promise<void> {
+  const { parity } = options.store;
+  const { mapping, folder } = await mappingOf(options, tables);
+  for (const stream of mapping.streams) {
+    const hashes = hashesOf(mapping, stream, tables);
+    const scope = scopeOf(options.pipeline, hashes);
+    const behind = await parity.behind(scope, behindMax + 1);
+    if (behind !== undefined && behind <= behindMax) continue;
+    options.onProgress?.({ step: `folding ${stream.type}`, rows: 0 });
+    const isFirst = behind === undefined;
+    const fold = (events: AsyncIterable<readonly FoldEvent[]>): AsyncIterable<FoldSums> =>
+      told(hashes.fold(events, folder), (streams) => {
+        // Of all streams there is nothing to tell.
+        if (!isFirst) onFolded?.(stream.type, streams);
+      });
+    await parity.advance(scope, fold, signal);
+  }
+}
+
+export async function mappingOf(
+  { store, streams }: VerifyOptions,
+  tables: readonly SourceTable[],
+): Promise<{ readonly mapping: Mapping; readonly folder: Folder }> {
+  const recorded = await store.mappings();
+  const mapping = compileMapping(streams, tables, recorded);
+  return { mapping, folder: new Folder(recorded, mapping.inverses()) };
+}
+
+async function* told(
+  pages: AsyncIterable<FoldSums>,
+  tell: (streams: readonly string[]) => void,
+): AsyncGenerator<FoldSums, void, void> {
+  for await (const page of pages) {
+    yield page;
+    tell(page.folded);
+  }
+}

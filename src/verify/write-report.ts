@@ -1,0 +1,123 @@
+import type { Comparison } from "./comparison.ts";
+import type { ParityReport, TableParity } from "./parity-report.ts";
+import type { VerifyOptions } from "./prepare.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { Position } from "../model/position.ts";
+import type { ParitySnapshot } from "../source/change-source.ts";
+
+export function inconclusive(
+  { pipeline }: VerifyOptions,
+  startedAt: string,
+  fence: Position | undefined,
+  reason: string,
+): ParityReport {
+  return {
+    state: "inconclusive",
+    reasons: [reason],
+    pipeline,
+    startedAt,
+    finishedAt: new Date().toISOString(),
+    fence,
+    compared: 0,
+    present: 0,
+    missing: 0,
+    extra: 0,
+    different: 0,
+    tables: [],
+    excluded: { streams: 0, rows: 0 },
+    samples: [],
+    effort: { buckets: 0, bucketsDiffering: 0, aggregatesExamined: 0 },
+    nextSteps: ["banyan status", "banyan run"],
+  };
+}
+
+export interface Findings {
+  readonly comparison: Comparison;
+  readonly mapping: Mapping;
+  readonly quarantined: ReadonlySet<string>;
+  readonly rewritten: readonly string[];
+}
+
+export function reportOf(
+  { pipeline, showValues }: VerifyOptions,
+  startedAt: string,
+  { fence }: ParitySnapshot,
+  { comparison, mapping, quarantined, rewritten }: Findings,
+): ParityReport {
+  const tables = comparison.tables.filter(({ table }) => !rewritten.includes(table));
+  const samples = comparison.samples.filter(({ table }) => !rewritten.includes(table));
+  const total = (of: (table: TableParity) => number): number =>
+    tables.reduce((sum, table) => sum + of(table), 0);
+  const [missing, extra, different] = [
+    total((t) => t.missing),
+    total((t) => t.extra),
+    total((t) => t.different),
+  ];
+  const unclear = [
+    ...rewritten.map(
+      (table) =>
+        `${table} was truncated or rewritten while it was read, which hides its rows from the snapshot`,
+    ),
+    ...counted(quarantined.size, "streams wait in quarantine and were not compared"),
+    ...counted(
+      comparison.foreign.size,
+      "streams hold events that a service appended, and were not compared",
+    ),
+    ...counted(comparison.unnamedRows, "rows have a key that is too long to name a stream"),
+  ];
+  const found = missing + extra + different > 0;
+  const first = samples[0];
+  return {
+    state: found ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
+    reasons: [...unclear, ...untoldChanges(tables, mapping)],
+    pipeline,
+    startedAt,
+    finishedAt: new Date().toISOString(),
+    fence,
+    compared: total((t) => t.compared),
+    present: total((t) => t.present),
+    missing,
+    extra,
+    different,
+    tables,
+    excluded: {
+      streams: quarantined.size + comparison.foreign.size,
+      rows: comparison.excludedRows,
+    },
+    samples,
+    effort: comparison.effort,
+    nextSteps: [
+      ...(first === undefined ? [] : [`banyan history ${quoteArgument(first.stream)}`]),
+      ...(quarantined.size > 0 ? ["banyan quarantine list"] : []),
+      ...(found && !showValues ? ["banyan verify --show-values"] : []),
+      ...(found ? ["banyan verify --repair"] : []),
+    ],
+  };
+}
+
+function counted(count: number, what: string): readonly string[] {
+  return count === 0 ? [] : [`${count} ${what}`];
+}
+
+/** Schema changes that explain a difference: what they made of the rows is not in the log. */
+function untoldChanges(tables: readonly TableParity[], mapping: Mapping): readonly string[] {
+  return tables.flatMap(({ table, different }) => {
+    const shape = mapping.shapeOf(table);
+    if (different === 0 || shape === undefined) return [];
+    return mapping.columnsOf(shape).flatMap(({ name, untold }) => {
+      if (untold === undefined) return [];
+      const what = UNTOLD[untold];
+      return `${table}: column ${name} ${what}; the log does not tell what that made of rows written before`;
+    });
+  });
+}
+
+const UNTOLD = {
+  added: "was added with a computed default",
+  retyped: "was given another type",
+  replaced: "was dropped and added again",
+} as const;
+
+function quoteArgument(text: string): string {
+  return /^[\w.,:@-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}

@@ -1,0 +1,90 @@
+import { describe, expect, test } from "vitest";
+import { FAILPOINTS } from "../../src/runtime/failpoint.ts";
+import { CONFIG, SHAPES, chunkBench, startTraffic } from "../support/chunk-bench.ts";
+import { configFolder, runCli, startCli } from "../support/cli.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+import { brokenStreams } from "../support/unbroken-streams.ts";
+
+const ROWS = 200;
+/** One `banyan rebaseline` is killed at each; nothing of it may be left. */
+const POINTS = [
+  "rebaseline-slot-created:1",
+  "batch-staged:2",
+  "rebaseline-before-commit:1",
+  "batch-commit-sent:1",
+];
+
+describe("banyan rebaseline", () => {
+  test("after a lost slot is done once and whole, wherever it is killed, and says what it will do first", async () => {
+    await using b = await chunkBench("default", ROWS);
+    using folder = configFolder(CONFIG);
+    const env = {
+      SOURCE_URL: b.db.url,
+      STORE_URL: b.storeUrl,
+      SLOT: b.db.slot,
+      PUBLICATION: b.db.publication,
+    };
+    const options = { cwd: folder.directory, env };
+    const toTheEnd = ["run", "--until-caught-up", "--json"];
+    expect(await runCli(toTheEnd, options)).toMatchObject({ exitCode: 0 });
+    const early = await runCli(["rebaseline", "--yes"], options);
+    expect(early).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(early.stderr).toContain("the place in the log is not lost");
+
+    await b.sql(`SELECT pg_drop_replication_slot('${b.db.slot}')`);
+    await b.sql("UPDATE ticket SET n = n + 1; DELETE FROM ticket WHERE id = 3");
+    const lost = await runCli(toTheEnd, options);
+    expect(lost).toMatchObject({ exitCode: 4 });
+    expect(lost.stderr).toMatch(/\[SLOT_LOST\][\s\S]*banyan rebaseline/);
+    const unasked = await runCli(["rebaseline", "--json"], options);
+    expect(unasked).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(unasked.stderr).toMatch(/does not exist[\s\S]*HistoryGapped[\s\S]*--yes/);
+
+    const busy = await startTraffic(b, seededRandom(4), ROWS);
+    for (const point of POINTS) {
+      const failing = { ...options, env: { ...env, BANYAN_FAILPOINT: point } };
+      const killed = await runCli(["rebaseline", "--yes", "--json"], failing);
+      expect({ point, ...killed }).toMatchObject({ point, signal: "SIGKILL" });
+    }
+    const done = await runCli(["rebaseline", "--yes", "--json"], options);
+    // The last one was killed when the store may have had it all.
+    if (done.exitCode === 0) {
+      const document = JSON.parse(done.stdout) as { asked: number; restated: number; gone: number };
+      expect(document.asked).toBe(document.restated + document.gone);
+    } else expect(done.stderr).toContain("the place in the log is not lost");
+    const running = startCli(["run"], options);
+    await busy.stop();
+    const asked = await runCli(
+      ["rebaseline", "--stream", "ticket-5", "ticket-6", "--type", "parcel", "--yes", "--json"],
+      options,
+    );
+    expect({ code: asked.exitCode, said: asked.exitCode === 0 ? "" : asked.stderr }).toEqual({
+      code: 0,
+      said: "",
+    });
+    expect((JSON.parse(asked.stdout) as { asked: number }).asked).toBeGreaterThan(ROWS);
+    const verified = await runCli(["verify", "--json"], options);
+    running.child.kill("SIGINT");
+    await running.ended;
+    expect([verified.exitCode, JSON.parse(verified.stdout)]).toMatchObject([
+      0,
+      { state: "equal", missing: 0, extra: 0, different: 0 },
+    ]);
+    expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
+    // Nothing runs, so it is done here; once for each stream.
+    const alone = await runCli(["rebaseline", "--stream", "ticket-7", "--yes", "--json"], options);
+    expect(alone).toMatchObject({ exitCode: 0 });
+    const gaps: string[] = [];
+    for await (const { type } of b.store.readStream("ticket-7")) gaps.push(type);
+    expect(gaps.filter((type) => type === "TicketHistoryGapped")).toHaveLength(2);
+    const wrong = await runCli(["rebaseline", "--stream", "nothing-7", "--yes"], options);
+    expect(wrong).toMatchObject({ exitCode: 2 });
+  }, 180_000);
+});
+
+test("every point of a rebaseline is among these", () => {
+  const names = new Set(POINTS.map((point) => point.split(":")[0]));
+  const own = FAILPOINTS.filter((name) => name.startsWith("rebaseline-"));
+  expect(own.length).toBeGreaterThan(1);
+  expect(own.filter((name) => !names.has(name))).toEqual([]);
+});

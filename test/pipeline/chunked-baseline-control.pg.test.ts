@@ -1,0 +1,184 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { chunkBench, PACE, SHAPES, STREAMS, startTraffic } from "../support/chunk-bench.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+import { brokenStreams } from "../support/unbroken-streams.ts";
+import type { StreamBaseline } from "../../src/pipeline/baseline-plan.ts";
+
+const ROWS = 1_000;
+
+test("a pause holds the baseline and not the log, outlives a restart, and verify cannot tell meanwhile", async () => {
+  await using b = await chunkBench("full", ROWS);
+  {
+    await using first = await b.start();
+    await first.until(() => (first.status()?.baseline?.chunks ?? 0) >= 3);
+    expect(await b.store.pauseBaseline("chunks", true)).toBe(true);
+    await first.until(() => first.status()!.baseline!.paused);
+    // What was being read is finished.
+    await sleep(1_000);
+    const { chunks } = first.status()!.baseline!;
+    await b.sql("UPDATE ticket SET n = n + 1; INSERT INTO ticket VALUES (100000)");
+    await first.reach();
+    await sleep(700);
+    expect(first.status()).toMatchObject({ phase: "baseline", baseline: { chunks, paused: true } });
+    expect(await first.verify()).toMatchObject({
+      state: "inconclusive",
+      reasons: [expect.stringMatching(/^the baseline is not finished: .*ticket/)],
+    });
+    await first.stop();
+  }
+  await using second = await b.start();
+  await second.until(() => second.status()?.baseline?.paused === true);
+  await second.reach();
+  const before = (await b.store.pipeline("chunks"))!.baselines!.map(({ chunksRead }) => chunksRead);
+  expect(await b.store.pauseBaseline("chunks", false)).toBe(true);
+  await second.until(() => second.status()!.phase === "tail");
+  await second.reach();
+  const after = (await b.store.pipeline("chunks"))!.baselines!.map(({ chunksRead }) => chunksRead);
+  expect(after.map((count, i) => count > before[i]!)).toContain(true);
+  expect(await second.verify()).toMatchObject({ state: "equal", samples: [] });
+  await second.stop();
+});
+
+test("a baseline rests while the source is busy, says so, and goes on afterwards", async () => {
+  await using b = await chunkBench("full", ROWS);
+  const busy = await Promise.all([1, 2, 3].map(() => b.session()));
+  const working = busy.map((client) => client.query("SELECT pg_sleep(3)"));
+  await using running = await b.start({ pace: { ...PACE, baselineSessionsMax: 2 } });
+  await running.until(() => (running.status()?.baseline?.backingOff ?? "") !== "");
+  expect(running.status()!.baseline).toMatchObject({
+    backingOff: expect.stringMatching(
+      /^3 sessions are at work in the source, more than 2$/,
+    ) as unknown,
+    chunks: 0,
+  });
+  await Promise.all(working);
+  await running.until(() => running.status()!.phase === "tail");
+  expect(running.status()!.baseline!.backingOff).toBe("");
+  await Promise.all(busy.map((client) => client.end()));
+  await running.reach();
+  expect(await running.verify()).toMatchObject({ state: "equal" });
+  await running.stop();
+});
+
+test("a chunk that fails is read again, smaller, and the reason is told", async () => {
+  await using b = await chunkBench("default", ROWS);
+  await b.store.migrate();
+  await using running = await b.start();
+  await running.until(() => (running.status()?.baseline?.chunks ?? 0) > 0);
+  const seen = new Set<string>();
+  const locker = await b.session();
+  await locker.query("BEGIN; LOCK TABLE remark IN ACCESS EXCLUSIVE MODE");
+  await running.until(() => {
+    seen.add(running.status()?.baseline?.backingOff ?? "");
+    return seen.size > 1 || running.status()!.baseline!.streams.done === 3;
+  });
+  await locker.query("ROLLBACK");
+  await locker.end();
+  expect([...seen].join()).toMatch(/the last chunk failed: .*remark.*lock timeout/);
+  await running.until(() => running.status()!.phase === "tail");
+  await running.reach();
+  expect(await running.verify()).toMatchObject({ state: "equal" });
+  await running.stop();
+});
+
+test("what cannot be read in chunks is read under one snapshot, the rest in chunks, each with its reason", async () => {
+  await using b = await chunkBench("default", ROWS);
+  await b.sql("DROP INDEX remark_ticket_id_idx");
+  const plans: StreamBaseline[] = [];
+  const busy = await startTraffic(b, seededRandom(3), ROWS);
+  await using running = await b.start({ onBaseline: (all) => void plans.push(...all) });
+  await running.until(() => running.status()?.phase === "tail");
+  await busy.stop();
+  await running.reach();
+  expect(plans.map(({ stream, isChunked, why }) => [stream.type, isChunked, why])).toEqual([
+    ["customer", true, "as asked for with --baseline chunked"],
+    ["parcel", true, "as asked for with --baseline chunked"],
+    [
+      "ticket",
+      false,
+      "cannot be read in chunks: public.remark has no index that begins with (ticket_id), so each chunk would read all of it",
+    ],
+  ]);
+  expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
+  expect(await running.verify()).toMatchObject({ state: "equal", samples: [] });
+  await running.stop();
+});
+
+test("a small database is read under one snapshot unless chunks are asked for", async () => {
+  await using b = await chunkBench("full", 10);
+  const plans: StreamBaseline[] = [];
+  await using running = await b.start({
+    baseline: "auto",
+    onBaseline: (all) => void plans.push(...all),
+  });
+  await running.reach();
+  expect(plans.map(({ isChunked }) => isChunked)).toEqual([false, false, false]);
+  expect(plans[0]!.why).toBe("the tables are small");
+  expect(running.status()!.baseline).toMatchObject({ mode: "snapshot" });
+  await running.stop();
+});
+
+test("a stream that joins is read in chunks beside the log of the others", async () => {
+  const { ticket, ...others } = STREAMS;
+  await using b = await chunkBench("default", ROWS);
+  {
+    await using first = await b.start({ streams: others });
+    await first.until(() => first.status()?.phase === "tail");
+    await first.reach();
+    await first.stop();
+  }
+  const busy = await startTraffic(b, seededRandom(5), ROWS);
+  await sleep(100);
+  await using second = await b.start({ streams: { ...others, ticket: ticket! } });
+  await second.until(() => second.status()?.phase === "baseline");
+  await second.until(() => second.status()?.phase === "tail");
+  await busy.stop();
+  await second.reach();
+  expect(second.status()!.baseline).toMatchObject({ mode: "chunks" });
+  expect(second.status()!.baseline!.chunks).toBeGreaterThan(30);
+  expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
+  expect(await second.verify()).toMatchObject({ state: "equal", samples: [] });
+  await second.stop();
+});
+
+test.each(["full", "default"] as const)(
+  "tables that are emptied, altered, or changed in huge transactions while chunks are read are told right (%s)",
+  async (identity) => {
+    await using b = await chunkBench(identity, ROWS);
+    const busy = await startTraffic(b, seededRandom(9), ROWS);
+    await using running = await b.start({
+      limits: {
+        batchChangesMax: 1_000,
+        batchBytesMax: 16 * 1024 * 1024,
+        lingerMs: 0,
+        transactionChangesMax: 300,
+        transactionBytesMax: 64 * 1024 * 1024,
+        idleMs: 50,
+      },
+    });
+    const chunks = (): number => running.status()?.baseline?.chunks ?? 0;
+    for (const statement of [
+      "UPDATE remark SET n = n + 1",
+      "ALTER TABLE ticket ADD more text DEFAULT 'x'",
+      "TRUNCATE leg",
+      "UPDATE ticket SET n = n + 1, more = 'y' WHERE id % 3 = 0",
+      `INSERT INTO leg SELECT i, 'Z', i FROM generate_series(1, 700) i ON CONFLICT DO NOTHING`,
+      "TRUNCATE customer, address",
+      "UPDATE parcel SET n = n + 1",
+    ]) {
+      const before = chunks();
+      await running.until(() => chunks() > before + 1 || running.status()?.phase === "tail");
+      await b.sql(statement).catch((error: unknown) => {
+        if ((error as { code?: string }).code !== "40P01") throw error;
+        return b.sql(statement);
+      });
+    }
+    await running.until(() => running.status()?.phase === "tail");
+    await busy.stop();
+    await running.reach();
+    expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
+    expect(await running.verify()).toMatchObject({ state: "equal", samples: [] });
+    await running.stop();
+  },
+);

@@ -1,0 +1,135 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
+import { child, stream, table } from "../../src/mapping/rules.ts";
+import { compileMapping } from "../../src/mapping/compile.ts";
+import { BanyanError } from "../../src/model/errors.ts";
+import { runPipeline } from "../../src/pipeline/pipeline.ts";
+import { foldStreams } from "../../src/projection/fold-streams.ts";
+import { Folder } from "../../src/projection/fold.ts";
+import { TEST_LIMITS } from "../support/live-pipeline.ts";
+import { MemoryDatabase } from "../support/memory-database.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+import { brokenStreams } from "../support/unbroken-streams.ts";
+
+const NIGHTLY = process.env["BANYAN_TEST_BUDGET"] === "nightly";
+const HISTORIES = NIGHTLY ? 2_000 : 60;
+const RUN_MS_MAX = 20_000;
+
+const parent = table<{ id: number; n: number }>("parent");
+const kid = table<{ id: number; pid: number; n: number }>("child");
+const STREAMS = {
+  parent: stream(parent, {
+    children: { children: child(kid, { pid: "id" }) },
+    otherwise: "ParentAmended",
+  }),
+};
+const SHAPES = { parent: { root: "parent", keys: { parent: ["id"], children: ["id"] } } };
+
+const spillDirectory = mkdtempSync(join(tmpdir(), "banyan-chunks-"));
+afterAll(() => rmSync(spillDirectory, { recursive: true, force: true }));
+
+/** A run of the pipeline, which is taken over by another one or comes to the end of the log. */
+async function run(
+  db: MemoryDatabase,
+  store: MemoryEventStore,
+  random: () => number,
+  isLast: boolean,
+): Promise<void> {
+  const source = db.open();
+  const stop = new AbortController();
+  const deadline = AbortSignal.timeout(RUN_MS_MAX);
+  let commits = Math.floor(1 + 12 * random());
+  const options = {
+    name: "memory",
+    source,
+    store,
+    streams: STREAMS,
+    spillDirectory,
+    limits: { ...TEST_LIMITS, idleMs: 1, batchChangesMax: Math.floor(1 + 20 * random()) },
+    baseline: "chunked" as const,
+    pace: {
+      baselineSessionsMax: 1_000,
+      baselineLagSecondsMax: 1_000_000_000,
+      baselineChunkRowsMax: Math.floor(1 + 6 * random()),
+    },
+    onProgress: () => {
+      db.tick();
+      commits -= 1;
+      if (random() < 0.15) {
+        const ids = [1, 2, 3].map(() => Math.floor(25 * random()));
+        const asked = ids.map((id) => (id === 0 ? String.raw`parent-\0` : `parent-${id}`));
+        void store.requestRebaseline("memory", asked, "a test asks for it");
+      }
+      // As a kill would: what it has begun comes to nothing.
+      if (!isLast && commits === 0) void store.openCapture("memory", "memory://1/1");
+    },
+  };
+  const running = runPipeline(options, AbortSignal.any([stop.signal, deadline]));
+  const watching = (async () => {
+    while (!stop.signal.aborted && !deadline.aborted) {
+      const record = await store.pipeline("memory");
+      const isRead = record?.baselines?.every(({ done }) => done) === true;
+      const isAt = db.isOver && isRead && record.checkpoint! >= db.end;
+      const left = isAt ? await store.rebaselineRequests("memory", "0", 1) : [];
+      if (isLast && isAt && left.length === 0) stop.abort();
+      db.tick();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  })();
+  try {
+    await running;
+  } catch (error) {
+    if (!(error instanceof BanyanError) || error.code !== "PIPELINE_FENCED" || isLast) throw error;
+  } finally {
+    stop.abort();
+    await watching;
+  }
+  deadline.throwIfAborted();
+}
+
+async function folded(store: MemoryEventStore): Promise<string[]> {
+  const inverses = compileMapping(STREAMS, []).inverses();
+  const folder = new Folder(await store.mappings(), inverses);
+  const rows: string[] = [];
+  const events = store.readStreamType("parent", AbortSignal.timeout(RUN_MS_MAX));
+  for await (const { state } of foldStreams(events, folder)) {
+    for (const [role, all] of state)
+      for (const row of all.values()) rows.push(JSON.stringify([role, row]));
+  }
+  return rows.sort();
+}
+
+function rowsOf(db: MemoryDatabase): string[] {
+  const parents = db.rowsOf("parent").map(([id, n]) => ["parent", { id, n }]);
+  const children = db.rowsOf("child").map(([id, pid, n]) => ["children", { id, pid, n }]);
+  return [...parents, ...children].map((row) => JSON.stringify(row)).sort();
+}
+
+describe.each(["full", "default"] as const)("with replica identity %s", (identity) => {
+  test(`${HISTORIES} random histories, chunks, kills and streams read anew end with the rows of the source, each change told once`, async () => {
+    const seed = Number(process.env["BANYAN_TEST_SEED"] ?? Date.now() % 1_000_000_000);
+    process.stderr.write(`seed ${seed}\n`);
+    let chunks = 0;
+    for (let n = 0; n < HISTORIES; n++) {
+      const random = seededRandom(seed + n);
+      const size = {
+        transactions: 20 + Math.floor(180 * random()),
+        keys: 4 + Math.floor(20 * random()),
+      };
+      const db = new MemoryDatabase(identity, random, size);
+      const store = new MemoryEventStore();
+      const kills = Math.floor(4 * random());
+      for (let k = 0; k <= kills; k++) await run(db, store, random, k === kills);
+      const at = `seed ${seed + n}`;
+      const parked = await store.quarantine.list({});
+      expect({ at, parked: parked.map(({ reason }) => reason) }).toEqual({ at, parked: [] });
+      expect({ at, broken: await brokenStreams(store, SHAPES) }).toEqual({ at, broken: [] });
+      expect({ at, rows: await folded(store) }).toEqual({ at, rows: rowsOf(db) });
+      chunks += (await store.pipeline("memory"))!.baselines![0]!.chunksRead;
+    }
+    expect(chunks).toBeGreaterThan(3 * HISTORIES);
+  }, 600_000);
+});

@@ -1,0 +1,168 @@
+import { describe, expect, test } from "vitest";
+import { NIGHTLY, openExam, UNMAPPABLE } from "./exam-support.ts";
+
+/*
+ * What a report counts is right however many rows differ: beyond what is looked at in one go, when one
+ * side has nothing at all, and beside streams that are left out.
+ */
+
+const SEED = 1;
+/** All of a table's counts that are not named. */
+const NONE = { missing: 0, extra: 0, different: 0 };
+
+describe("thousands of differences", () => {
+  test("are counted by table and kind, and shown up to the limit", async () => {
+    await using exam = await openExam(SEED, { accounts: 4_000 });
+    await exam.writeUnseen(`
+      UPDATE account SET balance = balance + 1 WHERE id % 4 = 0;
+      DELETE FROM account WHERE id % 4 = 1;
+      INSERT INTO account SELECT i, 'new', 0, NULL FROM generate_series(100001, 101501) i;
+      DELETE FROM entry WHERE id % 8 = 0;
+      UPDATE entry SET account_id = account_id + 1 WHERE id % 8 = 1;
+      UPDATE entry SET amount = NULL WHERE id % 8 = 2`);
+    const report = await exam.verify({ samplesMax: 7 });
+    expect(report.tables).toMatchObject([
+      {
+        table: "public.account",
+        present: 4_501,
+        compared: 4_501,
+        missing: 1_501,
+        extra: 1_000,
+        different: 1_000,
+      },
+      // What is in another stream is missing in the one and too much in the other.
+      {
+        table: "public.entry",
+        present: 7_000,
+        compared: 7_000,
+        missing: 1_000,
+        extra: 2_000,
+        different: 1_000,
+      },
+    ]);
+    expect(report).toMatchObject({
+      state: "different",
+      present: 11_501,
+      compared: 11_501,
+      missing: 2_501,
+      extra: 3_000,
+      different: 2_000,
+    });
+    expect(report.samples).toHaveLength(7);
+    // None of it is counted among what is equal afterwards, and nothing twice.
+    expect(await exam.verify({ samplesMax: 7 })).toEqual({
+      ...report,
+      startedAt: expect.any(String) as string,
+      finishedAt: expect.any(String) as string,
+      fence: expect.any(String) as string,
+    });
+  });
+
+  test("are counted where they lie in all buckets, nightly in more than are looked into at once", async () => {
+    const accounts = NIGHTLY ? 300_000 : 3_000;
+    await using exam = await openExam(SEED, { accounts, entriesEach: 0 });
+    await exam.writeUnseen(`
+      UPDATE account SET owner = NULL WHERE id % 20 = 0;
+      DELETE FROM account WHERE id % 20 = 1`);
+    expect(await exam.verify()).toMatchObject({
+      ...NONE,
+      present: accounts * 0.95,
+      compared: accounts * 0.95,
+      extra: accounts / 20,
+      different: accounts / 20,
+    });
+  });
+});
+
+describe("one side that has nothing", () => {
+  test("of any table: all rows are missing, and then all folds too much", async () => {
+    await using exam = await openExam(SEED, { accounts: 1, entriesEach: 0 });
+    await exam.db.query("DELETE FROM account");
+    await exam.writeUnseen(`
+      INSERT INTO account SELECT i, 'new', 0, NULL FROM generate_series(1, 1200) i;
+      INSERT INTO entry SELECT i, i % 1300, 0 FROM generate_series(1, 2400) i`);
+    expect((await exam.verify()).tables).toMatchObject([
+      { ...NONE, table: "public.account", present: 1_200, compared: 1_200, missing: 1_200 },
+      { ...NONE, table: "public.entry", present: 2_400, compared: 2_400, missing: 2_400 },
+    ]);
+  });
+
+  test("of all tables: every fold is too much", async () => {
+    await using exam = await openExam(SEED, { accounts: 1_200 });
+    await exam.writeUnseen("DELETE FROM account; DELETE FROM entry");
+    expect((await exam.verify()).tables).toMatchObject([
+      { ...NONE, table: "public.account", present: 0, compared: 0, extra: 1_200 },
+      { ...NONE, table: "public.entry", present: 0, compared: 0, extra: 2_400 },
+    ]);
+  });
+
+  test("of one table: its rows are missing and the other's are equal", async () => {
+    await using exam = await openExam(SEED, { accounts: 700, entriesEach: 0 });
+    await exam.writeUnseen(
+      "INSERT INTO entry SELECT i, 1 + i % 700, i FROM generate_series(1, 1400) i",
+    );
+    const report = await exam.verify();
+    expect(report.tables).toMatchObject([
+      { ...NONE, table: "public.account", present: 700, compared: 700 },
+      { ...NONE, table: "public.entry", present: 1_400, compared: 1_400, missing: 1_400 },
+    ]);
+  });
+});
+
+describe("streams that are left out", () => {
+  test("do not hide what differs in the same bucket, nor are they counted with it", async () => {
+    const accounts = 60;
+    await using exam = await openExam(SEED, { accounts });
+    // Three or four accounts share each of the buckets.
+    const [parked, served] = [7, 8];
+    const differing = Array.from({ length: 20 }, (_, i) => 2 * i + 11);
+    await exam.db.query(`UPDATE account SET owner = '${UNMAPPABLE}' WHERE id = ${parked}`);
+    await exam.pipeline.reach();
+    const own = { id: "00000000-0000-7000-8000-000000000001", type: "AccountClosed", data: {} };
+    await exam.store.append(`account-${served}`, [own], "exists");
+    const changed = [parked, served, ...differing].join();
+    await exam.writeUnseen(`
+      UPDATE account SET balance = -1 WHERE id IN (${changed});
+      UPDATE entry SET amount = -1 WHERE account_id IN (${changed});
+      INSERT INTO entry SELECT 1000 + id, id, 0 FROM account WHERE id IN (${changed})`);
+    for (const refold of [false, true]) {
+      const report = await exam.verify({ refold, samplesMax: 100 });
+      expect(report).toMatchObject({
+        state: "different",
+        excluded: { streams: 2, rows: 2 * (1 + 3) },
+      });
+      expect(report.tables).toMatchObject([
+        {
+          ...NONE,
+          table: "public.account",
+          present: accounts,
+          compared: accounts - 2,
+          different: differing.length,
+        },
+        {
+          table: "public.entry",
+          present: 2 * accounts + differing.length + 2,
+          compared: 2 * accounts + differing.length + 2 - 2 * 3,
+          missing: differing.length,
+          extra: 0,
+          different: 2 * differing.length,
+        },
+      ]);
+      const named = new Set(report.samples.map(({ stream }) => stream));
+      expect(named).toEqual(new Set(differing.map((id) => `account-${id}`)));
+    }
+  });
+
+  test("with nothing else that differs leave the verdict open, not equal", async () => {
+    await using exam = await openExam(SEED, { accounts: 40 });
+    await exam.db.query(`UPDATE account SET owner = '${UNMAPPABLE}' WHERE id IN (7, 8)`);
+    await exam.pipeline.reach();
+    expect(await exam.verify()).toMatchObject({
+      state: "inconclusive",
+      ...NONE,
+      present: 120,
+      compared: 114,
+      excluded: { streams: 2, rows: 6 },
+    });
+  });
+});

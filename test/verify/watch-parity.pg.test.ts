@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { watchParity, type WatchOptions, type WatchRound } from "../../src/verify/watch-parity.ts";
+import { bench, STREAMS, unseen, type Bench } from "../support/verify-bench.ts";
+
+const WAIT_MS_MAX = 20_000;
+
+interface Watch extends AsyncDisposable {
+  readonly rounds: readonly WatchRound[];
+  /** Waits for a round that is so, among those to come. */
+  until(what: string, holds: (round: WatchRound) => boolean): Promise<WatchRound>;
+  /** @returns the last round */
+  stop(): Promise<WatchRound | undefined>;
+}
+
+function watch(b: Bench, more: Partial<WatchOptions> = {}): Watch {
+  const stop = new AbortController();
+  const rounds: WatchRound[] = [];
+  const options: WatchOptions = {
+    pipeline: "bank",
+    source: b.db.open(),
+    store: b.store,
+    streams: STREAMS,
+    waitMsMax: 10_000,
+    samplesMax: 5,
+    showValues: false,
+    checkEveryMs: 20,
+    sweepEveryMs: 3_600_000,
+    activeSessionsMax: 1_000,
+    onRound: (round) => void rounds.push(round),
+    ...more,
+  };
+  const ended = watchParity(options, stop.signal);
+  ended.catch(() => undefined);
+  const end = async (): Promise<WatchRound | undefined> => {
+    stop.abort();
+    return await ended.catch((error: unknown) => {
+      if ((error as Error).name !== "AbortError") throw error;
+      return rounds.at(-1);
+    });
+  };
+  return {
+    rounds,
+    async until(what, holds) {
+      const from = rounds.length;
+      const deadline = Date.now() + WAIT_MS_MAX;
+      for (;;) {
+        const found = rounds.slice(from).find(holds);
+        if (found !== undefined) return found;
+        if (Date.now() > deadline) {
+          throw new Error(`in vain for ${what}: ${JSON.stringify(rounds.slice(-3))}`);
+        }
+        await Promise.race([sleep(20), ended]);
+      }
+    },
+    stop: end,
+    [Symbol.asyncDispose]: async () => void (await end()),
+  };
+}
+
+describe("a watch", () => {
+  test("begins with a sweep, then looks at what changed, and ends with its last round", async () => {
+    await using b = await bench();
+    await using w = watch(b);
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    expect(sweep).toMatchObject({ state: "equal", findings: { open: 0, settled: 0 } });
+    await b.db.query("UPDATE account SET balance = 9 WHERE id IN ('3', '4')");
+    await b.db.query("DELETE FROM entry WHERE id = 7");
+    const look = await w.until(
+      "a look",
+      ({ kind, checked = 0 }) => kind === "changes" && checked > 0,
+    );
+    expect(look).toMatchObject({ state: "equal", skipped: 0, findings: { open: 0 } });
+    expect(await w.stop()).toMatchObject({ state: "equal" });
+    expect(w.rounds.filter(({ kind }) => kind === "sweep")).not.toHaveLength(0);
+  });
+
+  test("finds at an aggregate's next event what no event told before, settles it, and starts its clock anew", async () => {
+    await using b = await bench();
+    await using w = watch(b);
+    await w.until("a sweep", ({ kind }) => kind === "sweep");
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    await b.db.query("UPDATE account SET balance = 9 WHERE id = '3'");
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    const [finding] = await b.store.parity.findings("bank");
+    expect(finding).toMatchObject({
+      stream: "account-3",
+      table: "public.account",
+      key: "3",
+      verdict: "different",
+      columns: ["owner"],
+    });
+    const { report } = (await b.store.parity.report("bank"))!;
+    expect(report).toMatchObject({ state: "different", different: 1, missing: 0, extra: 0 });
+    await b.db.query("UPDATE account SET balance = 10 WHERE id = '3'");
+    const again = await w.until("a recheck", ({ kind }) => kind === "changes");
+    expect(again.findings.open).toBe(1);
+    await w.until("it settles again", ({ findings }) => findings.settled === 1);
+    const [later] = await b.store.parity.findings("bank");
+    expect(later!.firstSeen > finding!.firstSeen).toBe(true);
+    expect(later!.version).toBeGreaterThan(finding!.version);
+  });
+
+  test("drops a finding when the aggregate is equal again", async () => {
+    await using b = await bench();
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    await using w = watch(b);
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '3'");
+    const over = await w.until("it is over", ({ findings }) => findings.open === 0);
+    expect(over.state).toBe("equal");
+    expect((await b.store.parity.report("bank"))!.report).toMatchObject({
+      state: "equal",
+      different: 0,
+    });
+    expect(await w.stop()).toMatchObject({ state: "equal" });
+  });
+
+  test("sweeps again, and then finds what no event told", async () => {
+    await using b = await bench();
+    await using w = watch(b, { sweepEveryMs: 1 });
+    await w.until("a sweep", ({ kind }) => kind === "sweep");
+    await unseen(b, "DELETE FROM entry WHERE id = 20");
+    const sweep = await w.until("another sweep", ({ state }) => state === "different");
+    expect(sweep.kind).toBe("sweep");
+    expect(sweep.findings.open).toBe(1);
+  });
+
+  test("puts a sweep off while the source is busy, and says why", async () => {
+    await using b = await bench();
+    const steps: string[] = [];
+    await using w = watch(b, {
+      sweepEveryMs: 1,
+      activeSessionsMax: -1,
+      onProgress: ({ step }) => void steps.push(step),
+    });
+    await w.until("a sweep", ({ kind }) => kind === "sweep");
+    const deadline = Date.now() + WAIT_MS_MAX;
+    while (!steps.some((step) => step.startsWith("a sweep waits")) && Date.now() < deadline)
+      await sleep(50);
+    expect(steps.find((step) => step.startsWith("a sweep waits"))).toMatch(
+      /^a sweep waits: \d+ sessions are at work in the source$/,
+    );
+    expect(w.rounds.filter(({ kind }) => kind === "sweep").length).toBeGreaterThan(0);
+  });
+
+  test("cannot tell while the pipeline stands still", async () => {
+    await using b = await bench();
+    await using w = watch(b, { waitMsMax: 200, sweepEveryMs: 1 });
+    await w.until("a sweep", ({ state }) => state === "equal");
+    await b.pipeline.stop();
+    const stuck = await w.until("no verdict", ({ state }) => state === "inconclusive");
+    expect(stuck.reasons.join()).toContain("did not reach");
+  });
+});
+
+test("kept folds are thrown away on demand, and then what was lost behind them is found", async () => {
+  await using b = await bench();
+  expect(await b.verify()).toMatchObject({ state: "equal" });
+  await b.query(`
+    ALTER TABLE banyan.events DISABLE TRIGGER ALL;
+    UPDATE banyan.events SET data = jsonb_set(data, '{balance}', '"77.00"')
+     WHERE stream_id = 'account-3' AND version = 1;
+    ALTER TABLE banyan.events ENABLE TRIGGER ALL`);
+  expect(await b.verify()).toMatchObject({ state: "equal" });
+  const report = await b.verify({ refold: true });
+  expect(report).toMatchObject({ state: "different", different: 1 });
+  expect(report.samples[0]).toMatchObject({ stream: "account-3", key: "3" });
+});
