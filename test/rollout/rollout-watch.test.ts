@@ -1,0 +1,87 @@
+import { describe, expect, test } from "vitest";
+import { MemoryRolloutState } from "../../connectors/memory/rollout-state.ts";
+import { RolloutWatch } from "../../src/rollout/rollout-watch.ts";
+import { STAGES, UNMOVED, type Stage } from "../../src/rollout/stage.ts";
+
+function setUp() {
+  const state = new MemoryRolloutState();
+  const problems: string[] = [];
+  let nowMs = 1_000;
+  const watch = new RolloutWatch({
+    state,
+    keepMs: 10_000,
+    now: () => nowMs,
+    onProblem: (problem) => problems.push((problem as Error).message),
+  });
+  return {
+    state,
+    watch,
+    problems,
+    pass: (ms: number) => (nowMs += ms),
+    put: (stage: Stage, epoch: number, share = 0) =>
+      state.put("order", { stage, share, salt: "s", epoch }),
+  };
+}
+
+describe("what a proxy knows of the rollout", () => {
+  test("is nothing before the first read, and that what is not named has not moved after it", async () => {
+    const { watch } = setUp();
+    expect(watch.of("order")).toBeUndefined();
+    await watch.refresh();
+    expect(watch.of("order")).toEqual(UNMOVED);
+  });
+
+  test.each(STAGES)("holds for ten seconds when it cannot be read again, at %s", async (stage) => {
+    const { state, watch, put, pass } = setUp();
+    put(stage, 1);
+    await watch.refresh();
+    state.unreachable = true;
+    pass(10_000);
+    await watch.refresh();
+    expect(watch.of("order")?.stage).toBe(stage);
+    pass(1);
+    expect(watch.of("order")?.stage).toBe(
+      stage === "canary" || stage === "new" ? undefined : stage,
+    );
+    state.unreachable = false;
+    await watch.refresh();
+    expect(watch.of("order")?.stage).toBe(stage);
+  });
+
+  test("is as of the begin of a read, not of its end", async () => {
+    const { state, watch, put, pass } = setUp();
+    put("new", 1);
+    const read = state.read.bind(state);
+    state.read = async () => {
+      const known = await read();
+      pass(9_999);
+      return known;
+    };
+    await watch.refresh();
+    expect(watch.of("order")).toBeDefined();
+    pass(2);
+    expect(watch.of("order")).toBeUndefined();
+  });
+
+  test("never goes back to an older epoch, nor forgets a stream type that is no longer named", async () => {
+    const { state, watch, put, problems } = setUp();
+    put("new", 5);
+    await watch.refresh();
+    put("legacy", 4);
+    await watch.refresh();
+    expect(watch.of("order")).toMatchObject({ stage: "new", epoch: 5 });
+    expect(problems).toEqual([expect.stringContaining("the later one stands")]);
+    state.read = () => Promise.resolve(new Map());
+    await watch.refresh();
+    expect(watch.of("order")).toMatchObject({ stage: "new", epoch: 5 });
+  });
+
+  test("does not change within one epoch", async () => {
+    const { watch, put } = setUp();
+    put("canary", 5, 100);
+    await watch.refresh();
+    put("canary", 5, 9_000);
+    await watch.refresh();
+    expect(watch.of("order")?.share).toBe(100);
+  });
+});
