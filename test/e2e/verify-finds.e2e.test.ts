@@ -137,6 +137,18 @@ test("status tells what the last verification found", async () => {
   );
 });
 
+test("a run serves the same for Prometheus", async () => {
+  await stop(running);
+  running = await desk.run("--metrics 0");
+  const [, url] = /metrics at (http:\/\/127\.0\.0\.1:\d+\/metrics)\n/.exec(running.stderr())!;
+  const text = await (await fetch(url!)).text();
+  expect(text).toContain(`banyan_phase{pipeline="${desk.name}",phase="tail"} 1`);
+  expect(text).toContain(`banyan_parity{pipeline="${desk.name}",state="different"} 1`);
+  expect(text).toContain(`banyan_parity_findings{pipeline="${desk.name}",settled="yes"} 5`);
+  const refused = await desk.banyan("run --metrics nowhere");
+  expect([refused.exitCode, refused.stdout]).toEqual([2, ""]);
+});
+
 test("fewer samples change what is shown, not what is found", async () => {
   const { exitCode, report } = await verify("--samples 0");
   expect(exitCode).toBe(1);

@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import type { CommandModule } from "yargs";
 import { bytes, count, describeBaseline, describeLogLeft, writeResult } from "../output.ts";
+import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
+import { parityNote } from "../parity-note.ts";
 import { Progress } from "../progress.ts";
 import type { CommonArgs } from "../session.ts";
 import { openSource, openStore, type OpenedStore } from "../wire.ts";
@@ -17,6 +19,7 @@ import { withShutdown } from "../../runtime/shutdown.ts";
 interface RunArgs extends CommonArgs {
   readonly untilCaughtUp: boolean;
   readonly baseline: BaselineMode;
+  readonly metrics: string | undefined;
 }
 
 const GRACE_MS = 30_000;
@@ -39,8 +42,14 @@ export const runCommand: CommandModule<object, RunArgs> = {
         default: "auto" as const,
         describe:
           "Read a baseline that is to be begun under one snapshot, or in chunks where possible",
+      })
+      .option("metrics", {
+        type: "string",
+        requiresArg: true,
+        describe: "Serve figures for Prometheus on this port, or address and port",
       }) as never,
   handler: async (args) => {
+    const listen = args.metrics === undefined ? undefined : parseListenAddress(args.metrics);
     const config = await loadConfig(args.config);
     const progress = new Progress();
     await withShutdown({ graceMs: GRACE_MS }, async ({ signal, defer }) => {
@@ -60,6 +69,15 @@ export const runCommand: CommandModule<object, RunArgs> = {
       const opened = store;
       defer(() => opened.close());
       progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
+      if (listen !== undefined) {
+        const parity = (): ReturnType<typeof parityNote> => parityNote(opened.store, config.name);
+        const metrics = await serveMetrics(
+          pipelineMetrics(config.name, () => last, parity),
+          listen,
+        );
+        defer(() => metrics.close());
+        progress.line(`metrics at ${metrics.url}`);
+      }
       const attempt = async (): Promise<void> => {
         const source = await openSource(config);
         try {

@@ -8,20 +8,13 @@ import {
   renderTable,
   writeResult,
 } from "../output.ts";
+import { parityNote, type ParityNote } from "../parity-note.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import type { MappingCoverage } from "../../mapping/coverage.ts";
 import { BanyanError, ERROR_CODES } from "../../model/errors.ts";
 import type { BaselineProgress, PipelineStatus } from "../../pipeline/status.ts";
 import type { LogLeft } from "../../source/change-source.ts";
-import type { Position } from "../../model/position.ts";
-import type { ParityReport } from "../../verify/parity-report.ts";
-import { countFindings, type FindingCounts } from "../../verify/findings.ts";
-import type {
-  BaselineRecord,
-  EventStore,
-  FeedHold,
-  PipelineRecord,
-} from "../../store/event-store.ts";
+import type { BaselineRecord, FeedHold, PipelineRecord } from "../../store/event-store.ts";
 
 /** A status older than this means that nobody keeps it current. */
 const STALE_MS = 15_000;
@@ -58,7 +51,7 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
         lag: { bytes: head?.lagBytes ?? status.lag?.bytes ?? 0, seconds: status.lag?.seconds ?? 0 },
         ledger: record.ledger,
         quarantine: { streams: quarantined },
-        parity: await parityOf(await store(), config.name),
+        parity: await parityNote(await store(), config.name),
         updatedAt: record.updatedAt,
       };
       const { baselinePaused } = await (await store()).requests(config.name);
@@ -145,39 +138,6 @@ function describe(
     ["events", count(ledger.events)],
   ];
   return renderTable(["", ""], rows).replace(/^\s*\n/, "");
-}
-
-/** What the last verification said, whoever ran it. */
-interface ParityNote extends Pick<
-  ParityReport,
-  "state" | "compared" | "present" | "missing" | "extra" | "different"
-> {
-  readonly verifiedAt: string;
-  readonly fence: Position | undefined;
-  /** Older than a day: it gates nothing. */
-  readonly stale: boolean;
-  readonly findings: FindingCounts;
-}
-
-const STALE_REPORT_MS = 24 * 3_600_000;
-
-async function parityOf({ parity }: EventStore, pipeline: string): Promise<ParityNote | undefined> {
-  const saved = await parity.report(pipeline);
-  if (saved === undefined) return undefined;
-  const report = saved.report as ParityReport;
-  const { state, compared, present, missing, extra, different, finishedAt } = report;
-  return {
-    state,
-    compared,
-    present,
-    missing,
-    extra,
-    different,
-    verifiedAt: finishedAt,
-    fence: report.fence,
-    stale: Date.now() - Date.parse(finishedAt) > STALE_REPORT_MS,
-    findings: countFindings(await parity.findings(pipeline)),
-  };
 }
 
 function describeParityNote(parity: ParityNote | undefined): string {

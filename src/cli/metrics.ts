@@ -1,0 +1,170 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Counter, Gauge, Registry } from "prom-client";
+import type { ParityNote } from "./parity-note.ts";
+import { BanyanError } from "../model/errors.ts";
+import type { PipelineStatus } from "../pipeline/status.ts";
+import type { ParityState } from "../verify/parity-report.ts";
+
+const PHASES: readonly PipelineStatus["phase"][] = ["new", "baseline", "tail", "stopped"];
+const STATES: readonly ParityState[] = ["equal", "different", "inconclusive"];
+
+/** How a pipeline stands, and what the last verification found, for Prometheus. */
+export function pipelineMetrics(
+  pipeline: string,
+  status: () => PipelineStatus | undefined,
+  parity: () => Promise<ParityNote | undefined>,
+): Registry {
+  const registry = new Registry();
+  const registers = [registry];
+  type Set = (value: number, labels?: Record<string, string>) => void;
+  const gauge = (
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    read: (set: Set) => void | Promise<void>,
+  ): void => {
+    new Gauge({
+      name: `banyan_${name}`,
+      help,
+      // One with a label is absent while it has no value; without one it would be 0.
+      labelNames: ["pipeline", ...labelNames],
+      registers,
+      async collect() {
+        this.reset();
+        await read((value, labels = {}) => this.set({ pipeline, ...labels }, value));
+      },
+    });
+  };
+  const counter = (
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    read: (of: PipelineStatus, set: Set) => void,
+  ): void => {
+    new Counter({
+      name: `banyan_${name}_total`,
+      help,
+      labelNames: ["pipeline", ...labelNames],
+      registers,
+      collect() {
+        const now = status();
+        this.reset();
+        if (now !== undefined)
+          read(now, (value, labels = {}) => this.inc({ pipeline, ...labels }, value));
+      },
+    });
+  };
+  gauge("phase", "1 for the phase that the pipeline is in", ["phase"], (set) => {
+    const now = status()?.phase ?? "new";
+    for (const phase of PHASES) set(phase === now ? 1 : 0, { phase });
+  });
+  gauge("lag_bytes", "Log between the checkpoint and the newest position", [], (set) => {
+    const lag = status()?.lag;
+    if (lag !== undefined) set(lag.bytes);
+  });
+  gauge("lag_seconds", "Age of what was committed last", [], (set) => {
+    const lag = status()?.lag;
+    if (lag !== undefined) set(lag.seconds);
+  });
+  gauge("quarantine_streams", "Streams that wait in quarantine", [], (set) => {
+    const quarantine = status()?.quarantine;
+    if (quarantine !== undefined) set(quarantine.streams);
+  });
+  counter("changes", "Row changes, by how they were told", ["told"], ({ ledger }, set) => {
+    set(ledger.changesClaimed, { told: "named" });
+    set(ledger.changesFallback, { told: "fallback" });
+    set(ledger.changesUnchanged, { told: "unchanged" });
+    set(ledger.changesParked, { told: "quarantine" });
+  });
+  counter("events", "Events written", [], ({ ledger }, set) => set(ledger.events));
+  counter("transactions", "Source transactions", [], ({ ledger }, set) => set(ledger.transactions));
+  counter("baseline_rows", "Rows in baseline events", [], ({ ledger }, set) =>
+    set(ledger.baselineRows),
+  );
+  gauge("parity", "1 for what the last verification said", ["state"], async (set) => {
+    const note = await parity();
+    for (const state of STATES) set(note?.state === state ? 1 : 0, { state });
+  });
+  gauge("parity_age_seconds", "Age of the last verification", [], async (set) => {
+    const note = await parity();
+    if (note !== undefined) set((Date.now() - Date.parse(note.verifiedAt)) / 1000);
+  });
+  gauge("parity_rows", "Rows of the last verification that differ", ["verdict"], async (set) => {
+    const note = await parity();
+    if (note === undefined) return;
+    for (const verdict of ["missing", "extra", "different"] as const)
+      set(note[verdict], { verdict });
+  });
+  gauge("parity_findings", "Differences that are open", ["settled"], async (set) => {
+    const note = await parity();
+    if (note === undefined) return;
+    const { open, settled } = note.findings;
+    set(settled, { settled: "yes" });
+    set(open - settled, { settled: "no" });
+  });
+  return registry;
+}
+
+/** @param text `9464` or `0.0.0.0:9464`; a port alone is one of this machine only */
+export function parseListenAddress(text: string): { readonly host: string; readonly port: number } {
+  const [, host = "127.0.0.1", port] = /^(?:(.+):)?(\d{1,5})$/.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65_535) {
+    throw new BanyanError("USAGE", `"${text}" is no address to listen on`, {
+      hint: "Name a port, e.g. 9464, or an address and a port, e.g. 10.0.0.5:9464",
+    });
+  }
+  return { host: host.replace(/^\[(.*)\]$/, "$1"), port: Number(port) };
+}
+
+/**
+ * Serves `GET /metrics`.
+ *
+ * @returns where, and how to end it
+ * @throws BanyanError `USAGE` when the address cannot be had
+ */
+export async function serveMetrics(
+  registry: Registry,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<{ readonly url: string; readonly close: () => Promise<void> }> {
+  const server = createServer((request, response) => {
+    const isAsked = request.url === "/metrics" && ["GET", "HEAD"].includes(request.method ?? "");
+    if (!isAsked) {
+      response.writeHead(404, { "content-type": "text/plain" }).end("see /metrics\n");
+      return;
+    }
+    registry.metrics().then(
+      (text) => response.writeHead(200, { "content-type": registry.contentType }).end(text),
+      (error: unknown) => {
+        response
+          .writeHead(503, { "content-type": "text/plain" })
+          .end(`${error instanceof Error ? error.message : String(error)}\n`);
+      },
+    );
+  });
+  await listen(server, host, port);
+  const address = server.address() as AddressInfo;
+  const name = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  return {
+    url: `http://${name}:${address.port}/metrics`,
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((done, fail) => {
+    server.once("error", (cause) =>
+      fail(
+        new BanyanError("USAGE", `the metrics cannot be served: ${cause.message}`, {
+          cause,
+          hint: "Name another port with --metrics",
+        }),
+      ),
+    );
+    server.listen(port, host, done);
+  });
+}
