@@ -154,7 +154,7 @@ test("what was skipped is missing from history, and verify names exactly that un
     extra: 0,
     reasons: [],
     samples: [{ verdict: "different", key: "2", columns: [{ column: "title" }] }],
-    nextSteps: ["banyan history ticket-2", "banyan verify --show-values"],
+    nextSteps: ["banyan history ticket-2", "banyan verify --show-values", "banyan verify --repair"],
   });
   await desk.legacy.query("UPDATE tickets SET title = 'VPN drops again' WHERE id = 2");
   expect(await document<Verdict>("verify", 0)).toMatchObject({ state: "equal", reasons: [] });

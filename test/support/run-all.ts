@@ -16,8 +16,8 @@ interface Step {
   readonly unavailable?: number;
   /** Runs it alone; said when it was left out. */
   readonly alone?: string;
-  /** Goes beside the step before it: both wait for servers of their own more than they compute. */
-  readonly beside?: true;
+  /** Goes beside the other lane, which none of these needs: each waits for servers of its own. */
+  readonly lane?: "first" | "second";
 }
 
 interface Outcome {
@@ -59,12 +59,17 @@ const NOT_ON_15: readonly string[] = [
 const STEPS: readonly Step[] = [
   { name: "build", command: ["npm", "run", "--silent", "build"], isSuite: false },
   { name: "unit", command: [NODE, VITEST, "run", "--project", "unit"], isSuite: true },
-  { name: "pg on Postgres 18", command: [NODE, VITEST, "run", "--project", "pg"], isSuite: true },
+  {
+    name: "pg on Postgres 18",
+    command: [NODE, VITEST, "run", "--project", "pg"],
+    isSuite: true,
+    lane: "first",
+  },
   {
     name: "e2e",
     command: [NODE, VITEST, "run", "--project", "e2e"],
     isSuite: true,
-    beside: true,
+    lane: "second",
   },
   {
     name: "pg on Postgres 15",
@@ -84,6 +89,7 @@ const STEPS: readonly Step[] = [
     isSuite: true,
     unavailable: UNAVAILABLE,
     alone: "npm run test:pg15",
+    lane: "first",
   },
   {
     name: "unit on Node 24",
@@ -101,7 +107,7 @@ const STEPS: readonly Step[] = [
     isSuite: true,
     unavailable: 1,
     alone: "npm run test:node24",
-    beside: true,
+    lane: "second",
   },
 ];
 
@@ -116,25 +122,35 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 const outcomes: Outcome[] = [];
-while (outcomes.length < STEPS.length) {
-  const [first, ...rest] = STEPS.slice(outcomes.length);
-  const next = rest.findIndex(({ beside }) => beside !== true);
-  const together = [first!, ...rest.slice(0, next < 0 ? rest.length : next)];
-  outcomes.push(...(await Promise.all(together.map(take))));
-  const { step, state } = outcomes.at(-1)!;
-  if (!step.isSuite && state === "failed") break; // Nothing after it would mean anything.
+await inTurn(STEPS.filter(({ lane }) => lane === undefined));
+// Without a build nothing after it would mean anything.
+if (outcomes.every(({ step, state }) => step.isSuite || state !== "failed")) {
+  const lanes = (["first", "second"] as const).map((name) =>
+    STEPS.filter(({ lane }) => lane === name),
+  );
+  await Promise.all(lanes.map(inTurn));
 }
 rmSync(reports, { recursive: true, force: true });
 summarise();
 
+async function inTurn(steps: readonly Step[]): Promise<void> {
+  for (const step of steps) {
+    const outcome = await take(step);
+    outcomes.push(outcome);
+    if (!step.isSuite && outcome.state === "failed") return;
+  }
+}
+
 async function take(step: Step): Promise<Outcome> {
   const title = `\n== ${step.name}\n`;
-  if (step.beside !== true) process.stdout.write(title);
+  // What goes beside something is said in one piece, at its end.
+  const isHeld = step.lane === "second";
+  if (!isHeld) process.stdout.write(title);
   const report = join(reports, `${step.name.replaceAll(" ", "-")}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
   const started = performance.now();
   const command = [...step.command, ...(step.isSuite ? reporters : [])];
-  const code = await run(command, step.beside === true ? title : undefined);
+  const code = await run(command, isHeld ? title : undefined);
   const seconds = (performance.now() - started) / 1000;
   const done = (
     state: Outcome["state"],
