@@ -51,9 +51,10 @@ const NOT_ON_15: readonly string[] = [
         "test/verify/**",
         "test/faults/*-network.pg.test.ts",
         "test/faults/source-silence.pg.test.ts",
-        "test/pipeline/chunked-baseline-control.pg.test.ts",
-        "test/pipeline/rebaseline.pg.test.ts",
+        "test/faults/source-refused.pg.test.ts",
+        "test/pipeline/{baseline,chunked-baseline,chunked-baseline-control,rebaseline}.pg.test.ts",
         "test/properties/**",
+        "test/connectors/postgres/{acknowledge,rollout-state,store-close,store-concurrency}.pg.test.ts",
         "test/connectors/postgres/row-hash-encodings.pg.test.ts",
       ]),
 ];
