@@ -130,6 +130,8 @@ export class MemoryCaptureWriter implements CaptureWriter {
 
   close(): Promise<void> {
     this.#dead ??= new BanyanError("INVARIANT_BROKEN", "the writer is closed");
+    const pipeline = pipelineOf(this.#state, this.record.name);
+    if (pipeline.record.epoch === this.record.epoch) pipeline.isHeld = false;
     return this.rollback();
   }
 

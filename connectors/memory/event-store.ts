@@ -130,8 +130,10 @@ export class MemoryEventStore implements EventStore {
     return this.#state.pipelines.get(name)?.record;
   }
 
-  async openCapture(name: string, source: string): Promise<CaptureWriter> {
+  async openCapture(name: string, source: string, ifFree?: "if-free"): Promise<CaptureWriter> {
     const known = this.#state.pipelines.get(name);
+    if (ifFree !== undefined && known?.isHeld === true)
+      throw new BanyanError("PIPELINE_FENCED", `another writer has pipeline ${name}`);
     if (
       known !== undefined &&
       known.record.source !== source &&
@@ -144,8 +146,13 @@ export class MemoryEventStore implements EventStore {
     // What was begun was begun in the other source.
     const now = before === source ? phase : "new";
     pipeline.record = { ...pipeline.record, source, epoch: epoch + 1, phase: now };
+    pipeline.isHeld = true;
     this.#state.pipelines.set(name, pipeline);
     return new MemoryCaptureWriter(this.#state, pipeline.record);
+  }
+
+  isCaptured(name: string): Promise<boolean> {
+    return Promise.resolve(this.#state.pipelines.get(name)?.isHeld ?? false);
   }
 
   requests(name: string): Promise<PipelineRequests> {
@@ -232,6 +239,7 @@ function newPipeline(name: string, source: string): MemoryPipeline {
     },
     quarantineGeneration: 0,
     baselinePaused: false,
+    isHeld: false,
     images: new Map(),
   };
 }

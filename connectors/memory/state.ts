@@ -30,6 +30,8 @@ export interface MemoryPipeline {
   record: PipelineRecord;
   quarantineGeneration: number;
   baselinePaused: boolean;
+  /** Whether the writer of the present epoch is open. */
+  isHeld: boolean;
   /** By {@link imageKey}. */
   readonly images: Map<string, string>;
 }

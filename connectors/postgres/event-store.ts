@@ -26,7 +26,7 @@ import {
   openSession,
   resolveStoreUrl,
 } from "./store-session.ts";
-import { takeOver } from "./store-takeover.ts";
+import { hasWriter, takeOver } from "./store-takeover.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
@@ -175,18 +175,22 @@ class PostgresEventStore implements EventStore {
     });
   }
 
-  async openCapture(pipeline: string, source: string): Promise<CaptureWriter> {
+  async openCapture(pipeline: string, source: string, ifFree?: "if-free"): Promise<CaptureWriter> {
     const client = await openPipeliningSession(this.#url);
     try {
       return new PostgresCaptureWriter(
         client,
         this.#pool,
-        await takeOver(client, pipeline, source),
+        await takeOver(client, pipeline, source, ifFree),
       );
     } catch (error) {
       await disconnect(client);
       throw error;
     }
+  }
+
+  isCaptured(pipeline: string): Promise<boolean> {
+    return this.#read("asking who captures", () => hasWriter(this.#pool, pipeline));
   }
 
   requests(pipeline: string): Promise<PipelineRequests> {

@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { newBaselineHint } from "./new-baseline.ts";
-import { classifyStore } from "./store-errors.ts";
+import { classifyStore, fenced } from "./store-errors.ts";
 import { sqlstateOf } from "./sqlstate.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import { BanyanError } from "../../src/model/errors.ts";
@@ -20,18 +20,22 @@ const LOCK_NOT_AVAILABLE = "55P03";
  * Makes this session the writer of a pipeline: raises the epoch, which ends the commits of whoever
  * had it, and ends the transaction that the one before may have left open.
  *
- * @throws BanyanError `SOURCE_CHANGED` when the pipeline has history of another source; nothing is changed
+ * @param ifFree changes nothing where that session is there
+ * @throws BanyanError `SOURCE_CHANGED` when the pipeline has history of another source; nothing is changed.
+ *   `PIPELINE_FENCED` when it is not free
  */
 export async function takeOver(
   client: pg.Client,
   name: string,
   source: string,
+  ifFree?: "if-free",
 ): Promise<TakenPipeline> {
   try {
-    const { row, before } = await raiseEpoch(client, name, source, LOCK_MS_FIRST).catch(
+    const { row, before } = await raiseEpoch(client, name, source, LOCK_MS_FIRST, ifFree).catch(
       async (error: unknown) => {
         await client.query("ROLLBACK");
         if (sqlstateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
+        if (ifFree !== undefined) throw fenced(error);
         // The one before is stuck in the very commit that we are to end.
         const { session } = await standing(client, name, source, "");
         if (session !== undefined) await endTransactionOf(client, session);
@@ -50,6 +54,17 @@ export async function takeOver(
   }
 }
 
+/** Whether the session of whoever took the pipeline over last is still there. */
+export async function hasWriter(client: Pick<pg.Pool, "query">, name: string): Promise<boolean> {
+  const { rows } = await client.query<{ isThere: boolean }>(
+    `SELECT EXISTS (SELECT FROM banyan.pipelines p JOIN pg_stat_activity a
+                        ON a.pid = p.writer_pid AND a.backend_start = p.writer_since
+                     WHERE p.name = $1) AS "isThere"`,
+    [name],
+  );
+  return rows[0]!.isThere;
+}
+
 interface WriterSession {
   readonly pid: number;
   /** Start of its backend, exact, as text. */
@@ -62,6 +77,7 @@ async function raiseEpoch(
   name: string,
   source: string,
   lockMs: number | undefined,
+  ifFree?: "if-free",
 ): Promise<{ readonly row: PipelineRow; readonly before: WriterSession | undefined }> {
   await client.query("BEGIN");
   if (lockMs !== undefined) await client.query(`SET LOCAL lock_timeout = ${lockMs}`);
@@ -78,6 +94,8 @@ async function raiseEpoch(
   );
   // No stronger: rows that the one before has staged refer to this one and hold it by their foreign key.
   const { session } = await standing(client, name, source, "FOR NO KEY UPDATE OF p");
+  // Under the row's lock, so that two who take it only if it is free do not both find it so.
+  if (ifFree !== undefined && (await hasWriter(client, name))) throw fenced(undefined);
   const { rows: raised } = await client.query<PipelineRow>(
     `UPDATE banyan.pipelines p
         SET epoch = epoch + 1, source_id = s.id, updated_at = now(), writer_pid = a.pid, writer_since = a.backend_start,

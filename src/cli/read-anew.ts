@@ -3,13 +3,12 @@ import { createInterface } from "node:readline/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { count, note, plural } from "./output.ts";
 import type { Progress } from "./progress.ts";
+import { isRunning } from "./running.ts";
 import type { Session } from "./session.ts";
 import { BanyanError } from "../model/errors.ts";
 import { runPipeline, type PipelineOptions } from "../pipeline/pipeline.ts";
 import { requestRebaseline } from "../pipeline/rebaseline-plan.ts";
 
-/** A status older than this means that nobody keeps it current. */
-const STALE_MS = 15_000;
 const LOOK_MS = 250;
 
 export async function pipelineOptionsOf(
@@ -30,13 +29,14 @@ export async function pipelineOptionsOf(
 
 /** Whether some process runs the pipeline. @throws BanyanError `PIPELINE_UNKNOWN` without a baseline */
 export async function isPipelineRunning({ config, store }: Session): Promise<boolean> {
-  const record = await (await store()).pipeline(config.name);
+  const opened = await store();
+  const record = await opened.pipeline(config.name);
   if (record?.checkpoint === undefined) {
     throw new BanyanError("PIPELINE_UNKNOWN", `pipeline ${config.name} has no baseline yet`, {
       hint: "Run: banyan run",
     });
   }
-  return record.phase !== "stopped" && Date.now() - Date.parse(record.updatedAt) < STALE_MS;
+  return await isRunning(opened, record);
 }
 
 /** Says on stderr what reading streams anew does. */
@@ -69,8 +69,8 @@ export async function readAnew(
   const either = AbortSignal.any([stop.signal, scope.signal]);
   const running = isRunning
     ? undefined
-    : runPipeline(options, either).catch((error: unknown) => {
-        // One that was just being started has taken over, and does it.
+    : runPipeline({ ...options, ifFree: "if-free" }, either).catch((error: unknown) => {
+        // One that was just being started has it, and does it.
         if (!(error instanceof BanyanError) || error.code !== "PIPELINE_FENCED") throw error;
         progress.line("a banyan run that was started meanwhile does it");
       });

@@ -26,6 +26,8 @@ export interface PipelineOptions {
   readonly limits: TailLimits;
   /** Where transactions beyond the memory bound are spilled; emptied at the start. */
   readonly spillDirectory: string;
+  /** Leaves a pipeline to whoever runs it, and fails with `PIPELINE_FENCED`. */
+  readonly ifFree?: "if-free";
   /** How a baseline is read; where that is worth it and possible in chunks when absent. */
   readonly baseline?: BaselineMode;
   readonly pace?: PaceLimits;
@@ -64,7 +66,7 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
   const { name, source, store } = options;
   const { uri } = await source.identify();
   await store.migrate();
-  const capture = await store.openCapture(name, uri);
+  const capture = await store.openCapture(name, uri, options.ifFree);
   const board = new StatusBoard(capture.record);
   const run: Run = {
     ...options,

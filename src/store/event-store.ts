@@ -70,8 +70,13 @@ export interface EventStore {
    * commit nothing more. The pipeline is made when it does not exist.
    *
    * @param source `SourceIdentity.uri`
+   * @param ifFree leaves a pipeline to whoever has it, as far as the store's role may know that
+   * @throws BanyanError `PIPELINE_FENCED` when somebody has it and it is taken only if free
    */
-  openCapture(pipeline: string, source: string): Promise<CaptureWriter>;
+  openCapture(pipeline: string, source: string, ifFree?: "if-free"): Promise<CaptureWriter>;
+
+  /** Whether a capture writer of the pipeline is open; false also where the store's role may not know. */
+  isCaptured(pipeline: string): Promise<boolean>;
 
   /** What others ask a pipeline to do; cheap, for whoever runs it looks now and then. */
   requests(pipeline: string): Promise<PipelineRequests>;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { batchOf, event, position, streamOf, tailing, type OpenedStore } from "./event-batches.ts";
@@ -105,6 +106,41 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     expect(await store.requests("shop")).toMatchObject({ baselinePaused: true });
     expect(await store.pauseBaseline("shop", false)).toBe(true);
     expect(await store.requests("shop")).toMatchObject({ baselinePaused: false });
+  });
+
+  test("others can tell whether a writer is open, also one that was fenced meanwhile", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const isCaptured = async (expected: boolean): Promise<void> => {
+      // A server needs a moment to let go of a session.
+      for (let look = 0; look < 200; look++) {
+        if ((await store.isCaptured("shop")) === expected) return;
+        await sleep(20);
+      }
+      throw new Error(`isCaptured is not ${expected}`);
+    };
+    expect(await store.isCaptured("shop")).toBe(false);
+    const first = await store.openCapture("shop", SOURCE);
+    expect(await store.isCaptured("shop")).toBe(true);
+    const second = await store.openCapture("shop", SOURCE);
+    await first.close();
+    expect(await store.isCaptured("shop")).toBe(true);
+    await second.close();
+    await isCaptured(false);
+  });
+
+  test("a pipeline is taken if it is free, and else left to whoever has it", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE, "if-free");
+    await expect(store.openCapture("shop", SOURCE, "if-free")).rejects.toMatchObject({
+      code: "PIPELINE_FENCED",
+    });
+    // That it was asked for has changed nothing.
+    await writer.commit(tailing(1));
+    await writer.close();
+    for (let look = 0; look < 200 && (await store.isCaptured("shop")); look++) await sleep(20);
+    await (await store.openCapture("shop", SOURCE, "if-free")).close();
   });
 
   test("streams to be read anew are asked for once, and settled with the commit of their events", async () => {

@@ -9,15 +9,13 @@ import {
   writeResult,
 } from "../output.ts";
 import { parityNote, type ParityNote } from "../parity-note.ts";
+import { isKeptCurrent } from "../running.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import type { MappingCoverage } from "../../mapping/coverage.ts";
-import { BanyanError, ERROR_CODES } from "../../model/errors.ts";
+import { BanyanError } from "../../model/errors.ts";
 import type { BaselineProgress, PipelineStatus } from "../../pipeline/status.ts";
 import type { LogLeft } from "../../source/change-source.ts";
 import type { BaselineRecord, FeedHold, PipelineRecord } from "../../store/event-store.ts";
-
-/** A status older than this means that nobody keeps it current. */
-const STALE_MS = 15_000;
 
 export const statusCommand: CommandModule<object, CommonArgs> = {
   command: "status",
@@ -35,8 +33,7 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
       const quarantined = await (await store()).quarantine.count(config.name);
       const head = await (await source()).head(record.checkpoint).catch(() => undefined);
       const ageMs = Date.now() - Date.parse(record.updatedAt);
-      const running =
-        record.phase !== "stopped" && ageMs < STALE_MS && !hasEnded(status?.failure?.code);
+      const running = isKeptCurrent(record);
       const document = {
         ...status,
         pipeline: record.name,
@@ -65,13 +62,6 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
       );
     }),
 };
-
-/** A failure that is not tried again is the last word of its process. */
-function hasEnded(code: string | undefined): boolean {
-  if (code === undefined) return false;
-  const known: Readonly<Record<string, { readonly recovery: string } | undefined>> = ERROR_CODES;
-  return known[code]?.recovery !== "retry";
-}
 
 function describe(
   { ledger, baselines = [] }: PipelineRecord,
