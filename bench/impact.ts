@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { say, spread, whole, withServer } from "./support.ts";
-import { capture, prepare } from "./workload.ts";
+import { capture, prepare, type CaptureOptions } from "./workload.ts";
 import { verify } from "./verify.ts";
 
 const SLOT = "bench";
@@ -31,6 +31,12 @@ export async function benchImpact({ rows, rounds }: ImpactOptions): Promise<void
     const sourceUrl = server.url("source");
     const storeUrl = server.url("events");
     await prepare(sourceUrl, rows, "full");
+    const chunks = {
+      sourceUrl,
+      storeUrl: server.url("chunks"),
+      slot: "bench_chunks",
+      baseline: "chunked",
+    } as const;
     const run = { sourceUrl, storeUrl, slot: SLOT };
     await capture({ ...run, isDone: ({ phase }) => phase === "tail" });
     const stop = new AbortController();
@@ -56,15 +62,38 @@ export async function benchImpact({ rows, rounds }: ImpactOptions): Promise<void
         beside.push(...rates(measured));
         slowest.push(...measured.map(({ p99Ms }) => p99Ms));
       }
+      // Once: the store has it then. The load goes on until it is written.
+      const baselined = rate === fixed ? await besideBaseline(load, chunks) : [];
       await load.stop();
       const what = rate === 0 ? "all it can" : `fixed at ${whole(rate)}`;
       say(`alone              ${spread(alone)} transactions/s (${what})`);
       say(`  beside verify    ${spread(beside)} transactions/s, p99 ${spread(slowest)} ms`);
       say(`  share kept       ${(mean(beside) / mean(alone)).toFixed(2)} (bar 0.9)`);
+      if (baselined.length === 0) continue;
+      say(
+        `  beside a baseline in chunks, ${baselined.length} s: ${spread(baselined)} transactions/s`,
+      );
+      say(`  share kept       ${(mean(baselined) / mean(alone)).toFixed(2)} (bar 0.9)`);
     }
     stop.abort();
     await running;
   });
+}
+
+/** Transactions of each whole second while a baseline is read in chunks. */
+async function besideBaseline(
+  load: Load,
+  options: Omit<CaptureOptions, "isDone">,
+): Promise<readonly number[]> {
+  let isOver = false;
+  const baselining = capture({ ...options, isDone: ({ phase }) => phase === "tail" }).finally(
+    () => (isOver = true),
+  );
+  const seconds: number[] = [];
+  while (!isOver) seconds.push(...rates(await load.seconds(1)));
+  await baselining;
+  // The last one was not whole.
+  return seconds.slice(0, -1);
 }
 
 /** One verification after the other. */

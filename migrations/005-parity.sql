@@ -31,6 +31,7 @@ CREATE TABLE banyan.parity_folds (
   row_sum   bigint   NOT NULL,               -- of the rows' hashes, the lowest 64 bits
   PRIMARY KEY (scope_id, stream_id, role)
 );
+CREATE INDEX parity_folds_foreign ON banyan.parity_folds (scope_id) WHERE role = -1;
 
 -- The folds summed up by the lowest bits of their key_hash, so that what is equal need not be read.
 CREATE TABLE banyan.parity_sums (

@@ -63,8 +63,8 @@ export async function openParity(
       sees: visibility(taken!.seen),
       readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),
       ...snapshotSums(rows, async () => {
-        const { activeSessions = 0 } = await readLoad(askNow, applicationName);
-        return activeSessions > 0;
+        const { activeSessions } = await readLoad(askNow, applicationName);
+        return activeSessions === undefined || activeSessions > 0;
       }),
       estimateRows: (table) => rows.estimateRows(table),
       rewritten: () => rows.rewritten(shapes, askNow),

@@ -1,12 +1,12 @@
 import type { Ask } from "./catalogue.ts";
 import type { SourceLoad } from "../../src/source/change-source.ts";
 
-/** A role without pg_monitor sees that other roles' sessions are there, and not what they do. */
+/** Other roles' sessions show neither what they are nor what they do to a role without pg_read_all_stats. */
 const LOAD = `
-  SELECT (SELECT count(*) FILTER (WHERE state = 'active') +
-                 CASE WHEN count(state) = 0 AND count(*) > 0 THEN NULL ELSE 0 END
-            FROM pg_stat_activity
-           WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name <> $1)::int AS active,
+  SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN
+           (SELECT count(*) FROM pg_stat_activity
+             WHERE backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid() AND application_name <> $1)
+         END::int AS active,
          (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication
            WHERE pid NOT IN (SELECT active_pid FROM pg_replication_slots WHERE slot_type = 'logical' AND active_pid IS NOT NULL))::float8 AS lag`;
 

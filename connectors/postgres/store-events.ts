@@ -13,6 +13,10 @@ const STREAM_PAGE_EVENTS_MAX = 2_000;
 const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 const VERSION_MAX = 2 ** 31 - 1;
 
+/** Transactions below are over, so what they wrote is there for good: where the feed of events ends. */
+export const FEED_END =
+  "(SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8 FROM banyan.transaction_base)";
+
 /** See `EventStore.readStream`. A page is read when the consumer has used up the one before. */
 export async function* readStreamPages(
   pool: pg.Pool,
@@ -57,8 +61,7 @@ export async function readFeed(
   const { rows } = await pool.query<EventRow>(
     page(
       `(e.transaction_id, e.position) > ($1::text::xid8, $2::bigint)
-        AND e.transaction_id < (SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8
-                                  FROM banyan.transaction_base)`,
+        AND e.transaction_id < ${FEED_END}`,
       "e.transaction_id, e.position",
       "$3",
     ),

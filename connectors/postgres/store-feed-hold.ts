@@ -1,4 +1,5 @@
 import type pg from "pg";
+import { FEED_END } from "./store-events.ts";
 import type { FeedHold } from "../../src/store/event-store.ts";
 
 const EVENTS_COUNTED_MAX = 10_000;
@@ -8,8 +9,7 @@ const HOLDERS_MAX = 10;
 const HIDDEN = `
   SELECT count(*)::int AS events, ((max(id) - (SELECT base FROM banyan.transaction_base)) % 4294967296)::text AS newest
     FROM (SELECT e.transaction_id::text::bigint AS id FROM banyan.events e
-           WHERE e.transaction_id >= (SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8
-                                        FROM banyan.transaction_base)
+           WHERE e.transaction_id >= ${FEED_END}
            ORDER BY e.transaction_id LIMIT ${EVENTS_COUNTED_MAX}) hidden`;
 
 /**

@@ -1,7 +1,7 @@
 import type pg from "pg";
 import { disconnect } from "./session.ts";
 import { textArray } from "./store-arrays.ts";
-import { copyFoldEvents } from "./store-fold.ts";
+import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
 import { wrapSum } from "./row-sums.ts";
 import { classifyStore } from "./store-errors.ts";
 import { BanyanError } from "../../src/model/errors.ts";
@@ -89,6 +89,7 @@ class PostgresFoldSnapshot implements FoldSnapshot {
     return this.#folds("stream_id = ANY ($2::text[])", [textArray(streams)]);
   }
 
+  /** Reads all folds of the type, which no index divides by bucket: filling one would cost each fold more. */
   async foldsIn(buckets: number, wanted: readonly number[], role: number): Promise<FoldSums> {
     return this.#folds("role = $2 AND (key_hash & $3::bigint)::int = ANY ($4::int[])", [
       role,
@@ -104,8 +105,8 @@ class PostgresFoldSnapshot implements FoldSnapshot {
 
   async *touched(signal: AbortSignal): AsyncGenerator<readonly FoldEvent[], void, void> {
     const rows = await this.#query<readonly [string]>(
-      `SELECT DISTINCT stream_id FROM ${eventsFrom("$1::text::xid8")} WHERE stream_id >= $2 AND stream_id < $3`,
-      [this.#known.foldedTo, `${this.#scope.streamType}-`, `${this.#scope.streamType}.`],
+      `SELECT DISTINCT stream_id FROM ${eventsFrom("$1::text::xid8")} WHERE ${ofStreamType(this.#scope.streamType)}`,
+      [this.#known.foldedTo],
     );
     const streams = rows.map(([stream]) => stream);
     for (let at = 0; at < streams.length; at += STREAMS_PER_COPY)

@@ -1,4 +1,4 @@
-import type pg from "pg";
+import pg from "pg";
 import { cellText } from "./cell-text.ts";
 import { copyOut } from "./store-copy.ts";
 import { isoTimestamp } from "./store-time.ts";
@@ -39,11 +39,8 @@ export function copyFoldEvents(
 }
 
 /** Condition for the streams `<streamType>-…`: the prefix as a range of the index, "." follows "-" in byte order. */
-export function ofStreamType(client: pg.Client, streamType: string): string {
-  const [from, to] = [
-    client.escapeLiteral(`${streamType}-`),
-    client.escapeLiteral(`${streamType}.`),
-  ];
+export function ofStreamType(streamType: string): string {
+  const [from, to] = [pg.escapeLiteral(`${streamType}-`), pg.escapeLiteral(`${streamType}.`)];
   return `stream_id >= ${from} AND stream_id < ${to}`;
 }
 
@@ -59,7 +56,7 @@ export function copyStreamType(
   streamType: string,
   signal: AbortSignal,
 ): AsyncGenerator<readonly FoldEvent[], void, void> {
-  return copyFoldEvents(client, ofStreamType(client, streamType), signal);
+  return copyFoldEvents(client, ofStreamType(streamType), signal);
 }
 
 /** Decodes the columns above; each is a length (-1 for NULL) and that many bytes. */

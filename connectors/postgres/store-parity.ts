@@ -6,6 +6,7 @@ import { textArray } from "./store-arrays.ts";
 import { fieldRoom } from "./store-binary.ts";
 import { copyIn } from "./store-copy.ts";
 import { classifyStore } from "./store-errors.ts";
+import { FEED_END } from "./store-events.ts";
 import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
 import { eventsFrom, findScope, openFoldSnapshot } from "./store-fold-snapshot.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
@@ -22,9 +23,6 @@ import {
 /** First key of the lock that a program holds while it brings folds up to date; the second is the scope. */
 const LOCK_CLASS = 1_650_553_190;
 const LOCK_LOOK_MS = 100;
-/** Transactions below are over, so what they wrote is there for good: where the feed of events ends. */
-export const FEED_END = `(SELECT (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + base)::text::xid8 FROM banyan.transaction_base)`;
-
 /** Parity's part of the store; its sessions are opened when needed and closed after. */
 export class PostgresParityStore implements ParityStore {
   readonly #pool: pg.Pool;
@@ -39,10 +37,14 @@ export class PostgresParityStore implements ParityStore {
     return await this.#run("counting events to fold", async () => {
       const known = await findScope(this.#pool, scope);
       if (known === undefined) return undefined;
+      const missing = `${eventsFrom("$1::text::xid8")} WHERE ${ofStreamType(scope.streamType)}`;
+      // Where there are none the place moves on, or it would be looked for further back each time.
       const { rows } = await this.#pool.query<{ behind: number }>(
-        `SELECT count(*)::int AS behind FROM (
-           SELECT FROM ${eventsFrom("$1::text::xid8")} WHERE stream_id >= $2 AND stream_id < $3 LIMIT $4) missing`,
-        [known.foldedTo, `${scope.streamType}-`, `${scope.streamType}.`, limit],
+        `WITH counted AS MATERIALIZED (SELECT count(*)::int AS behind FROM (SELECT FROM ${missing} LIMIT $2) missing),
+              moved AS (UPDATE banyan.parity_scopes SET folded_to = greatest(folded_to, ${FEED_END})
+                         WHERE id = $3 AND folded_to = $1::text::xid8 AND (SELECT behind FROM counted) = 0)
+         SELECT behind FROM counted`,
+        [known.foldedTo, limit, known.id],
       );
       return rows[0]!.behind;
     });
@@ -82,7 +84,7 @@ export class PostgresParityStore implements ParityStore {
       const { to } = rows[0]!;
       if (from === to) return;
       const isFirst = from === undefined;
-      const type = ofStreamType(reader, scope.streamType);
+      const type = ofStreamType(scope.streamType);
       const known = isFirst
         ? ""
         : ` AND stream_id IN (SELECT stream_id FROM ${eventsFrom(`'${from}'`)} WHERE ${type})`;
@@ -228,8 +230,9 @@ interface FindingRow {
   readonly rechecks: number;
 }
 
+/** The reason of a signal that aborted, or timed out. */
 function isAbort(error: unknown): boolean {
-  return error instanceof DOMException;
+  return error instanceof Error && ["AbortError", "TimeoutError"].includes(error.name);
 }
 
 /** Locks the scope for this session. */

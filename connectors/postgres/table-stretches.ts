@@ -16,7 +16,7 @@ const REST_WHILE_BUSY = 1.5;
  * Reads a table in stretches of its file: two at once while nobody else is at work, else one at a time
  * with rests, so that the application's own work is held up little. A small table is read in one.
  *
- * @param isBusy whether others are at work in the server
+ * @param isBusy whether others are at work in the server, or may be
  * @param read reads the rows for which a condition holds
  */
 export async function eachStretch(
@@ -33,8 +33,12 @@ export async function eachStretch(
   let size = PAGES_FIRST;
   let busy = await isBusy();
   const reader = async (number: number): Promise<void> => {
-    while (next < pages && (number === 0 || !busy)) {
+    while (next < pages) {
       signal.throwIfAborted();
+      if (number > 0 && busy) {
+        await sleep(STRETCH_MS / 2, undefined, { signal });
+        continue;
+      }
       const from = next;
       next += size;
       const where = `ctid >= '(${from},0)'`;

@@ -17,6 +17,12 @@ export function pipelineMetrics(
 ): Registry {
   const registry = new Registry();
   const registers = [registry];
+  // One question for all that are collected together; while the store is away the other figures go on.
+  let asked: Promise<ParityNote | undefined> | undefined;
+  const note = (): Promise<ParityNote | undefined> =>
+    (asked ??= parity()
+      .catch(() => undefined)
+      .finally(() => (asked = undefined)));
   type Set = (value: number, labels?: Record<string, string>) => void;
   const gauge = (
     name: string,
@@ -67,6 +73,10 @@ export function pipelineMetrics(
     const lag = status()?.lag;
     if (lag !== undefined) set(lag.seconds);
   });
+  gauge("quarantine_changes", "Changes parked and not mapped since", [], (set) => {
+    const now = status();
+    if (now !== undefined) set(now.ledger.changesParked);
+  });
   gauge("quarantine_streams", "Streams that wait in quarantine", [], (set) => {
     const quarantine = status()?.quarantine;
     if (quarantine !== undefined) set(quarantine.streams);
@@ -75,7 +85,6 @@ export function pipelineMetrics(
     set(ledger.changesClaimed, { told: "named" });
     set(ledger.changesFallback, { told: "fallback" });
     set(ledger.changesUnchanged, { told: "unchanged" });
-    set(ledger.changesParked, { told: "quarantine" });
   });
   counter("events", "Events written", [], ({ ledger }, set) => set(ledger.events));
   counter("transactions", "Source transactions", [], ({ ledger }, set) => set(ledger.transactions));
@@ -83,23 +92,23 @@ export function pipelineMetrics(
     set(ledger.baselineRows),
   );
   gauge("parity", "1 for what the last verification said", ["state"], async (set) => {
-    const note = await parity();
-    for (const state of STATES) set(note?.state === state ? 1 : 0, { state });
+    const now = await note();
+    for (const state of STATES) set(now?.state === state ? 1 : 0, { state });
   });
   gauge("parity_age_seconds", "Age of the last verification", [], async (set) => {
-    const note = await parity();
-    if (note !== undefined) set((Date.now() - Date.parse(note.verifiedAt)) / 1000);
+    const now = await note();
+    if (now !== undefined) set((Date.now() - Date.parse(now.verifiedAt)) / 1000);
   });
   gauge("parity_rows", "Rows of the last verification that differ", ["verdict"], async (set) => {
-    const note = await parity();
-    if (note === undefined) return;
+    const now = await note();
+    if (now === undefined) return;
     for (const verdict of ["missing", "extra", "different"] as const)
-      set(note[verdict], { verdict });
+      set(now[verdict], { verdict });
   });
   gauge("parity_findings", "Differences that are open", ["settled"], async (set) => {
-    const note = await parity();
-    if (note === undefined) return;
-    const { open, settled } = note.findings;
+    const now = await note();
+    if (now === undefined) return;
+    const { open, settled } = now.findings;
     set(settled, { settled: "yes" });
     set(open - settled, { settled: "no" });
   });

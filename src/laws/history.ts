@@ -1,7 +1,6 @@
 import type { LawStream, LawTable } from "./law-tables.ts";
-import { trimScale } from "../mapping/stream-id.ts";
 import type { RowChange } from "../model/change.ts";
-import { isDecimal, type Cells } from "../model/table.ts";
+import { isDecimal, trimScale, type Cells } from "../model/table.ts";
 
 type Row = readonly (string | null)[];
 

@@ -42,8 +42,3 @@ function escapeKey(cell: string | null | undefined): string {
   }
   return cell;
 }
-
-/** A decimal number without the trailing zeros that say nothing of its value: `1.50` and `1.5` are one key. */
-export function trimScale(cell: string): string {
-  return cell.includes(".") ? cell.replace(/\.?0+$/, "") : cell;
-}

@@ -10,14 +10,14 @@ import {
 } from "./event-id.ts";
 import { rowMatches, updateMatches, type CompiledRule } from "./compiled-rule.ts";
 import type { RowJson } from "./row-json.ts";
-import { keyText, streamId, STREAM_ID_LENGTH_MAX, trimScale } from "./stream-id.ts";
+import { keyText, streamId, STREAM_ID_LENGTH_MAX } from "./stream-id.ts";
 import { timestampUs } from "./valid-time.ts";
 import type { RowChange } from "../model/change.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
 import { isStorableJson } from "../model/storable-text.ts";
 import type { EventContext } from "../model/event.ts";
 import { changePosition } from "../model/position.ts";
-import { isDecimal, type Cells, type SourceTable } from "../model/table.ts";
+import { isDecimal, trimScale, type Cells, type SourceTable } from "../model/table.ts";
 
 /** What the changes of one source transaction have in common while they are mapped. */
 export interface MappingScope {

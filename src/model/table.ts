@@ -51,6 +51,11 @@ export function isDecimal(type: string): boolean {
   return type === "numeric" || (type.startsWith("numeric(") && !type.endsWith("[]"));
 }
 
+/** A decimal number without the trailing zeros that say nothing of its value: `1.50` and `1.5` are one key. */
+export function trimScale(cell: string): string {
+  return cell.includes(".") ? cell.replace(/\.?0+$/, "") : cell;
+}
+
 export function qualifiedName(schema: string, relation: string): string {
   return `${escapePart(schema)}.${escapePart(relation)}`;
 }

@@ -1,6 +1,5 @@
-import type { OrderColumn, ParitySnapshot } from "./change-source.ts";
 import type { Cell } from "../model/cell.ts";
-import { isDecimal, type Cells, type SourceTable } from "../model/table.ts";
+import { isDecimal, trimScale, type Cells, type SourceTable } from "../model/table.ts";
 import { joinHalves, TextHash } from "../model/text-hash.ts";
 
 /** How the rows of a table are summed up. */
@@ -89,18 +88,13 @@ export class RowHash {
   #keyPart(cells: Cells, i: number): string {
     const column = this.#key[i]!;
     const cell = cells[column] ?? "";
-    return this.#decimals.has(column) ? trimDecimal(cell) : cell;
+    return this.#decimals.has(column) ? trimScale(cell) : cell;
   }
 }
 
 /** Columns that may be NULL, which is told behind the row's text. */
 export function nullableColumns({ columns }: SourceTable): readonly number[] {
   return columns.flatMap(({ nullable }, i) => (nullable ? [i] : []));
-}
-
-/** As `trim_scale` of Postgres: equal numbers have one text. */
-function trimDecimal(text: string): string {
-  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
 
 export function emptySums(buckets: number): BucketSums {
@@ -151,21 +145,4 @@ export async function aggregatesHere(
     }
   }
   return [...found.values()];
-}
-
-type RowReader = (table: SourceTable, orderBy: readonly OrderColumn[], signal: AbortSignal) => Rows;
-
-/** All three for a source that cannot hash: every row is read. */
-export function sumsHere({
-  readRows,
-}: {
-  readonly readRows: RowReader;
-}): Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates"> {
-  return {
-    sumRows: (table, plan, signal) => sumHere(readRows(table, [], signal), table, plan),
-    async *sumAggregates(table, plan, buckets, signal) {
-      yield await aggregatesHere(readRows(table, [], signal), table, plan, buckets);
-    },
-    readAggregates: (table, _plan, _keys, signal) => readRows(table, [], signal),
-  };
 }

@@ -1,5 +1,5 @@
 import type { ParitySample, TableParity } from "./parity-report.ts";
-import { StreamHashes, isForeign } from "./stream-hashes.ts";
+import { FOREIGN, StreamHashes, isForeign } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
@@ -124,21 +124,23 @@ export class Comparison {
    * Compares some streams of one type, whatever the sums say.
    *
    * @param quarantined streams that wait in quarantine
+   * @returns those that were compared: all but what cannot be
    */
   async compareStreams(
     hashes: StreamHashes,
     streams: readonly string[],
     quarantined: ReadonlySet<string>,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<readonly string[]> {
     const { store, pipeline } = this.#options;
     const folds = await store.parity.openFolds(scopeOf(pipeline, hashes));
     try {
-      const foreign = new Set(await folds.foreign());
+      const known = await folds.foldsOf(streams);
+      const foreign = new Set(known.streams.filter((_, i) => known.roles[i] === FOREIGN));
       const plans = hashes.mappers.map(({ parts }) => ({ key: parts.streamColumns, buckets: 1 }));
       const suspects = streams
         .filter((stream) => !foreign.has(stream) && !quarantined.has(stream))
-        .map((stream) => ({ stream, keys: [keyOfStream(stream)], rows: 0, count: 0, sum: 0n }));
+        .map((stream) => ({ stream, keys: [keyOfStream(stream)], count: 0, sum: 0n }));
       const found = { missing: 0, extra: 0, different: 0 };
       for (let role = 0; role < hashes.mappers.length; role++) {
         for (let from = 0; from < suspects.length; from += STREAMS_PER_LOOK) {
@@ -146,6 +148,7 @@ export class Comparison {
           await this.#examine({ role, folds, hashes, plans }, some, found, signal);
         }
       }
+      return suspects.map(({ stream }) => stream);
     } finally {
       await folds.close();
     }
@@ -227,7 +230,7 @@ export class Comparison {
     const suspect = (stream: string): Suspect => {
       let entry = suspects.get(stream);
       if (entry === undefined) {
-        suspects.set(stream, (entry = { stream, keys: [], rows: 0, count: 0, sum: 0n }));
+        suspects.set(stream, (entry = { stream, keys: [], count: 0, sum: 0n }));
       }
       return entry;
     };
@@ -241,8 +244,9 @@ export class Comparison {
         if (stream === undefined || leftOut.has(stream)) found.excluded += count;
         else {
           const entry = suspect(stream);
-          entry.keys.push(key);
-          entry.rows += count;
+          // Each stretch of the table tells of its own rows.
+          if (!entry.keys.some((known) => known.every((cell, i) => cell === key[i])))
+            entry.keys.push(key);
           entry.count += count;
           entry.sum += sum;
         }
@@ -341,7 +345,6 @@ interface Suspect {
   readonly stream: string;
   /** As the rows have them; equal numbers may have several texts. */
   readonly keys: (readonly Cell[])[];
-  rows: number;
   /** Of the rows, less those of the folds. */
   count: number;
   sum: bigint;
@@ -365,7 +368,7 @@ class Overlay {
   add(page: FoldSums): void {
     for (const stream of page.folded) this.folded.add(stream);
     page.streams.forEach((stream, i) => {
-      if (page.roles[i] === -1) this.foreign.push(stream);
+      if (page.roles[i] === FOREIGN) this.foreign.push(stream);
     });
     this.#pages.push(page);
   }

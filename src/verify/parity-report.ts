@@ -5,6 +5,8 @@ export type ParityState = "equal" | "different" | "inconclusive";
 
 export interface ParityReport {
   readonly state: ParityState;
+  /** False when something was left out or could not be read: then nothing is called equal. */
+  readonly conclusive: boolean;
   /** Why it could not be told, and what may explain a difference. */
   readonly reasons: readonly string[];
   readonly pipeline: string;

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { hashesOf, scopeOf } from "./comparison.ts";
+import { Comparison, hashesOf, scopeOf } from "./comparison.ts";
 import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { Folder } from "../projection/fold.ts";
-import type { ChangeSource } from "../source/change-source.ts";
+import type { ChangeSource, ParitySnapshot } from "../source/change-source.ts";
 import type { EventStore, FoldEvent, PipelineRecord } from "../store/event-store.ts";
 import type { FoldSums } from "../store/parity-store.ts";
 
@@ -106,12 +106,11 @@ export interface AdvanceOptions {
 /** Brings the kept folds up to date with the events. */
 export async function advanceFolds(
   options: VerifyOptions,
-  tables: readonly SourceTable[],
+  { tables, mapping, folder }: CompiledTables,
   signal: AbortSignal,
   { behindMax = 0, onFolded }: AdvanceOptions = {},
 ): Promise<void> {
   const { parity } = options.store;
-  const { mapping, folder } = await mappingOf(options, tables);
   for (const stream of mapping.streams) {
     const hashes = hashesOf(mapping, stream, tables);
     const scope = scopeOf(options.pipeline, hashes);
@@ -128,13 +127,55 @@ export async function advanceFolds(
   }
 }
 
-export async function mappingOf(
+/** What tables of these shapes are folded and compared with. */
+export interface CompiledTables {
+  readonly tables: readonly SourceTable[];
+  readonly mapping: Mapping;
+  readonly folder: Folder;
+}
+
+export async function compileTables(
   { store, streams }: VerifyOptions,
   tables: readonly SourceTable[],
-): Promise<{ readonly mapping: Mapping; readonly folder: Folder }> {
+): Promise<CompiledTables> {
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
-  return { mapping, folder: new Folder(recorded, mapping.inverses()) };
+  return { tables, mapping, folder: new Folder(recorded, mapping.inverses()) };
+}
+
+/** The tables as they are in the catalogue now. */
+export async function discoverTables(options: VerifyOptions): Promise<CompiledTables> {
+  const tables = await options.source.discover(plannedTables(options.streams));
+  return await compileTables(options, tables);
+}
+
+/** A snapshot of the source, and what its rows are compared by. The snapshot is to be closed. */
+export async function openComparison(
+  options: VerifyOptions,
+  tables: readonly SourceTable[],
+  signal: AbortSignal,
+): Promise<
+  CompiledTables & { readonly snapshot: ParitySnapshot; readonly comparison: Comparison }
+> {
+  const snapshot = await options.source.openParity(tables, signal);
+  try {
+    const compiled = await compileTables(options, snapshot.tables);
+    const onProgress = (step: string, rows: number): void => options.onProgress?.({ step, rows });
+    const comparison = new Comparison({ ...options, ...compiled, snapshot, onProgress });
+    return { ...compiled, snapshot, comparison };
+  } catch (error) {
+    await snapshot.close();
+    throw error;
+  }
+}
+
+/** Streams that wait in quarantine: they are not compared. */
+export async function quarantinedStreams({
+  store,
+  pipeline,
+}: VerifyOptions): Promise<ReadonlySet<string>> {
+  const waiting = await store.quarantine.streams(pipeline);
+  return new Set(waiting.map(({ stream }) => stream));
 }
 
 async function* told(

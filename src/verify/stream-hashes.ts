@@ -15,7 +15,7 @@ import type { FoldSums } from "../store/parity-store.ts";
 const WAY_OF_HASHING = 1;
 const STREAMS_PER_PAGE = 2_000;
 /** See FoldSums.roles. */
-const FOREIGN = -1;
+export const FOREIGN = -1;
 
 /** Folds the streams of one type, and hashes their rows as the source hashes its own. */
 export class StreamHashes {

@@ -1,15 +1,16 @@
-import { Comparison, EVENTS_BESIDE_MAX, type RowSums } from "./comparison.ts";
+import { EVENTS_BESIDE_MAX, type RowSums } from "./comparison.ts";
 import { mergeFindings } from "./findings.ts";
 import type { ParityReport } from "./parity-report.ts";
 import {
   advanceFolds,
-  mappingOf,
+  discoverTables,
+  openComparison,
+  quarantinedStreams,
   requireBaseline,
   waitForFence,
   type VerifyOptions,
 } from "./prepare.ts";
 import { inconclusive, reportOf } from "./write-report.ts";
-import { plannedTables } from "../mapping/compile.ts";
 import type { Difference } from "../store/parity-store.ts";
 
 export type { VerifyOptions } from "./prepare.ts";
@@ -31,34 +32,32 @@ export async function verifyParity(
   signal: AbortSignal,
 ): Promise<ParityReport> {
   const startedAt = new Date().toISOString();
-  const { source, store, pipeline } = options;
+  const { store, pipeline } = options;
   const notYet = await requireBaseline(options);
   if (notYet !== undefined) return inconclusive(options, startedAt, undefined, notYet);
   if (options.refold === true) await store.parity.forget(pipeline);
-  const tables = await source.discover(plannedTables(options.streams));
-  await advanceFolds(options, tables, signal);
-  const snapshot = await source.openParity(tables, signal);
+  const known = await discoverTables(options);
+  await advanceFolds(options, known, signal);
+  const { snapshot, comparison, ...seen } = await openComparison(options, known.tables, signal);
   try {
-    const { mapping, folder } = await mappingOf(options, snapshot.tables);
-    const comparison = new Comparison({
-      ...options,
-      snapshot,
-      mapping,
-      folder,
-      onProgress: (step, rows) => options.onProgress?.({ step, rows }),
-    });
+    const { mapping } = seen;
     const sums: RowSums[] = [];
     for (const stream of mapping.streams) sums.push(await comparison.sumRows(stream, signal));
     const reached = await waitForFence(options, snapshot.fence, signal);
-    if (reached !== undefined) return inconclusive(options, startedAt, snapshot.fence, reached);
-    const waiting = await store.quarantine.streams(pipeline);
-    const quarantined = new Set(waiting.map((entry) => entry.stream));
+    if (reached !== undefined) {
+      const untold = inconclusive(options, startedAt, snapshot.fence, reached);
+      await store.parity.saveReport(pipeline, untold);
+      return untold;
+    }
+    const quarantined = await quarantinedStreams(options);
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
-    await advanceFolds(options, snapshot.tables, signal, { behindMax: EVENTS_BESIDE_MAX });
+    await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
-    const found = { comparison, mapping, quarantined, rewritten: await snapshot.rewritten() };
+    const rewritten = await snapshot.rewritten();
+    const found = { comparison, mapping, quarantined, rewritten };
     const report = reportOf(options, startedAt, snapshot, found);
-    await keep(options, report, comparison.differences);
+    const differences = comparison.differences.filter(({ table }) => !rewritten.includes(table));
+    await keep(options, report, differences);
     return report;
   } finally {
     await snapshot.close();

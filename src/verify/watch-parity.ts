@@ -1,12 +1,20 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Comparison, hashesOf } from "./comparison.ts";
+import { hashesOf } from "./comparison.ts";
 import { countFindings, FINDINGS_MAX, mergeFindings, type FindingCounts } from "./findings.ts";
 import type { ParityReport, ParityState } from "./parity-report.ts";
-import { advanceFolds, mappingOf, waitForFence, type VerifyOptions } from "./prepare.ts";
+import {
+  advanceFolds,
+  discoverTables,
+  openComparison,
+  quarantinedStreams,
+  waitForFence,
+  type VerifyOptions,
+} from "./prepare.ts";
 import { verifyParity } from "./verify-parity.ts";
-import { plannedTables } from "../mapping/compile.ts";
+import { hiddenRows, waitingStreams } from "./write-report.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
+import type { SourceTable } from "../model/table.ts";
 import type { SourceLoad } from "../source/change-source.ts";
 import type { ParityFinding } from "../store/parity-store.ts";
 
@@ -46,7 +54,8 @@ const PUT_OFF_MS_MAX = 10 * 60_000;
 
 /**
  * Verifies continuously until it is aborted: a sweep of everything now and then, and between sweeps the
- * aggregates that have changed, and those with findings once more. Every round's outcome is in the store.
+ * aggregates that have changed, and those with findings once more. What is found is in the store: the
+ * findings after each round, and a report of each sweep, whose state goes with them.
  *
  * @returns the last round
  * @throws BanyanError as {@link verifyParity}
@@ -55,38 +64,64 @@ export async function watchParity(
   options: WatchOptions,
   signal: AbortSignal,
 ): Promise<WatchRound | undefined> {
-  const { source, checkEveryMs, sweepEveryMs } = options;
+  const { checkEveryMs, sweepEveryMs } = options;
   let last: WatchRound | undefined;
   let nextSweep = 0;
   let dueSince: number | undefined;
-  const changed = new Map<string, Set<string>>();
-  const note = (streamType: string, streams: readonly string[]): void => {
-    let set = changed.get(streamType);
-    if (set === undefined) changed.set(streamType, (set = new Set()));
-    for (const stream of streams) set.add(stream);
-  };
+  const changed = new ChangedStreams();
   while (!signal.aborted) {
     const now = Date.now();
     const isDue = now >= nextSweep;
     if (isDue) dueSince ??= now;
     const busy = isDue && last !== undefined ? await busyWith(options) : undefined;
+    let round: WatchRound | undefined;
     if (isDue && (busy === undefined || now - dueSince! > PUT_OFF_MS_MAX)) {
-      const report = await verifyParity(options, signal);
+      const refold = options.refold === true && last === undefined;
+      const report = await verifyParity({ ...options, refold }, signal);
       changed.clear();
       dueSince = undefined;
       const took = Date.now() - now;
       nextSweep = now + Math.max(sweepEveryMs, took / SWEEP_SHARE_MAX);
-      last = await roundOf(options, report);
+      round = await roundOf(options, report);
     } else {
       if (busy !== undefined) options.onProgress?.({ step: `a sweep waits: ${busy}`, rows: 0 });
-      const tables = await source.discover(plannedTables(options.streams));
-      await advanceFolds(options, tables, signal, { onFolded: note });
-      last = (await checkChanged(options, changed, signal)) ?? last;
+      const known = await discoverTables(options);
+      await advanceFolds(options, known, signal, {
+        onFolded: (streamType, streams) => changed.add(streamType, streams),
+      });
+      round = await checkChanged(options, known.tables, changed, signal);
     }
-    if (last !== undefined) options.onRound(last);
+    if (round !== undefined) options.onRound((last = round));
     await sleep(checkEveryMs, undefined, { signal }).catch(() => undefined);
   }
   return last;
+}
+
+/** Streams that had events since the last look, as many as one look takes. */
+class ChangedStreams {
+  readonly byType = new Map<string, Set<string>>();
+  /** How many more there were, which are left to the next sweep. */
+  skipped = 0;
+  #size = 0;
+
+  add(streamType: string, streams: readonly string[]): void {
+    let set = this.byType.get(streamType);
+    if (set === undefined) this.byType.set(streamType, (set = new Set()));
+    for (const stream of streams) {
+      if (set.has(stream)) continue;
+      if (this.#size >= STREAMS_PER_CHECK_MAX) this.skipped += 1;
+      else {
+        set.add(stream);
+        this.#size += 1;
+      }
+    }
+  }
+
+  clear(): void {
+    this.byType.clear();
+    this.skipped = 0;
+    this.#size = 0;
+  }
 }
 
 /** Why a sweep should wait; undefined when it need not. */
@@ -106,87 +141,79 @@ async function roundOf(
 }
 
 /**
- * Looks at the aggregates that changed, which are forgotten then, and at those with findings.
+ * Looks at the aggregates that changed, which are forgotten once that is done, and at those with findings.
  *
  * @returns undefined when there was nothing to look at
  */
 async function checkChanged(
   options: WatchOptions,
-  changed: Map<string, Set<string>>,
+  tables: readonly SourceTable[],
+  changed: ChangedStreams,
   signal: AbortSignal,
 ): Promise<WatchRound | undefined> {
-  const { store, pipeline, source, streams } = options;
+  const { store, pipeline } = options;
   const before = await store.parity.findings(pipeline);
+  const wanted = new Map([...changed.byType].map(([type, streams]) => [type, new Set(streams)]));
   for (const { stream } of before) {
     const type = streamTypeOf(stream);
-    changed.set(type, (changed.get(type) ?? new Set()).add(stream));
+    wanted.set(type, (wanted.get(type) ?? new Set()).add(stream));
   }
-  const wanted = [...changed].map(([type, set]) => [type, [...set]] as const);
-  changed.clear();
-  const all = wanted.reduce((sum, [, set]) => sum + set.length, 0);
-  if (all === 0) return undefined;
-  const share = Math.min(1, STREAMS_PER_CHECK_MAX / all);
-  const tables = await source.discover(plannedTables(streams));
-  const snapshot = await source.openParity(tables, signal);
+  if ([...wanted.values()].every(({ size }) => size === 0)) return undefined;
+  const { snapshot, comparison, mapping } = await openComparison(options, tables, signal);
   try {
-    const { mapping, folder } = await mappingOf(options, snapshot.tables);
-    const comparison = new Comparison({
-      ...options,
-      snapshot,
-      mapping,
-      folder,
-      onProgress: (step, rows) => options.onProgress?.({ step, rows }),
-    });
     const reached = await waitForFence(options, snapshot.fence, signal);
     const at = new Date().toISOString();
     const { fence } = snapshot;
-    if (reached !== undefined) {
+    const untold = (reasons: readonly string[]): WatchRound => {
       const findings = countFindings(before);
-      return { kind: "changes", at, state: "inconclusive", reasons: [reached], fence, findings };
-    }
-    const waiting = await store.quarantine.streams(pipeline);
-    const quarantined = new Set(waiting.map((entry) => entry.stream));
+      return { kind: "changes", at, state: "inconclusive", reasons, fence, findings };
+    };
+    if (reached !== undefined) return untold([reached]);
+    const quarantined = await quarantinedStreams(options);
     const checked = new Set<string>();
-    for (const [type, set] of wanted) {
+    for (const [type, streams] of wanted) {
       const stream = mapping.stream(type);
       if (stream === undefined) continue;
-      const some = set.slice(0, Math.ceil(set.length * share));
-      for (const id of some) checked.add(id);
       const hashes = hashesOf(mapping, stream, snapshot.tables);
-      await comparison.compareStreams(hashes, some, quarantined, signal);
+      const compared = await comparison.compareStreams(hashes, [...streams], quarantined, signal);
+      for (const id of compared) checked.add(id);
     }
     const rewritten = await snapshot.rewritten();
-    const found = comparison.differences.filter(({ table }) => !rewritten.includes(table));
-    const findings = mergeFindings(before, found, at, checked);
-    await store.parity.saveFindings(pipeline, findings);
-    const state = await updateReport(options, findings, at, fence);
-    const counts = countFindings(findings);
-    const round = { kind: "changes", at, state, reasons: [], fence, findings: counts } as const;
-    return { ...round, checked: checked.size, skipped: all - checked.size };
+    if (rewritten.length > 0) return untold(rewritten.map(hiddenRows));
+    const { skipped } = changed;
+    changed.clear();
+    const merged = mergeFindings(before, comparison.differences, at, checked);
+    await store.parity.saveFindings(pipeline, merged);
+    const told = await updateReport(options, merged, waitingStreams(quarantined));
+    const findings = countFindings(merged);
+    return { kind: "changes", at, ...told, fence, checked: checked.size, skipped, findings };
   } finally {
     await snapshot.close();
   }
 }
 
-/** The report of the last sweep, as it is by now. */
+/** Brings the report of the last sweep to what is known by now; it stays as old as it is. */
 async function updateReport(
   { store, pipeline }: WatchOptions,
   findings: readonly ParityFinding[],
-  at: string,
-  fence: Position,
-): Promise<ParityState> {
+  unclear: readonly string[],
+): Promise<Pick<WatchRound, "state" | "reasons">> {
   const saved = (await store.parity.report(pipeline))?.report as ParityReport | undefined;
-  const { settled } = countFindings(findings);
-  const before = saved?.state ?? "inconclusive";
   // More than are kept by key: only the next sweep can tell.
   if (saved !== undefined && saved.missing + saved.extra + saved.different > FINDINGS_MAX)
-    return before;
-  // A difference that is not settled may be a passing one, and what the sweep found may be gone.
-  const state = settled > 0 ? "different" : before === "different" ? "equal" : before;
-  if (saved === undefined) return state;
-  const of = (verdict: ParityFinding["verdict"]): number =>
-    findings.filter((finding) => finding.verdict === verdict).length;
-  const counts = { missing: of("missing"), extra: of("extra"), different: of("different") };
-  await store.parity.saveReport(pipeline, { ...saved, ...counts, state, fence, finishedAt: at });
-  return state;
+    return { state: saved.state, reasons: saved.reasons };
+  const { open, settled } = countFindings(findings);
+  const reasons = [
+    ...(saved?.conclusive === true ? [] : ["the last sweep could not tell of everything"]),
+    ...unclear,
+    ...(open > settled ? [`${open - settled} differences may be passing ones`] : []),
+  ];
+  const state = settled > 0 ? "different" : reasons.length > 0 ? "inconclusive" : "equal";
+  if (saved !== undefined) {
+    const of = (verdict: ParityFinding["verdict"]): number =>
+      findings.filter((finding) => finding.verdict === verdict).length;
+    const counts = { missing: of("missing"), extra: of("extra"), different: of("different") };
+    await store.parity.saveReport(pipeline, { ...saved, ...counts, state });
+  }
+  return { state, reasons };
 }

@@ -13,6 +13,7 @@ export function inconclusive(
 ): ParityReport {
   return {
     state: "inconclusive",
+    conclusive: false,
     reasons: [reason],
     pipeline,
     startedAt,
@@ -54,11 +55,8 @@ export function reportOf(
     total((t) => t.different),
   ];
   const unclear = [
-    ...rewritten.map(
-      (table) =>
-        `${table} was truncated or rewritten while it was read, which hides its rows from the snapshot`,
-    ),
-    ...counted(quarantined.size, "streams wait in quarantine and were not compared"),
+    ...rewritten.map(hiddenRows),
+    ...waitingStreams(quarantined),
     ...counted(
       comparison.foreign.size,
       "streams hold events that a service appended, and were not compared",
@@ -69,6 +67,7 @@ export function reportOf(
   const first = samples[0];
   return {
     state: found ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
+    conclusive: unclear.length === 0,
     reasons: [...unclear, ...untoldChanges(tables, mapping)],
     pipeline,
     startedAt,
@@ -93,6 +92,15 @@ export function reportOf(
       ...(found ? ["banyan verify --repair"] : []),
     ],
   };
+}
+
+/** Why a table could not be compared that was emptied or rewritten meanwhile. */
+export function hiddenRows(table: string): string {
+  return `${table} was truncated or rewritten while it was read, which hides its rows from the snapshot`;
+}
+
+export function waitingStreams(quarantined: ReadonlySet<string>): readonly string[] {
+  return counted(quarantined.size, "streams wait in quarantine and were not compared");
 }
 
 function counted(count: number, what: string): readonly string[] {

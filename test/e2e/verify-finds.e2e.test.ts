@@ -201,9 +201,17 @@ test("a watch goes on until it is stopped, and tells each thing once", async () 
   await line(/Z {2}✓ equal \(sweep\); no findings\n/);
   await desk.legacy.query("UPDATE tickets SET status = 'closed' WHERE id = 5");
   await line(/Z {2}✓ equal \(changes\); no findings\n/);
+  await sleep(2_500);
+  expect(watching.stdout().split("\n")).toHaveLength(3);
+  // A server that ends its sessions, as at a restart, is waited for.
+  await desk.events.query(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+  );
+  await desk.legacy.query("UPDATE tickets SET status = 'reopened' WHERE id = 5");
+  await sleep(2_500);
+  expect(watching.child.exitCode).toBeNull();
   watching.child.kill("SIGINT");
   expect((await watching.ended).exitCode).toBe(0);
-  expect(watching.stdout().split("\n")).toHaveLength(3);
 });
 
 test("a pipeline that does not come to the mark is no verdict, and never equal", async () => {

@@ -2,8 +2,7 @@ import type { RandomSchema, RandomTable } from "./random-schema.ts";
 import type { Step } from "./random-steps.ts";
 import type { Cell } from "../../src/model/cell.ts";
 import type { Change, RowChange } from "../../src/model/change.ts";
-import type { Cells, SourceTable } from "../../src/model/table.ts";
-import { trimScale } from "../../src/mapping/stream-id.ts";
+import { trimScale, type Cells, type SourceTable } from "../../src/model/table.ts";
 
 /** A published table that no stream maps. */
 const ELSEWHERE: SourceTable = {

@@ -1,4 +1,4 @@
-import { sumsHere } from "../../src/source/row-hash.ts";
+import { aggregatesHere, sumHere } from "../../src/source/row-hash.ts";
 import type { ScriptedTransaction } from "./random-history.ts";
 import type { Change, SourceTransaction, TransactionPart } from "../../src/model/change.ts";
 import { isBefore, type Position } from "../../src/model/position.ts";
@@ -14,6 +14,7 @@ import type {
   OrderColumn,
   ParitySnapshot,
   PlannedTable,
+  RowSnapshot,
 } from "../../src/source/change-source.ts";
 import { compareKeyTexts } from "../../src/source/key-order.ts";
 
@@ -157,4 +158,20 @@ function digits(number: number): string {
 /** Checkpoint after the n-th transaction; 0 is the baseline's. */
 function endOf(number: number): Position {
   return `${digits(number * 2 + 1)}/00000000` as Position;
+}
+
+/** Sums for a source that cannot hash: every row is read. */
+function sumsHere({
+  readRows,
+}: Pick<RowSnapshot, "readRows">): Pick<
+  ParitySnapshot,
+  "sumRows" | "sumAggregates" | "readAggregates"
+> {
+  return {
+    sumRows: (table, plan, signal) => sumHere(readRows(table, [], signal), table, plan),
+    async *sumAggregates(table, plan, buckets, signal) {
+      yield await aggregatesHere(readRows(table, [], signal), table, plan, buckets);
+    },
+    readAggregates: (table, _plan, _keys, signal) => readRows(table, [], signal),
+  };
 }

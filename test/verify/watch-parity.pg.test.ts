@@ -101,6 +101,57 @@ describe("a watch", () => {
     expect(later!.version).toBeGreaterThan(finding!.version);
   });
 
+  test("tells of a look only where there was something to look at, and leaves the sweep's report as old as it is", async () => {
+    await using b = await bench();
+    await using w = watch(b);
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    await sleep(300);
+    expect(w.rounds).toEqual([sweep]);
+    await b.db.query("UPDATE account SET balance = 9 WHERE id = '3'");
+    await w.until("a look", ({ kind }) => kind === "changes");
+    const { report } = (await b.store.parity.report("bank"))!;
+    expect(report).toMatchObject({ state: "equal", finishedAt: sweep.at });
+  });
+
+  test("does not call equal what differs and never settles, because events go on", async () => {
+    await using b = await bench();
+    await using w = watch(b);
+    await w.until("a sweep", ({ kind }) => kind === "sweep");
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    const looks: WatchRound[] = [];
+    for (let balance = 1; looks.length < 4; balance++) {
+      const look = w.until("a look", ({ findings }) => findings.open === 1);
+      await b.db.query(`UPDATE account SET balance = ${balance} WHERE id = '3'`);
+      looks.push(await look);
+      const { report } = (await b.store.parity.report("bank"))!;
+      expect((report as { state: string }).state).not.toBe("equal");
+    }
+    expect(looks.map(({ state }) => state)).not.toContain("equal");
+    expect(looks[0]!.reasons.join()).toContain("may be passing ones");
+  });
+
+  test("keeps the finding of a stream that comes into quarantine, and calls nothing equal then", async () => {
+    await using b = await bench();
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '5'");
+    await using w = watch(b);
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    await b.db.query("UPDATE account SET owner = 'unmappable' WHERE id = '5'");
+    await b.db.query("UPDATE account SET balance = 3 WHERE id = '6'");
+    const look = await w.until("a look", ({ reasons }) => reasons.join().includes("quarantine"));
+    expect(look).toMatchObject({ state: "different", findings: { open: 1, settled: 1 } });
+  });
+
+  test("calls nothing equal after a sweep that could not tell of everything", async () => {
+    await using b = await bench();
+    await b.db.query("UPDATE account SET owner = 'unmappable' WHERE id = '5'");
+    await using w = watch(b);
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    expect(sweep.state).toBe("inconclusive");
+    await b.db.query("UPDATE account SET balance = 3 WHERE id = '6'");
+    const look = await w.until("a look", ({ kind }) => kind === "changes");
+    expect(look).toMatchObject({ state: "inconclusive", findings: { open: 0 } });
+  });
+
   test("drops a finding when the aggregate is equal again", async () => {
     await using b = await bench();
     await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
@@ -144,13 +195,14 @@ describe("a watch", () => {
     expect(w.rounds.filter(({ kind }) => kind === "sweep").length).toBeGreaterThan(0);
   });
 
-  test("cannot tell while the pipeline stands still", async () => {
+  test("cannot tell while the pipeline stands still, and the store says so", async () => {
     await using b = await bench();
     await using w = watch(b, { waitMsMax: 200, sweepEveryMs: 1 });
     await w.until("a sweep", ({ state }) => state === "equal");
     await b.pipeline.stop();
     const stuck = await w.until("no verdict", ({ state }) => state === "inconclusive");
     expect(stuck.reasons.join()).toContain("did not reach");
+    expect((await b.store.parity.report("bank"))!.report).toMatchObject({ state: "inconclusive" });
   });
 });
 

@@ -4,6 +4,7 @@ import { bytes, count, describeBaseline, describeLogLeft, writeResult } from "..
 import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
 import { parityNote } from "../parity-note.ts";
 import { Progress } from "../progress.ts";
+import { runWithRetries } from "../retries.ts";
 import type { CommonArgs } from "../session.ts";
 import { openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
@@ -12,7 +13,6 @@ import type { BaselineMode, StreamBaseline } from "../../pipeline/baseline-plan.
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { Position } from "../../model/position.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
-import { runWithRetry, type RetryOptions } from "../../runtime/loop.ts";
 import { isShort } from "../../source/change-source.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
 
@@ -23,7 +23,6 @@ interface RunArgs extends CommonArgs {
 }
 
 const GRACE_MS = 30_000;
-const BACKOFF = { backoffMsMin: 250, backoffMsMax: 15_000, steadyMs: 30_000 };
 /** How often a log that is short is spoken of. */
 const WARN_AGAIN_MS = 60_000;
 
@@ -59,7 +58,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
       const done = new AbortController();
       const stop = AbortSignal.any([signal, done.signal]);
       const retrying = (attempt: () => Promise<void>): Promise<void> =>
-        runWithRetry({ ...BACKOFF, signal: stop, attempt, onRetry: tellRetries(progress) });
+        runWithRetries(progress, stop, attempt);
       let store: OpenedStore | undefined;
       await retrying(async () => {
         store = await openStore(config);
@@ -136,16 +135,6 @@ export function hasReached(
   goal: Position,
 ): boolean {
   return phase !== "baseline" && checkpoint !== undefined && checkpoint >= goal;
-}
-
-/** Says what went wrong each time, and what could be done about it when that is something else. */
-function tellRetries(progress: Progress): RetryOptions["onRetry"] {
-  let told: string | undefined;
-  return ({ error: { code, message, hint }, delayMs }) => {
-    progress.line(`[${code}] ${message}; trying again in ${delayMs} ms`);
-    if (hint !== undefined && hint !== told) progress.line(`  next: ${hint}`);
-    told = hint;
-  };
 }
 
 function tellDrift(progress: Progress, drift: Drift): void {

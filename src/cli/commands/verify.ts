@@ -3,6 +3,7 @@ import { numberOption } from "../number-option.ts";
 import { count, note, plural, renderTable, writeResult } from "../output.ts";
 import { writePage } from "../page.ts";
 import { Progress } from "../progress.ts";
+import { runWithRetries } from "../retries.ts";
 import {
   isConfirmed,
   isPipelineRunning,
@@ -106,9 +107,10 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
   handler: (args) =>
     withSession(args, async (session) => {
       const { config, scope, source, store } = session;
-      if (args.repair && args.watch) {
-        throw new BanyanError("USAGE", "--repair and --watch cannot be given together", {
-          hint: "Repair once, then watch",
+      const alone = args.repair ? "--repair" : args.html === undefined ? undefined : "--html";
+      if (args.watch && alone !== undefined) {
+        throw new BanyanError("USAGE", `${alone} and --watch cannot be given together`, {
+          hint: "Do the one, then the other",
         });
       }
       const progress = new Progress();
@@ -126,8 +128,12 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
           progress.update(rows === 0 ? step : `${step}: ${count(rows)} rows`),
       };
       if (args.watch) {
-        const last = await watchParity({ ...options, ...watchOptions(args) }, scope.signal);
-        if (last !== undefined) process.exitCode = exitCodeOf(last.state);
+        let state: ParityState = "inconclusive";
+        const watching = watchOptions(args, (round) => (state = round.state));
+        await runWithRetries(progress, scope.signal, async () => {
+          await watchParity({ ...options, ...watching }, scope.signal);
+        });
+        process.exitCode = exitCodeOf(state);
         return;
       }
       const first = await verifyParity(options, scope.signal);
@@ -145,7 +151,12 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
 /** More than are kept by key are repaired in as many rounds. */
 const REPAIR_ROUNDS_MAX = 100;
 
-/** Reads what differs anew until nothing does. @returns the last report */
+/**
+ * Reads what differs anew until nothing does, each aggregate once: what differs again has a cause that
+ * goes on.
+ *
+ * @returns the last report
+ */
 async function repair(
   args: VerifyArgs,
   session: Session,
@@ -155,9 +166,20 @@ async function repair(
 ): Promise<ParityReport> {
   const { config, scope } = session;
   const { parity } = options.store;
+  const repaired = new Set<string>();
   let report = first;
-  for (let round = 0; round < REPAIR_ROUNDS_MAX && report.state === "different"; round++) {
-    const streams = [...new Set((await parity.findings(config.name)).map(({ stream }) => stream))];
+  for (let round = 0; report.state === "different"; round++) {
+    const found = new Set((await parity.findings(config.name)).map(({ stream }) => stream));
+    const streams = [...found].filter((stream) => !repaired.has(stream));
+    if (streams.length === 0 || round === REPAIR_ROUNDS_MAX) {
+      note(
+        streams.length === 0
+          ? "what was read anew differs again: its cause goes on"
+          : `stopped after ${count(round)} rounds; the same command goes on`,
+      );
+      return report;
+    }
+    for (const stream of streams) repaired.add(stream);
     const isRunning = await isPipelineRunning(session);
     if (round === 0) {
       note(describeParity(report));
@@ -179,7 +201,7 @@ async function repair(
       note("read anew; next: banyan run, and beside it banyan verify");
       return report;
     }
-    report = await verifyParity(options, scope.signal);
+    report = await verifyParity({ ...options, refold: false }, scope.signal);
     progress.stop();
   }
   return report;
@@ -193,6 +215,7 @@ function exitCodeOf(state: ParityState): number {
 /** Rounds come out as they end: a line of JSON each, or a line for people when something is to be said. */
 function watchOptions(
   args: VerifyArgs,
+  onRound: (round: WatchRound) => void,
 ): Pick<WatchOptions, "checkEveryMs" | "sweepEveryMs" | "activeSessionsMax" | "onRound"> {
   let said = "";
   return {
@@ -200,6 +223,7 @@ function watchOptions(
     sweepEveryMs: args.sweepEvery * 1000,
     activeSessionsMax: args.busyAbove,
     onRound(round) {
+      onRound(round);
       if (args.json) return void process.stdout.write(`${JSON.stringify(round)}\n`);
       const line = describeRound(round);
       if (round.kind === "sweep" || line !== said) {

@@ -1,0 +1,35 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { openPostgresSource } from "../../../connectors/postgres/source.ts";
+import { createDatabase } from "../../support/databases.ts";
+import { createRole } from "../../support/faults-role.ts";
+
+test("how many are at work is told to a role that may know it, and no other takes the source for idle", async () => {
+  await using db = await createDatabase("load");
+  await using role = await createRole(db);
+  const load = async (url: string): Promise<number | undefined> => {
+    const source = openPostgresSource({ url, slot: "load", publication: "load" });
+    try {
+      return (await source.load()).activeSessions;
+    } finally {
+      await source.close();
+    }
+  };
+  const busy = db.query("SELECT pg_sleep(8)");
+  try {
+    let seen: number | undefined;
+    for (let look = 0; look < 100 && (seen ?? 0) === 0; look++) {
+      seen = await load(db.url);
+      await sleep(20);
+    }
+    expect(seen).toBeGreaterThan(0);
+    expect(await load(role.url)).toBeUndefined();
+    await db.query(`GRANT pg_monitor TO ${role.name}`);
+    expect(await load(role.url)).toBeGreaterThan(0);
+  } finally {
+    await db.query(
+      "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(8)' AND datname = current_database()",
+    );
+    await busy.catch(() => undefined);
+  }
+});
