@@ -1,11 +1,11 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BODY, PROXY_KINDS, type ProxyKind } from "./proxy-kinds.ts";
-import { median, ratio, say, spread } from "./support.ts";
 import { load, type LoadResult } from "./proxy-load.ts";
+import { median, processNow, ratio, say, spread } from "./support.ts";
+import { freePort } from "../connectors/embedded/embedded-postgres.ts";
 
 export interface ProxyBenchOptions {
   readonly rounds: number;
@@ -26,7 +26,6 @@ interface Sample extends LoadResult {
 }
 
 const WARM_SECONDS = 2;
-const TICKS = 100;
 const START_MS_MAX = 20_000;
 /** Bars: beside the best packaged proxy for Node, and beside nginx. */
 const BARS = { node: 1.3, nginx: 0.35 };
@@ -82,12 +81,9 @@ function report(samples: ReadonlyMap<ProxyKind, readonly Sample[]>): void {
   }
   const ours = samples.get("banyan")!;
   const against = (kinds: readonly ProxyKind[], value: (sample: Sample) => number) => {
-    const theirs = kinds.flatMap((kind) => samples.get(kind) ?? []);
+    const theirs = kinds.map((kind) => samples.get(kind)).filter((of) => of !== undefined);
     if (theirs.length === 0) return undefined;
-    const best = kinds
-      .flatMap((kind) => [samples.get(kind)])
-      .filter((of) => of !== undefined)
-      .reduce((a, b) => (median(a.map(value)) > median(b.map(value)) ? a : b));
+    const best = theirs.reduce((a, b) => (median(a.map(value)) > median(b.map(value)) ? a : b));
     return ours.map((sample, i) => value(sample) / value(best[i]!));
   };
   const node = against(["httpxy", "http-proxy-3"], (sample) => sample.perCore)!;
@@ -166,17 +162,5 @@ function childrenOf(pid: number): readonly number[] {
 }
 
 function cpuSeconds(pids: readonly number[]): number {
-  return pids.reduce((sum, pid) => {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return sum + (Number(fields[11]) + Number(fields[12])) / TICKS;
-  }, 0);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
+  return pids.reduce((sum, pid) => sum + processNow(pid).cpuSeconds, 0);
 }

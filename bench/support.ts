@@ -58,12 +58,21 @@ function cpuOfChildren(parent: number): ReadonlyMap<number, number> {
   const found = new Map<number, number>();
   for (const name of safely(() => readdirSync("/proc")) ?? []) {
     if (!/^\d+$/.test(name)) continue;
-    const stat = safely(() => readFileSync(`/proc/${name}/stat`, "utf8"));
-    const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
-    if (fields === undefined || Number(fields[1]) !== parent) continue;
-    found.set(Number(name), (Number(fields[11]) + Number(fields[12])) / TICKS);
+    const process = safely(() => processNow(Number(name)));
+    if (process?.parent === parent) found.set(Number(name), process.cpuSeconds);
   }
   return found;
+}
+
+/** What /proc says of a process. @throws when there is none, or no /proc */
+export function processNow(pid: number): { readonly parent: number; readonly cpuSeconds: number } {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  // Behind the name, which may hold anything.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return {
+    parent: Number(fields[1]),
+    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+  };
 }
 
 function safely<T>(read: () => T): T | undefined {

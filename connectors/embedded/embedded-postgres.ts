@@ -221,7 +221,8 @@ function readLog({ logFile }: Cluster): string {
   return existsSync(logFile) ? readFileSync(logFile, "utf8") : "";
 }
 
-function freePort(): Promise<number> {
+/** A port of loopback on which nobody listens just now. */
+export function freePort(): Promise<number> {
   return new Promise((done, fail) => {
     const probe = createServer();
     probe.once("error", fail);

@@ -28,7 +28,16 @@ export interface LoadedConfig {
     | { readonly kind: "postgres"; readonly url: string };
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly limits: TailLimits & PaceLimits;
+  /** Undefined also when it was not asked for. */
   readonly proxy: ProxySettings | undefined;
+}
+
+export interface LoadOptions {
+  /**
+   * Whether the proxy is wanted, with its secrets. Its shape is checked in any case; who runs another command
+   * need not have what only the proxy needs.
+   */
+  readonly withProxy?: boolean;
 }
 
 export const CONFIG_NAMES = ["banyan.config.ts", "banyan.config.mjs", "banyan.config.js"] as const;
@@ -39,7 +48,10 @@ export const CONFIG_NAMES = ["banyan.config.ts", "banyan.config.mjs", "banyan.co
  * @param path as given by `--config`; undefined looks for `banyan.config.ts` in the working folder
  * @throws BanyanError `CONFIG_NOT_FOUND` · `CONFIG_INVALID` listing every problem with its path
  */
-export async function loadConfig(path: string | undefined): Promise<LoadedConfig> {
+export async function loadConfig(
+  path: string | undefined,
+  options: LoadOptions = {},
+): Promise<LoadedConfig> {
   const file = findConfig(path);
   const self = fileURLToPath(import.meta.url);
   const index = resolve(dirname(self), self.endsWith(".ts") ? "../index.ts" : "../index.js");
@@ -54,7 +66,7 @@ export async function loadConfig(path: string | undefined): Promise<LoadedConfig
       hint: "Correct the file; it must export a defineMigration({ … }) by default",
     });
   }
-  return parseConfig(exported, file, process.env);
+  return parseConfig(exported, file, process.env, options);
 }
 
 /** What the loader says, without its own files; and where in the config, when it only knows what. */
@@ -75,8 +87,9 @@ export function parseConfig(
   exported: unknown,
   file: string,
   environment: Readonly<Record<string, string | undefined>>,
+  { withProxy = false }: LoadOptions = {},
 ): LoadedConfig {
-  const parsed = configSchema(environment).safeParse(exported);
+  const parsed = configSchema(environment, withProxy).safeParse(exported);
   if (!parsed.success) {
     throw new BanyanError("CONFIG_INVALID", `${file}:\n${z.prettifyError(parsed.error)}`, {
       hint: "See docs/2-configuration.md",
@@ -99,7 +112,10 @@ export function parseConfig(
         : store,
     streams: streams as unknown as Readonly<Record<string, StreamRef>>,
     limits,
-    proxy: proxy && proxySettings(proxy, (path) => resolve(directory, path)),
+    proxy:
+      withProxy && proxy !== undefined
+        ? proxySettings(proxy, (path) => resolve(directory, path))
+        : undefined,
   };
 }
 
@@ -118,14 +134,24 @@ function findConfig(path: string | undefined): string {
   );
 }
 
-/** The shape of a config. @param environment where `env()` looks */
-export function configSchema(environment: Readonly<Record<string, string | undefined>>) {
-  const secret = z
-    .union([
-      z.string(),
-      z.strictObject({ env: z.string().min(1), fallback: z.string().optional() }),
-    ])
-    .transform((value, context) => resolveSecret(value, environment, context.issues));
+/**
+ * The shape of a config.
+ *
+ * @param environment where `env()` looks
+ * @param withProxy whether it looks there for the proxy too
+ */
+export function configSchema(
+  environment: Readonly<Record<string, string | undefined>>,
+  withProxy = true,
+) {
+  const written = z.union([
+    z.string(),
+    z.strictObject({ env: z.string().min(1), fallback: z.string().optional() }),
+  ]);
+  const secret = written.transform((value, context) =>
+    resolveSecret(value, environment, context.issues),
+  );
+  const unread = written.transform((value) => (typeof value === "string" ? value : UNREAD));
   const postgresUrl = secret.pipe(
     z.url({
       protocol: /^postgres(ql)?$/,
@@ -182,7 +208,7 @@ export function configSchema(environment: Readonly<Record<string, string | undef
           baselineLagSecondsMax: z.int().min(1).max(86_400).default(60),
         })
         .prefault({}),
-      proxy: proxySchema(secret).optional(),
+      proxy: proxySchema(withProxy ? secret : unread).optional(),
     })
     .superRefine(({ streams, proxy }, context) => {
       for (const [at, { stream }] of (proxy?.routes ?? []).entries()) {
@@ -192,6 +218,9 @@ export function configSchema(environment: Readonly<Record<string, string | undef
       }
     });
 }
+
+/** Stands for a secret of the proxy that nobody reads: good for an upstream and for a token. */
+const UNREAD = "http://not-read.invalid";
 
 const tableSchema = z.looseObject({ name: z.string().min(1) });
 

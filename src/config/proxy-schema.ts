@@ -18,7 +18,7 @@ export function proxySchema(secret: z.ZodType<string>) {
         listen: addressSchema,
         token: secret.pipe(z.string().min(TOKEN_LENGTH_MIN)).optional(),
       })
-      .refine(({ listen, token }) => token !== undefined || isLoopback(hostOf(listen)), {
+      .refine(({ listen, token }) => token !== undefined || isLoopback(listen.host), {
         path: ["token"],
         error: 'is needed on an address that others can reach: env("BANYAN_ADMIN_TOKEN")',
       })
@@ -39,25 +39,22 @@ export function proxySettings(
   parsed: ParsedProxy,
   resolve: (path: string) => string,
 ): ProxySettings {
-  const { listen, admin, upstreams, routes, trusted, accessLog } = parsed;
+  const { routes, accessLog, ...rest } = parsed;
   return {
-    listen: addressOf(listen),
-    admin: admin && { listen: addressOf(admin.listen), token: admin.token },
-    upstreams,
+    ...rest,
     routes: routes.map(({ method, ...route }) => ({ ...route, methods: listOf(method) })),
-    trusted,
     accessLog: accessLog && resolve(accessLog),
   };
 }
 
 const NETWORK = "must be an address or a network, as 10.0.0.0/8";
 
-const addressSchema = z
-  .string()
-  .refine(
-    (text) => parseAddress(text) !== undefined,
-    "must be host:port, as 127.0.0.1:8080 or [::1]:8080",
-  );
+const addressSchema = z.string().transform((text, context): Address => {
+  const address = parseAddress(text);
+  if (address !== undefined) return address;
+  context.addIssue("must be host:port, as 127.0.0.1:8080 or [::1]:8080");
+  return z.NEVER;
+});
 
 function upstreamSchema(secret: z.ZodType<string>) {
   return z.strictObject({
@@ -141,14 +138,6 @@ function isOrigin(text: string): boolean {
   // A certificate is asked for by name.
   const isNamed = protocol === "https:" && isIP(hostname.replaceAll(/[[\]]/g, "")) === 0;
   return isBare && (protocol === "http:" || isNamed);
-}
-
-function addressOf(text: string): Address {
-  return parseAddress(text)!;
-}
-
-function hostOf(text: string): string {
-  return parseAddress(text)?.host ?? "";
 }
 
 function listOf(method: string | readonly string[]): readonly string[] {

@@ -222,6 +222,8 @@ export class ChunkedBaseline {
       }
       if ((await snapshot.rewritten()).length > 0) return false;
       giveTurn ??= await writer.turn(signal);
+      // From here on it is written, whatever the log's own writer has left behind.
+      signal.throwIfAborted();
       const durable = frontier.written();
       isWritten = true;
       await this.#commit(stream, frontier, { seen: snapshot.seen, fence, end }, read, durable);

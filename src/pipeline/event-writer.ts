@@ -151,7 +151,7 @@ export class EventWriter {
     transactions: number,
     settled: Settled = {},
   ): Promise<void> {
-    await this.#versions.assign(out.events, (streams) => this.#writer.versions(streams));
+    await this.#versions.assign(out.events, (streams) => this.#versionsOf(streams));
     this.count(out, transactions);
     await this.stageVersioned(out.events, images, out.parked, settled);
   }
@@ -193,7 +193,7 @@ export class EventWriter {
 
   /** Gives events their versions; all that the commit has of their streams are here. */
   async assignVersions(events: EventBuffer): Promise<void> {
-    await this.#versions.assignOnce(events, (streams) => this.#writer.versions(streams));
+    await this.#versions.assignOnce(events, (streams) => this.#versionsOf(streams));
   }
 
   count(out: MappedChanges, transactions: number): void {
@@ -242,9 +242,12 @@ export class EventWriter {
     await this.settle();
   }
 
-  /** Drops a chunk of a baseline that was staged in this turn, with nothing before it. */
+  /**
+   * Drops a chunk of a baseline that was staged in this turn, with nothing before it. Never rejects: a
+   * failure, also of what was staged before, is told by {@link settle}.
+   */
   async dropBaseline(): Promise<void> {
-    await this.#next(() => this.#writer.rollback());
+    await this.#next(() => this.#writer.rollback()).catch(() => undefined);
     this.#ledger = EMPTY_LEDGER;
   }
 
@@ -297,6 +300,16 @@ export class EventWriter {
     }
     this.#board.mapped(version);
     return version;
+  }
+
+  /** Asked beside the line. Of a writer that is dead, what it died of is the reason, as the line tells it. */
+  async #versionsOf(streams: readonly string[]): Promise<readonly number[]> {
+    try {
+      return await this.#writer.versions(streams);
+    } catch (error) {
+      await this.#pending;
+      throw error;
+    }
   }
 
   /** Puts `call` in line; resolves when there is room for another. */

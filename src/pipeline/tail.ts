@@ -208,8 +208,11 @@ class Applier {
     await writer.settle();
   }
 
+  /**
+   * Keeps the turn: what is staged must not become part of another's commit, without its checkpoint.
+   * Whoever waits for the turn is ended by the signal.
+   */
   async discard(): Promise<void> {
-    this.#giveTurn?.();
     this.#letChunks?.();
     await this.#large?.discard();
   }

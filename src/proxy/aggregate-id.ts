@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { jsonFieldOf } from "./json-field.ts";
+import { folded, UNCLEAR, type NamedId } from "./named-id.ts";
 import type { RouteMatch } from "./route-table.ts";
 import type { IdForm } from "./settings.ts";
 
@@ -9,44 +10,72 @@ const ID_LENGTH_MAX = 600;
 export interface RequestParts {
   readonly query: string | undefined;
   readonly headers: IncomingHttpHeaders;
-  /** Of a request whose route looks into it; undefined when it was not read, or was too large. */
-  readonly body: Buffer | undefined;
+  /** Undefined when the request has none, unclear when it was not read to its end. */
+  readonly body: Buffer | typeof UNCLEAR | undefined;
 }
 
 /**
- * The id of the aggregate that a request is about, in its one spelling. Undefined when it names none, names
- * it twice, or in a way that two readers could understand differently.
+ * The id of the aggregate that a request is about, in its one spelling. Undefined only when nothing is there
+ * that anybody could take for one; unclear when it is there twice, in another form, or in a way that two
+ * readers could understand differently.
  */
 export function aggregateIdOf(
   { route, params }: RouteMatch,
   { query, headers, body }: RequestParts,
-): string | undefined {
+): NamedId {
   const { id, idForm } = route;
   if (id === undefined) return undefined;
   if ("path" in id) return inForm(params[id.path], idForm);
-  if ("query" in id) return inForm(onlyOf(query, id.query), idForm);
-  if ("json" in id) return inForm(body && jsonFieldOf(body, id.json.split("."), headers), idForm);
-  const value = headers[id.header.toLowerCase()];
-  // Lines of one name come joined.
-  return typeof value === "string" && !value.includes(",") ? inForm(value, idForm) : undefined;
+  if ("query" in id) return inForm(inQuery(query, id.query), idForm);
+  if ("header" in id) return inForm(inHeader(headers, id.header.toLowerCase()), idForm);
+  return inForm(
+    Buffer.isBuffer(body) ? jsonFieldOf(body, id.json.split("."), headers) : body,
+    idForm,
+  );
 }
 
-function onlyOf(query: string | undefined, name: string): string | undefined {
-  const values = new URLSearchParams(query ?? "").getAll(name);
-  return values.length === 1 ? values[0] : undefined;
+function inQuery(query: string | undefined, wanted: string): NamedId {
+  const all = [...new URLSearchParams(query ?? "")];
+  return onlyOf(
+    all.filter(([name]) => folded(name) === folded(wanted)),
+    wanted,
+  );
+}
+
+function inHeader(headers: IncomingHttpHeaders, wanted: string): NamedId {
+  // Some applications read an underscore as a dash.
+  const plain = (name: string): string => name.replaceAll("_", "-");
+  const found = Object.entries(headers).filter(([name]) => plain(name) === plain(wanted));
+  const value = onlyOf(
+    found.map(([name, lines]) => [name, String(lines)]),
+    wanted,
+  );
+  // Lines of one name come joined.
+  return typeof value === "string" && value.includes(",") ? UNCLEAR : value;
+}
+
+/** @param found all that some reader takes for the one that is wanted */
+function onlyOf(found: readonly (readonly [string, string])[], wanted: string): NamedId {
+  const [first, second] = found;
+  if (first === undefined) return undefined;
+  const [name, value] = first;
+  return second === undefined && name === wanted ? value : UNCLEAR;
 }
 
 /** Another spelling of the same number or UUID would be in another bucket. */
-function inForm(text: string | undefined, form: IdForm): string | undefined {
-  if (text === undefined || text === "" || text.length > ID_LENGTH_MAX) return undefined;
+function inForm(named: NamedId, form: IdForm): NamedId {
+  if (typeof named !== "string") return named;
+  return isInForm(named, form) ? (form === "uuid" ? named.toLowerCase() : named) : UNCLEAR;
+}
+
+function isInForm(text: string, form: IdForm): boolean {
+  if (text === "" || text.length > ID_LENGTH_MAX) return false;
   switch (form) {
     case "text":
-      return text;
+      return true;
     case "integer":
-      return /^(?:0|-?[1-9]\d*)$/.test(text) ? text : undefined;
+      return /^(?:0|-?[1-9]\d*)$/.test(text);
     case "uuid":
-      return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i.test(text)
-        ? text.toLowerCase()
-        : undefined;
+      return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i.test(text);
   }
 }

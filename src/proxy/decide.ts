@@ -1,4 +1,5 @@
 import { aggregateIdOf, type RequestParts } from "./aggregate-id.ts";
+import { UNCLEAR } from "./named-id.ts";
 import type { RouteMatch } from "./route-table.ts";
 import { bucketOf } from "../rollout/bucket.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
@@ -49,7 +50,9 @@ function decideOne(
   if (rollout === undefined) return "authority-unknown";
   const { stage, share, salt, epoch } = rollout;
   const id = stage === "canary" ? aggregateIdOf(match, parts) : undefined;
-  const bucket = id === undefined ? undefined : bucketOf(id, salt);
+  // What one reader takes for a moved aggregate another may not: neither side is surely the one.
+  if (id === UNCLEAR && kind !== "read") return "no-aggregate-id";
+  const bucket = typeof id === "string" ? bucketOf(id, salt) : undefined;
   const side = sideOf(stage, share, bucket, kind);
   if (side === "undecided") return "no-aggregate-id";
   return { side, route: match, epoch, bucket };

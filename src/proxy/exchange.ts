@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
+import { ClientFault } from "./client-fault.ts";
 import { lingerAfter } from "./linger.ts";
 import { responseHeaders } from "./pass-headers.ts";
 import type { RequestBody } from "./request-body.ts";
@@ -10,8 +11,8 @@ import { UpstreamFailure } from "./upstream.ts";
 /** Up to here a body is sent in one piece with its head. */
 const JOINED_BYTES_MAX = 8_192;
 
-/** The client went away, or sent what cannot be sent on: nothing that an upstream is to blame for. */
-export class ClientFault extends Error {}
+/** A client that takes nothing more of an answer keeps a connection of the upstream for so long. */
+const UNREAD_MS_MAX = 120_000;
 
 export interface ExchangeOptions {
   readonly response: ServerResponse;
@@ -39,6 +40,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** All of the body so far, if it is small. */
   #held: Buffer | undefined;
   #isOver = false;
+  /** Runs while the client has to take what is there before more is read. */
+  #unread: NodeJS.Timeout | undefined;
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
@@ -47,14 +50,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** The client is gone. */
   abandon(): void {
     if (this.#isOver) return;
-    const fault = new ClientFault("the client went away");
+    const fault = new ClientFault();
     if (this.#abort === undefined) this.#fail(fault);
     else this.#abort(fault);
   }
 
   onConnect(abort: (error?: Error) => void): void {
     this.#abort = abort;
-    if (this.#isOver) abort(new ClientFault("the client went away"));
+    if (this.#isOver) abort(new ClientFault());
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void, text: string): boolean {
@@ -94,9 +97,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#release();
     record.bytesOut += chunk.length;
     if (response.write(chunk)) return true;
-    response.once("drain", this.#resume!);
+    response.once("drain", this.#onDrain);
+    // The upstream's own limits rest meanwhile. Its close abandons this exchange.
+    this.#unread = setTimeout(() => response.destroy(), UNREAD_MS_MAX).unref();
     return false;
   }
+
+  readonly #onDrain = (): void => {
+    clearTimeout(this.#unread);
+    this.#resume!();
+  };
 
   #release(): void {
     if (this.#held === undefined) return;
@@ -148,14 +158,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   #over(): void {
     this.#isOver = true;
+    clearTimeout(this.#unread);
     this.#options.onEnd();
   }
 }
 
 function failureOf(error: Error): Error {
-  if (error instanceof ClientFault || error.message === "the client went away") {
-    return error instanceof ClientFault ? error : new ClientFault(error.message);
-  }
+  if (error instanceof ClientFault) return error;
   const { code } = error as { code?: string };
   switch (code) {
     case "UND_ERR_CONNECT_TIMEOUT":
@@ -183,12 +192,16 @@ function endWith(response: ServerResponse, body: Buffer): void {
   response.end();
 }
 
-/** 103 goes on to a client that knows it; the others mean nothing to a pooled connection. */
+/** 103 goes on to a client that knows it, if it can be written; the others mean nothing to a pooled connection. */
 function passHint(response: ServerResponse, status: number, raw: readonly Buffer[]): void {
   if (status !== 103 || response.req.httpVersionMinor === 0) return;
   const hints: Record<string, string[]> = {};
   const flat = responseHeaders(raw);
   for (let i = 0; i < flat.length; i += 2)
     (hints[flat[i]!.toLowerCase()] ??= []).push(flat[i + 1]!);
-  response.writeEarlyHints(hints);
+  try {
+    response.writeEarlyHints(hints);
+  } catch {
+    // It takes fewer forms of a link than there are, and looks before it writes. The answer has them again.
+  }
 }

@@ -19,7 +19,7 @@ export interface Outgoing {
 }
 
 /** Methods that may be sent again, because they change nothing. */
-const SAFE = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
 /** How a connection ends that the upstream closed while it was being used again. */
 const CLOSED = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 

@@ -2,23 +2,23 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { AccessLog } from "./access-log.ts";
 import { admit, type Admitted } from "./admission.ts";
+import type { RequestParts } from "./aggregate-id.ts";
 import { endConnectionAfter, takeTurn } from "./connection-turns.ts";
 import { decide, needsBody } from "./decide.ts";
 import { forward } from "./forward.ts";
 import { peerOf, type ForwardedHeaders } from "./forwarded-headers.ts";
+import type { HeldBodies, HeldBody } from "./held-bodies.ts";
 import { lingerAfter } from "./linger.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import { UNCLEAR } from "./named-id.ts";
 import { requestHeaders } from "./pass-headers.ts";
 import { bodyOf, REFUSALS, RETRY_AFTER_SECONDS, type Refusal } from "./refusal.ts";
-import { readBody, RequestBody, type ReadBody } from "./request-body.ts";
+import { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { RouteMatch, RouteTable } from "./route-table.ts";
 import { UpstreamFailure, type Upstream } from "./upstream.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
 import type { Side } from "../rollout/stage.ts";
-
-/** A body that a route looks into for the id of its aggregate. */
-const LOOKED_INTO_BYTES_MAX = 1_048_576;
 
 export interface Handling {
   readonly routes: RouteTable;
@@ -26,6 +26,7 @@ export interface Handling {
   readonly upstreams: Readonly<Record<Side, Upstream>>;
   readonly forwarded: ForwardedHeaders;
   readonly instance: string;
+  readonly held: HeldBodies;
   readonly log: AccessLog;
   readonly metrics: ProxyMetrics;
   /** No further request is taken on a connection once this is true. */
@@ -89,27 +90,33 @@ function admitAndRoute(passage: Passage): void {
 }
 
 async function lookIntoBody(passage: Passage, admitted: Admitted, matches: Matches): Promise<void> {
-  const { request, response, wish } = passage;
+  const { handling, response, wish } = passage;
   if (wish.expectsContinue === true) response.writeContinue();
-  let body: ReadBody;
-  try {
-    body = await readBody(request, LOOKED_INTO_BYTES_MAX);
-  } catch {
-    return request.destroyed ? undefined : refuse(passage, "slow-request");
-  }
-  guarded(passage, () => send(passage, admitted, matches, body));
+  const body = await handling.held.read(response);
+  if (body === "gone") return;
+  guarded(passage, () =>
+    typeof body === "string" ? refuse(passage, body) : send(passage, admitted, matches, body),
+  );
 }
 
 /** @param body as far as it was read already */
-function send(passage: Passage, admitted: Admitted, matches: Matches, body?: ReadBody): void {
+function send(passage: Passage, admitted: Admitted, matches: Matches, body?: HeldBody): void {
   const { handling, request, response, wish, record } = passage;
   const { watch, upstreams } = handling;
   const whole = body?.isWhole === true ? body.read : undefined;
-  const parts = { query: admitted.query, headers: request.headers, body: whole };
+  const parts: RequestParts = {
+    query: admitted.query,
+    headers: request.headers,
+    body: whole ?? (admitted.hasBody ? UNCLEAR : undefined),
+  };
   const decision = decide(matches, parts, watch);
   if (typeof decision === "string") return refuse(passage, decision);
   record.decision = decision;
-  const headers = requestHeaders(request, admitted, { ...handling, epoch: decision.epoch });
+  const headers = requestHeaders(request, admitted, {
+    ...handling,
+    peer: record.peer,
+    epoch: decision.epoch,
+  });
   if (headers === "loop") return refuse(passage, "loop");
   const outgoing = {
     target: admitted.target,

@@ -1,11 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Admitted } from "./admission.ts";
-import {
-  isForwardedName,
-  peerOf,
-  tellForwarded,
-  type ForwardedHeaders,
-} from "./forwarded-headers.ts";
+import { isForwardedName, tellForwarded, type ForwardedHeaders } from "./forwarded-headers.ts";
 
 /** Of one connection, never of a message; RFC 9110, 7.6.1. */
 const HOP_BY_HOP = new Set([
@@ -29,6 +24,8 @@ export interface PassOptions {
   /** Of this process, random. */
   readonly instance: string;
   readonly forwarded: ForwardedHeaders;
+  /** Address of the client. */
+  readonly peer: string;
   /** Epoch of the decision, for a request that was routed: who has seen a later one may refuse it. */
   readonly epoch?: number | undefined;
 }
@@ -42,13 +39,12 @@ export interface PassOptions {
 export function requestHeaders(
   request: IncomingMessage,
   { host }: Admitted,
-  { instance, forwarded, epoch }: PassOptions,
+  { instance, forwarded, peer, epoch }: PassOptions,
 ): string[] | "loop" {
   const { rawHeaders, headers } = request;
   const hops = headers[HOPS_HEADER];
   const passed = typeof hops === "string" ? hops.split(",").map((hop) => hop.trim()) : [];
   if (passed.includes(instance) || passed.length >= HOPS_MAX) return "loop";
-  const peer = peerOf(request);
   const isTrusted = forwarded.isTrusted(peer);
   const named = namedIn(headers.connection);
   const said = new Map<string, string>();

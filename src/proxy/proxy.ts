@@ -4,6 +4,7 @@ import { openAccessLog } from "./access-log.ts";
 import { startAdmin, type AdminPlane } from "./admin.ts";
 import { forwardedHeaders } from "./forwarded-headers.ts";
 import type { Handling } from "./handle.ts";
+import { HeldBodies } from "./held-bodies.ts";
 import { describeAddress, type Address } from "./listen-address.ts";
 import { proxyMetrics, type ProxyMetrics } from "./metrics.ts";
 import { compileRoutes } from "./route-table.ts";
@@ -22,6 +23,8 @@ export interface ProxyOptions {
   readonly onNote?: (text: string) => void;
   /** For tests: how long a client may take for its head. */
   readonly headersMsMax?: number;
+  /** For tests: bytes of all bodies that routes look into. */
+  readonly heldBytesMax?: number;
 }
 
 export interface RunningProxy {
@@ -54,14 +57,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   };
   const both = SIDES.map((side) => upstreams[side]);
   const log = openAccessLog(settings.accessLog);
-  let connections = 0;
-  const metrics = proxyMetrics(both, watch, log, () => connections);
+  const metrics = proxyMetrics(both, watch, log, () => clients.connections);
   const handling: Handling = {
     routes: compileRoutes(settings.routes),
     watch,
     upstreams,
     forwarded: forwardedHeaders(settings.trusted),
     instance: randomUUID(),
+    held: new HeldBodies(options.heldBytesMax),
     log,
     metrics,
     isDraining: () => isDraining,
@@ -69,10 +72,6 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   };
   const clients = clientServer(handling, options.headersMsMax);
   const { server } = clients;
-  server.on("connection", (socket) => {
-    connections++;
-    socket.once("close", () => connections--);
-  });
   let ask: () => void = () => undefined;
   const drainAsked = new Promise<void>((done) => (ask = done));
   let admin: AdminPlane | undefined;
@@ -123,20 +122,19 @@ function watchRollout(
   { state, watch }: ProxyOptions,
   onNote: (text: string) => void,
 ): RolloutWatch {
-  let told: string | undefined;
   return new RolloutWatch({
     ...watch,
     state,
     onChange: (type, { stage, share, epoch }) => {
-      told = undefined;
       const of = stage === "canary" ? ` ${share / 100} %` : "";
       onNote(`${type} is at ${stage}${of}, epoch ${epoch}`);
     },
-    onProblem: (problem) => {
-      const text = problem instanceof Error ? problem.message : String(problem);
-      if (text !== told) onNote(`the rollout could not be read: ${text}`);
-      told = text;
-    },
+    onProblem: (problem) =>
+      onNote(
+        problem === undefined
+          ? "the rollout is read again"
+          : `the rollout could not be read: ${problem}`,
+      ),
   });
 }
 

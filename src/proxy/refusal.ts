@@ -1,3 +1,5 @@
+import { STATUS_CODES } from "node:http";
+
 /**
  * Why the proxy answers a request itself: the code is in the header `banyan-refused`, in the access log and
  * in the metrics. docs/6-proxy.md has a line for each; a test keeps the two equal.
@@ -29,22 +31,9 @@ export const RETRY_AFTER_SECONDS = 1;
 export function rawAnswer(refusal: Refusal): string {
   const status = REFUSALS[refusal];
   const body = bodyOf(refusal);
-  return `HTTP/1.1 ${status} ${PHRASES[status]}\r\nbanyan-refused: ${refusal}\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`;
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nbanyan-refused: ${refusal}\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`;
 }
 
 export function bodyOf(refusal: Refusal): string {
   return `banyan proxy: ${refusal}\n`;
 }
-
-const PHRASES: Readonly<Record<(typeof REFUSALS)[Refusal], string>> = {
-  400: "Bad Request",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  417: "Expectation Failed",
-  431: "Request Header Fields Too Large",
-  502: "Bad Gateway",
-  503: "Service Unavailable",
-  504: "Gateway Timeout",
-  505: "HTTP Version Not Supported",
-  508: "Loop Detected",
-};

@@ -1,9 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
+import { ClientFault } from "./client-fault.ts";
 import type { RequestRecord } from "./request-record.ts";
 
 /** A client that sends no byte of a body that it announced, although it could. */
-const SILENCE_MS_MAX = 30_000;
+export const SILENCE_MS_MAX = 30_000;
 /** Read ahead of the upstream. */
 const AHEAD_BYTES_MAX = 65_536;
 
@@ -63,40 +64,6 @@ export class RequestBody extends Readable {
   };
 
   readonly #close = (): void => {
-    if (!this.#request.complete) this.destroy(new Error("the client went away"));
+    if (!this.#request.complete) this.destroy(new ClientFault());
   };
-}
-
-export interface ReadBody {
-  readonly read: Buffer;
-  /** Whether that is all of it. */
-  readonly isWhole: boolean;
-}
-
-/**
- * Reads a body, for a route that looks into it: whole, or a little more than `bytesMax` of it.
- *
- * @throws when the client goes away, or is silent for too long
- */
-export async function readBody(request: IncomingMessage, bytesMax: number): Promise<ReadBody> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  return await new Promise((done, fail) => {
-    const timer = setTimeout(() => settle(() => fail(new Error("slow"))), SILENCE_MS_MAX).unref();
-    const settle = (then: () => void): void => {
-      clearTimeout(timer);
-      request.off("data", take).off("end", end).off("close", close);
-      then();
-    };
-    const take = (chunk: Buffer): void => {
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes <= bytesMax) return;
-      request.pause();
-      settle(() => done({ read: Buffer.concat(chunks), isWhole: false }));
-    };
-    const end = (): void => settle(() => done({ read: Buffer.concat(chunks), isWhole: true }));
-    const close = (): void => settle(() => fail(new Error("the client went away")));
-    request.on("data", take).on("end", end).on("close", close);
-  });
 }

@@ -1,9 +1,7 @@
 import { ServerResponse, type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { handle, type Handling } from "./handle.ts";
-
-/** Tunnels that are open, to be closed at the end of a drain. */
-export type Tunnels = Set<Duplex>;
+import { endLingering } from "./linger.ts";
 
 /**
  * A request to change the protocol. A WebSocket becomes a tunnel to the side that its request belongs to; it
@@ -12,7 +10,6 @@ export type Tunnels = Set<Duplex>;
  */
 export function handleUpgrade(
   handling: Handling,
-  tunnels: Tunnels,
   request: IncomingMessage,
   client: Duplex,
   early: Buffer,
@@ -22,7 +19,7 @@ export function handleUpgrade(
   // The parser has let go of the connection: this is its last request.
   response.shouldKeepAlive = false;
   response.assignSocket(client as Parameters<ServerResponse["assignSocket"]>[0]);
-  response.once("finish", () => client.end());
+  response.once("finish", () => endLingering(client));
   client.once("close", () => response.destroy());
   const isWebSocket = request.headers.upgrade?.toLowerCase() === "websocket";
   const wish = {
@@ -31,7 +28,7 @@ export function handleUpgrade(
       response.detachSocket(client as Parameters<ServerResponse["detachSocket"]>[0]);
       client.write(headOf(headers));
       if (early.length > 0) upstream.write(early);
-      connect(tunnels, client, upstream, () => response.emit("close"));
+      connect(client, upstream, () => response.emit("close"));
     },
   };
   handle(handling, request, response, isWebSocket ? wish : {});
@@ -44,13 +41,12 @@ function headOf(headers: readonly string[]): string {
 }
 
 /** Each end's close closes the other. */
-function connect(tunnels: Tunnels, client: Duplex, upstream: Duplex, onClose: () => void): void {
-  tunnels.add(client);
+function connect(client: Duplex, upstream: Duplex, onClose: () => void): void {
   const close = (): void => {
     client.destroy();
     upstream.destroy();
-    if (tunnels.delete(client)) onClose();
   };
+  client.once("close", onClose);
   for (const end of [client, upstream]) end.on("error", close).on("close", close);
   client.pipe(upstream).pipe(client);
 }

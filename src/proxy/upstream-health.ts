@@ -1,19 +1,26 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Pool } from "undici";
+import { Client } from "undici";
 import type { UpstreamSettings } from "./settings.ts";
 
 /** Checks that fail one after the other until the upstream counts as down. One that succeeds ends that. */
 const FAILURES_MAX = 3;
 const CHECK_MS_MAX = 2_000;
 
-/** Asks an upstream regularly whether it is well. Without a path it always is. */
+/**
+ * Asks an upstream regularly whether it is well. Without a path it always is. On a connection of its own:
+ * behind the requests a check would wait for ever when those hold all connections of one that hangs.
+ */
 export class UpstreamHealth {
-  readonly #pool: Pool;
+  readonly #client: Client;
   readonly #settings: UpstreamSettings;
   #failures = 0;
 
-  constructor(pool: Pool, settings: UpstreamSettings) {
-    this.#pool = pool;
+  constructor(settings: UpstreamSettings) {
+    this.#client = new Client(settings.url, {
+      connect: { timeout: CHECK_MS_MAX },
+      headersTimeout: CHECK_MS_MAX,
+      bodyTimeout: CHECK_MS_MAX,
+    });
     this.#settings = settings;
   }
 
@@ -32,10 +39,14 @@ export class UpstreamHealth {
     }
   }
 
+  async close(): Promise<void> {
+    await this.#client.destroy();
+  }
+
   async #isAnswering(path: string): Promise<boolean> {
     const signal = AbortSignal.timeout(CHECK_MS_MAX);
     try {
-      const { statusCode, body } = await this.#pool.request({ method: "GET", path, signal });
+      const { statusCode, body } = await this.#client.request({ method: "GET", path, signal });
       await body.dump();
       return statusCode < 400;
     } catch {

@@ -3,7 +3,7 @@ import {
   circuitBreaker,
   CircuitState,
   ConsecutiveBreaker,
-  handleWhen,
+  handleAll,
   type CircuitBreakerPolicy,
 } from "cockatiel";
 import { Client, Pool, type Dispatcher } from "undici";
@@ -57,11 +57,12 @@ export class Upstream {
       ...this.#options,
       connections: settings.connectionsMax,
     });
-    this.#breaker = circuitBreaker(
-      handleWhen((error) => error instanceof UpstreamFailure),
-      { halfOpenAfter: OPEN_MS, breaker: new ConsecutiveBreaker(FAILURES_MAX) },
-    );
-    this.health = new UpstreamHealth(this.#pool, settings);
+    // A client that leaves the one request that tries it again has not shown that it is well.
+    this.#breaker = circuitBreaker(handleAll, {
+      halfOpenAfter: OPEN_MS,
+      breaker: new ConsecutiveBreaker(FAILURES_MAX),
+    });
+    this.health = new UpstreamHealth(settings);
   }
 
   get inFlight(): number {
@@ -85,6 +86,10 @@ export class Upstream {
     }
     if (this.#inFlight >= this.#settings.connectionsMax) {
       return done(new UpstreamFailure("upstream-busy", "all its connections are in use"));
+    }
+    // Asked now, the breaker would let this request wait for the one that tries the upstream.
+    if (this.#breaker.state === CircuitState.HalfOpen) {
+      return done(new UpstreamFailure("upstream-down", "another request is trying it"));
     }
     this.#inFlight++;
     let isFreed = false;
@@ -121,8 +126,12 @@ export class Upstream {
     );
   }
 
-  /** Of a success only the first after a failure says something new. */
+  /**
+   * Of a success only the first after a failure says something new. What was begun before the breaker opened
+   * says nothing of the upstream after that, and must not be taken for the request that tries it again.
+   */
   #tellBreaker(failure: Error | undefined): void {
+    if (this.#breaker.state !== CircuitState.Closed) return;
     if (failure === undefined && !this.#hasFailed) return;
     if (failure !== undefined && !(failure instanceof UpstreamFailure)) return;
     this.#hasFailed = failure !== undefined;
@@ -134,7 +143,7 @@ export class Upstream {
   }
 
   async close(): Promise<void> {
-    await this.#pool.destroy();
+    await Promise.all([this.#pool.destroy(), this.health.close()]);
   }
 
   readonly #dispatch: Dispatch = (given, handler, isAgain) => {

@@ -10,8 +10,11 @@ export interface RolloutWatchOptions {
   readonly now?: () => number;
   /** A stream type changed; `before` is undefined when it was not known. */
   readonly onChange?: (type: string, rollout: Rollout, before: Rollout | undefined) => void;
-  /** Reading failed, or an older epoch came; told each time. */
-  readonly onProblem?: (problem: unknown) => void;
+  /**
+   * Reading failed, or older epochs came: all of one read as one text, told when it is another than that of
+   * the read before. Undefined when a read had none again.
+   */
+  readonly onProblem?: (problem: string | undefined) => void;
 }
 
 /** Between two reads. Decides how long a change takes to be heard. */
@@ -31,6 +34,8 @@ export class RolloutWatch {
   readonly #known = new Map<string, Rollout>();
   /** Begin of the last read that ended well: what is known was true then or later. */
   #asOfMs: number | undefined;
+  /** What was wrong with the last read. */
+  #problem: string | undefined;
 
   constructor(options: RolloutWatchOptions) {
     this.#options = options;
@@ -68,25 +73,37 @@ export class RolloutWatch {
 
   async refresh(): Promise<void> {
     const startedMs = this.#now();
+    const problems: string[] = [];
     try {
       const read = await this.#options.state.read();
-      for (const [type, rollout] of read) this.#learn(type, rollout);
+      for (const [type, rollout] of read) {
+        const problem = this.#learn(type, rollout);
+        if (problem !== undefined) problems.push(problem);
+      }
       this.#asOfMs = startedMs;
     } catch (error) {
-      this.#options.onProblem?.(error);
+      problems.push(error instanceof Error ? error.message : String(error));
     }
+    // A store gives its rows in any order, and the same problems are to be the same text.
+    this.#tell(problems.length === 0 ? undefined : problems.sort().join("; "));
   }
 
-  #learn(type: string, rollout: Rollout): void {
+  /** @returns why it is not taken */
+  #learn(type: string, rollout: Rollout): string | undefined {
     const before = this.#known.get(type);
     if (before !== undefined && rollout.epoch < before.epoch) {
-      const problem = `the rollout of ${type} came with epoch ${rollout.epoch} after ${before.epoch}; the later one stands`;
-      this.#options.onProblem?.(new Error(problem));
-      return;
+      return `the rollout of ${type} came with epoch ${rollout.epoch} after ${before.epoch}; the later one stands`;
     }
-    if (before?.epoch === rollout.epoch) return;
+    if (before?.epoch === rollout.epoch) return undefined;
     this.#known.set(type, rollout);
     this.#options.onChange?.(type, rollout, before);
+    return undefined;
+  }
+
+  #tell(problem: string | undefined): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    this.#options.onProblem?.(problem);
   }
 }
 

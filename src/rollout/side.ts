@@ -5,7 +5,8 @@ export type RequestKind = "read" | "write" | "create";
 
 /**
  * Which side answers a request: the whole rule, and nothing else decides. A request that names no
- * aggregate has no bucket. At `canary` both sides hold authority over some, so there
+ * aggregate has no bucket; a write or a creation that names one unclearly never comes here. At `canary` both
+ * sides hold authority over some, so there
  *
  * * a write that names none is `undecided`, and must be refused: either side could be the wrong one;
  * * a read that names none (a list) stays with legacy, which reverse sync keeps in step;

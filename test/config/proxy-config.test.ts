@@ -21,15 +21,18 @@ const PROXY = {
   ],
 };
 
-function parse(proxy: unknown) {
-  const config = {
+function configWith(proxy: unknown): unknown {
+  return {
     name: "shop",
     source: { kind: "postgres", url: "postgres://db/shop" },
     streams: { order: stream(table("orders"), { otherwise: "OrderAmended" }) },
     proxy,
   };
-  return parseConfig(config, FILE, { NEW_URL: "https://new.example", TOKEN: "0123456789abcdef" })
-    .proxy;
+}
+
+function parse(proxy: unknown) {
+  const environment = { NEW_URL: "https://new.example", TOKEN: "0123456789abcdef" };
+  return parseConfig(configWith(proxy), FILE, environment, { withProxy: true }).proxy;
 }
 
 function problemsOf(change: object): string {
@@ -47,7 +50,7 @@ test("a proxy has defaults, secrets from the environment, and paths from the con
     parse({ ...PROXY, accessLog: "logs/access.log", trusted: ["10.0.0.0/8", "::1"] }),
   ).toMatchObject({
     listen: { host: "127.0.0.1", port: 8_080 },
-    admin: { listen: { host: "127.0.0.1", port: 9_901 }, token: undefined },
+    admin: { listen: { host: "127.0.0.1", port: 9_901 } },
     upstreams: {
       legacy: { url: "http://legacy:3000", connectionsMax: 512, responseMsMax: 30_000 },
       new: { url: "https://new.example" },
@@ -60,6 +63,19 @@ test("a proxy has defaults, secrets from the environment, and paths from the con
     accessLog: "/srv/shop/logs/access.log",
   });
   expect(parse(undefined)).toBeUndefined();
+});
+
+test("a command that is not the proxy needs none of its secrets, and still tells what is wrong with it", () => {
+  const admin = { listen: "[::]:1", token: env("TOKEN") };
+  const loaded = parseConfig(configWith({ ...PROXY, admin }), FILE, {});
+  expect([loaded.name, loaded.proxy]).toEqual(["shop", undefined]);
+  for (const [change, message] of [
+    [{ listen: "8080" }, /must be host:port[^]*proxy\.listen/],
+    [{ admin: { listen: "[::]:1", token: "short" } }, /proxy\.admin\.token/],
+    [{ admin: { listen: "[::]:1" } }, /is needed[^]*proxy\.admin\.token/],
+    [{ upstreams: { ...PROXY.upstreams, legacy: { url: "ftp://legacy" } } }, /legacy\.url/],
+  ] as const)
+    expect(() => parseConfig(configWith({ ...PROXY, ...change }), FILE, {})).toThrow(message);
 });
 
 describe("what is wrong with a proxy is told with its place", () => {

@@ -31,7 +31,10 @@ interface Bench extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-async function bench(limits: Partial<TailLimits> = {}): Promise<Bench> {
+async function bench(
+  limits: Partial<TailLimits> = {},
+  describeTable: () => Promise<undefined> = () => Promise.resolve(undefined),
+): Promise<Bench> {
   const mapping = compile(
     {
       order: stream(orders, {
@@ -74,7 +77,7 @@ async function bench(limits: Partial<TailLimits> = {}): Promise<Bench> {
     tag: 1,
     board,
     versionsMax: 1_000,
-    describe: () => Promise.resolve(undefined),
+    describe: describeTable,
     onDrift: () => undefined,
   });
   const log = new ScriptedLog([ordersShape]);
@@ -199,6 +202,42 @@ describe("ending", () => {
     await expect(b.tailing).rejects.toMatchObject({ code: "QUARANTINE_FULL" });
     expect(await b.store.quarantine.count("orders")).toBe(1);
     expect((await b.store.pipeline("orders"))!.checkpoint).toBe(transaction(1).end);
+  });
+});
+
+describe("failing", () => {
+  test("what was staged for a commit that never came is not made durable by a chunk that waits for its turn", async () => {
+    const over = new AbortController();
+    const waiting: Promise<void>[] = [];
+    // A chunk comes while the tail writes, and what the tail maps next fails.
+    const describeTable = (): Promise<undefined> => {
+      waiting.push(
+        b.writer.turn(over.signal).then(async (giveTurn) => {
+          await b.writer.commit({ phase: "baseline", checkpoint: undefined }, () => undefined);
+          giveTurn();
+          await b.writer.settle();
+        }),
+      );
+      waiting[0]!.catch(() => undefined);
+      return Promise.reject(new Error("the catalogue is gone"));
+    };
+    await using b = await bench({ batchChangesMax: 10_000 }, describeTable);
+    const many = Array.from({ length: 2_000 }, (_, i) =>
+      change("insert", ordersShape, i + 1, undefined, [String(i + 1), "x"]),
+    );
+    const retyped = shape("public.orders", "*id:int8 note:int4");
+    b.log.emit(
+      partOf(1, many),
+      partOf(2, [change("insert", retyped, 1, undefined, ["9000", "1"])]),
+    );
+    await expect(b.tailing).rejects.toThrow("the catalogue is gone");
+    await sleep(50);
+    // As the pipeline does when one of the two fails.
+    over.abort(new Error("the other one failed"));
+    expect(waiting).toHaveLength(1);
+    await expect(waiting[0]).rejects.toThrow("the other one failed");
+    expect(b.commits).toEqual([]);
+    expect((await b.store.readAll(undefined, 10)).events).toEqual([]);
   });
 });
 

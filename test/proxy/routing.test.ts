@@ -109,6 +109,11 @@ describe("at each stage", () => {
       at.ask("POST /payments", json(`{"x":"${"a".repeat(1_048_577)}","order":{"id":"1"}}`)),
       at.ask("POST /shipments"),
       at.ask("POST /shipments", "X-Order-Id: 1\r\nX-Order-Id: 2\r\n\r\n"),
+      at.ask("POST /shipments", "X-Order-Id: 1\r\nX_Order_Id: 2\r\n\r\n"),
+      at.ask("POST /shipments", "X_Order_Id: 2\r\n\r\n"),
+      at.ask("POST /payments", json(`{"order":{"id":"1","ID":"2"}}`)),
+      at.ask("POST /payments", json(`{"Order":{"id":"2"},"order":{"id":"1"}}`)),
+      at.ask("POST /payments", json(`{"ORDER":{"id":"1"}}`)),
     ];
     expect(new Set(await Promise.all(asked))).toEqual(new Set(["400 no-aggregate-id"]));
     expect([at.legacy.received, at.fresh.received]).toEqual([[], []]);
@@ -116,6 +121,50 @@ describe("at each stage", () => {
     expect(await at.ask("GET /orders")).toBe("legacy");
     expect(await at.ask("GET /orders?id=1&id=2")).toBe("legacy");
     expect(await at.ask("POST /orders", json("{}"))).toBe("legacy");
+  });
+
+  test("canary: a creation that names no aggregate stays with legacy; one that may name a moved one reaches no side", async () => {
+    const create = route(["POST"], "/orders", "create", { json: "id" });
+    const routes = [
+      { ...create, idForm: "integer" as const },
+      route(["POST"], "/by-query", "create", { query: "id" }),
+      route(["POST"], "/by-header", "create", { header: "x-order-id" }),
+    ];
+    await using at = await start({ routes, rollout: { stage: "canary", share: 10_000 } });
+    const post = (body: string, more?: string): Promise<string> =>
+      at.ask("POST /orders", json(body, more));
+    expect(await post(`{"id":7}`)).toBe("new");
+    expect(await at.ask("POST /by-query?id=7")).toBe("new");
+    expect(await at.ask("POST /by-header", "X-Order-Id: 7\r\n\r\n")).toBe("new");
+    const unclear = {
+      "another spelling": post(`{"id":"007"}`),
+      "an empty text": post(`{"id":""}`),
+      "no whole number": post(`{"id":7.5}`),
+      "a list": post(`{"id":[7]}`),
+      "several at once": post(`[{"id":7}]`),
+      "a name twice": post(`{"id":7,"id":8}`),
+      "a name in two cases": post(`{"id":7,"ID":8}`),
+      "another case of the name": post(`{"ID":7}`),
+      "a letter that folds to one of the name": post(`{"ıd":7}`),
+      "an encoding": post(`{"id":7}`, "Content-Encoding: gzip\r\n"),
+      "what is not JSON": post(`id=7`),
+      "more than is read": post(`{"x":"${"a".repeat(1_048_577)}","id":7}`),
+      "a query with two": at.ask("POST /by-query?id=7&id=8"),
+      "a query in two cases": at.ask("POST /by-query?id=7&ID=8"),
+      "two header lines": at.ask("POST /by-header", "X-Order-Id: 7\r\nX-Order-Id: 8\r\n\r\n"),
+      "two spellings of a header": at.ask(
+        "POST /by-header",
+        "X-Order-Id: 7\r\nX_Order_Id: 8\r\n\r\n",
+      ),
+    };
+    for (const [what, answer] of Object.entries(unclear))
+      expect(await answer, what).toBe("400 no-aggregate-id");
+    expect([at.legacy.received.length, at.fresh.received.length]).toEqual([0, 3]);
+    for (const body of [`{}`, `{"id":null}`, `{"items":[{"id":1,"x":1,"X":2}]}`])
+      expect(await post(body), body).toBe("legacy");
+    expect(await at.ask("POST /orders")).toBe("legacy");
+    expect(await at.ask("POST /by-query?x=1")).toBe("legacy");
+    expect(await at.ask("POST /by-header")).toBe("legacy");
   });
 
   test("canary: a body that was looked into arrives whole", async () => {

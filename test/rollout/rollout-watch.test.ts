@@ -5,13 +5,13 @@ import { STAGES, UNMOVED, type Stage } from "../../src/rollout/stage.ts";
 
 function setUp() {
   const state = new MemoryRolloutState();
-  const problems: string[] = [];
+  const problems: (string | undefined)[] = [];
   let nowMs = 1_000;
   const watch = new RolloutWatch({
     state,
     keepMs: 10_000,
     now: () => nowMs,
-    onProblem: (problem) => problems.push((problem as Error).message),
+    onProblem: (problem) => problems.push(problem),
   });
   return {
     state,
@@ -74,6 +74,34 @@ describe("what a proxy knows of the rollout", () => {
     state.read = () => Promise.resolve(new Map());
     await watch.refresh();
     expect(watch.of("order")).toMatchObject({ stage: "new", epoch: 5 });
+  });
+
+  test("a problem is told once while it lasts, and again after it has ended", async () => {
+    const { state, watch, put, problems } = setUp();
+    const thrice = async (): Promise<void> => {
+      for (let i = 0; i < 3; i++) await watch.refresh();
+    };
+    const unread = expect.stringContaining("the store is down") as unknown;
+    put("new", 5);
+    state.put("basket", { stage: "new", share: 0, salt: "s", epoch: 5 });
+    await thrice();
+    expect(problems).toEqual([]);
+    state.unreachable = true;
+    await thrice();
+    state.unreachable = false;
+    await thrice();
+    state.unreachable = true;
+    await thrice();
+    expect(problems).toEqual([unread, undefined, unread]);
+    // Two at once are one problem, in whatever order they come.
+    state.unreachable = false;
+    put("legacy", 4);
+    state.put("basket", { stage: "legacy", share: 0, salt: "s", epoch: 3 });
+    await thrice();
+    const read = state.read.bind(state);
+    state.read = async () => new Map([...(await read())].toReversed());
+    await thrice();
+    expect(problems.slice(3)).toEqual([expect.stringMatching(/basket[^]*3[^]*order[^]*4/)]);
   });
 
   test("does not change within one epoch", async () => {

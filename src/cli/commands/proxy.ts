@@ -7,6 +7,7 @@ import { BanyanError } from "../../model/errors.ts";
 import { describeAddress } from "../../proxy/listen-address.ts";
 import { startProxy, type RunningProxy } from "../../proxy/proxy.ts";
 import type { ProxySettings } from "../../proxy/settings.ts";
+import { aborted } from "../../runtime/aborted.ts";
 import { withShutdown, type Scope } from "../../runtime/shutdown.ts";
 
 /** What is under way at the first signal gets so long to end, */
@@ -26,7 +27,7 @@ export const proxyCommand: CommandModule<object, CommonArgs> = {
   command: "proxy",
   describe: "One address in front of the legacy application and the new service, until stopped",
   handler: async (args) => {
-    const config = await loadConfig(args.config);
+    const config = await loadConfig(args.config, { withProxy: true });
     const settings = settingsOf(config);
     const document = await withShutdown({ graceMs: GRACE_MS }, (scope) =>
       serve(config, settings, scope),
@@ -63,13 +64,6 @@ async function drain(proxy: RunningProxy): Promise<boolean> {
   const late = AbortSignal.timeout(DRAIN_MS_MAX);
   await proxy.close(late);
   return !late.aborted;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((done) => {
-    if (signal.aborted) done();
-    signal.addEventListener("abort", () => done(), { once: true });
-  });
 }
 
 function summaryOf({ requests, drained }: ProxyDocument): string {
