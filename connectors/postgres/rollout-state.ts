@@ -14,7 +14,15 @@ interface Row {
   readonly share: number;
   readonly salt: string;
   readonly epoch: string;
+  readonly held_from: number | null;
+  readonly held_to: number | null;
+  readonly left_ms: number | null;
 }
+
+const READ = `
+  SELECT stream_type, stage, share, salt, epoch::text, held_from, held_to,
+         extract(epoch FROM held_until - clock_timestamp())::float8 * 1000 AS left_ms
+    FROM banyan.rollouts WHERE pipeline = $1`;
 
 /** Reads banyan.rollouts of the store, in a session of its own that is made when it is needed. */
 export class PostgresRolloutState implements RolloutState {
@@ -34,16 +42,11 @@ export class PostgresRolloutState implements RolloutState {
     try {
       const client = await session;
       const { rows } = await client.query<Row>({
-        text: "SELECT stream_type, stage, share, salt, epoch::text FROM banyan.rollouts WHERE pipeline = $1",
+        text: READ,
         values: [this.#pipeline],
         query_timeout: READ_MS_MAX,
       } as pg.QueryConfig);
-      return new Map(
-        rows.map(({ stream_type: type, epoch, ...rest }) => [
-          type,
-          { stage: rest.stage, share: rest.share, salt: rest.salt, epoch: Number(epoch) },
-        ]),
-      );
+      return new Map(rows.map((row) => [row.stream_type, rolloutOf(row)]));
     } catch (error) {
       await this.close();
       throw classify(error, "store", "reading the rollout");
@@ -56,4 +59,10 @@ export class PostgresRolloutState implements RolloutState {
     const client = await session?.catch(() => undefined);
     if (client !== undefined) await disconnect(client);
   }
+}
+
+function rolloutOf({ stage, share, salt, epoch, ...held }: Row): Rollout {
+  const rollout = { stage, share, salt, epoch: Number(epoch) };
+  if (held.held_from === null || held.held_to === null || held.left_ms === null) return rollout;
+  return { ...rollout, hold: { from: held.held_from, to: held.held_to, leftMs: held.left_ms } };
 }

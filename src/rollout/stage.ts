@@ -17,6 +17,16 @@ export interface Rollout {
   readonly salt: string;
   /** Raised by every change. What has a lower one is older, whenever it arrives. */
   readonly epoch: number;
+  /** Writes that proxies hold back while a move is under way. */
+  readonly hold?: Hold | undefined;
+}
+
+/** Buckets whose writes are held back, from the first to before the last. */
+export interface Hold {
+  readonly from: number;
+  readonly to: number;
+  /** When it was read; after so long it is over, and whoever ends it raises the epoch. */
+  readonly leftMs: number;
 }
 
 /** Of a stream type that nobody has begun to move. */

@@ -1,0 +1,208 @@
+-- What moving a stream type takes: authority that appends are held to, proposals of a service that runs in
+-- shadow, what proxies have seen and measured, moves under way, and the way back into the legacy rows.
+--
+-- The role in the store's URL needs no more than this (it replaces the list in 006):
+--   GRANT USAGE ON SCHEMA banyan TO banyan_app;
+--   GRANT SELECT ON ALL TABLES IN SCHEMA banyan TO banyan_app;
+--   GRANT INSERT (event_id, time, version, source_id, mapping_version, schema_version, origin, stream_id, type,
+--                 source_position, source_transaction, correlation_id, causation_id, actor, metadata, data)
+--     ON banyan.events TO banyan_app;
+--   GRANT INSERT ON banyan.rollout_log TO banyan_app;
+--   GRANT INSERT, UPDATE ON banyan.sources, banyan.pipelines, banyan.captured_tables, banyan.baselines, banyan.mappings,
+--     banyan.quarantine, banyan.rebaselines, banyan.rollouts, banyan.moves TO banyan_app;
+--   GRANT INSERT, UPDATE, DELETE ON banyan.row_images, banyan.parity_scopes, banyan.parity_folds, banyan.parity_sums,
+--     banyan.parity_reports, banyan.parity_findings, banyan.proxies, banyan.proposals, banyan.shadow_writes,
+--     banyan.shadow_samples, banyan.traffic, banyan.reserved_ids, banyan.reverse_progress, banyan.reverse_conflicts
+--     TO banyan_app;
+--   GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO banyan_app;
+--   GRANT EXECUTE ON FUNCTION banyan.begin_capture, banyan.advance_pipeline, banyan.authority, banyan.lock_authority TO banyan_app;
+
+-- While a move is under way proxies hold back the writes of these buckets. Nobody lets them go by the clock
+-- alone: after `held_until` anybody may end the hold by an update that raises the epoch, and that update
+-- and the one that switches the authority exclude each other.
+ALTER TABLE banyan.rollouts
+  ADD COLUMN held_from  int,
+  ADD COLUMN held_to    int,
+  ADD COLUMN held_until timestamptz,
+  ADD COLUMN paused     boolean NOT NULL DEFAULT false,   -- an operator lets every automatic step rest
+  ADD CONSTRAINT rollouts_held CHECK (
+    (held_from IS NULL) = (held_until IS NULL) AND (held_from IS NULL) = (held_to IS NULL)
+    AND held_from >= 0 AND held_to <= 10000 AND held_from < held_to);
+
+-- Which side has authority over an aggregate, and has it until the transaction of the caller ends: a switch
+-- takes the same lock for itself alone (banyan.lock_authority), so that no event of the old authority is
+-- stored behind it. A hold changes nothing here: what was let through before it may still end well.
+-- Volatile, because it must look after it has the lock.
+CREATE FUNCTION banyan.authority(migration text, type text, bucket int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  rollout banyan.rollouts;
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('banyan.authority:' || migration || ':' || type, 0));
+  SELECT * INTO rollout FROM banyan.rollouts r WHERE r.pipeline = migration AND r.stream_type = type;
+  RETURN CASE coalesce(rollout.stage, 'legacy')
+    WHEN 'canary' THEN CASE WHEN bucket < rollout.share THEN 'new' ELSE 'legacy' END
+    WHEN 'new' THEN 'new' WHEN 'complete' THEN 'new'
+    ELSE 'legacy' END;
+END $$;
+
+-- The first statement of a transaction that switches the authority over aggregates of a type.
+CREATE FUNCTION banyan.lock_authority(migration text, type text) RETURNS void LANGUAGE sql AS $$
+  SELECT pg_advisory_xact_lock(hashtextextended('banyan.authority:' || migration || ':' || type, 0))
+$$;
+
+-- What each proxy knows. A move waits until every one of them has acknowledged its hold.
+CREATE TABLE banyan.proxies (
+  pipeline    text   COLLATE "C" NOT NULL,
+  instance    uuid   NOT NULL,
+  place       text   NOT NULL,               -- host and process, for people
+  stream_type text   COLLATE "C" NOT NULL,
+  epoch       bigint NOT NULL,               -- no write that was decided on an earlier one is under way
+  seen_at     timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (pipeline, stream_type, instance)
+) WITH (fillfactor = 50);
+
+-- A write that legacy was asked, and the new service in shadow.
+CREATE TABLE banyan.shadow_writes (
+  pipeline       text COLLATE "C" NOT NULL,
+  correlation_id text COLLATE "C" NOT NULL,
+  stream_type    text COLLATE "C" NOT NULL,
+  stream_id      text COLLATE "C",           -- NULL for a creation that carries no id
+  route          text NOT NULL,              -- e.g. POST /orders/:id/pay
+  legacy_status  int,                        -- NULL: legacy gave no answer
+  new_status     int,                        -- NULL: the service gave none
+  asked_at       timestamptz NOT NULL,
+  answered_at    timestamptz NOT NULL,       -- when both had, or were given up
+  verdict        text NOT NULL DEFAULT 'waiting' CHECK (verdict IN ('waiting', 'pass', 'fail', 'inconclusive')),
+  reason         text,                       -- a word of docs/7-rollout.md
+  detail         jsonb,                      -- of a failure: both sides, and where they part
+  judged_at      timestamptz,
+  PRIMARY KEY (pipeline, correlation_id)
+);
+CREATE INDEX shadow_writes_waiting ON banyan.shadow_writes (pipeline, answered_at) WHERE verdict = 'waiting';
+CREATE INDEX shadow_writes_stream ON banyan.shadow_writes (pipeline, stream_id, asked_at);
+CREATE INDEX shadow_writes_judged ON banyan.shadow_writes (pipeline, stream_type, judged_at) WHERE verdict <> 'waiting';
+
+-- What a service in shadow would have appended.
+CREATE TABLE banyan.proposals (
+  id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  pipeline       text COLLATE "C" NOT NULL,
+  correlation_id text COLLATE "C" NOT NULL,
+  stream_id      text COLLATE "C" NOT NULL,
+  decided_on     int  NOT NULL,              -- version of the stream, 0 when it does not exist
+  events         jsonb NOT NULL,             -- type and data of each, in order; empty for a refusal or for nothing to do
+  proposed_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX proposals_correlation ON banyan.proposals (pipeline, correlation_id);
+
+-- What went through proxies, by the second.
+CREATE TABLE banyan.traffic (
+  pipeline     text COLLATE "C" NOT NULL,
+  second       timestamptz NOT NULL,
+  stream_type  text COLLATE "C" NOT NULL,
+  route        text COLLATE "C" NOT NULL,
+  side         text NOT NULL CHECK (side IN ('legacy', 'new')),
+  instance     uuid NOT NULL,
+  requests     int  NOT NULL,
+  errors       int  NOT NULL,                -- 5xx, and answers that never came
+  millis       float8 NOT NULL,              -- until the head of the answer, summed up
+  slower       int[] NOT NULL,               -- requests by duration: see src/rollout/traffic.ts
+  compared     int  NOT NULL DEFAULT 0,      -- shadow reads: equal + different
+  different    int  NOT NULL DEFAULT 0,
+  uncompared   int  NOT NULL DEFAULT 0,      -- too large, not to be understood, or no answer in time
+  dropped      int  NOT NULL DEFAULT 0,      -- not asked at all, because too many were under way
+  PRIMARY KEY (pipeline, second, stream_type, route, side, instance)
+);
+
+CREATE TABLE banyan.shadow_samples (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  pipeline    text COLLATE "C" NOT NULL,
+  stream_type text COLLATE "C" NOT NULL,
+  route       text COLLATE "C" NOT NULL,
+  target      text NOT NULL,                 -- path without the query
+  differences jsonb NOT NULL,                -- places and what each side has there
+  seen_at     timestamptz NOT NULL DEFAULT now()
+);
+
+-- A change of stage or share under way, and every one there was.
+CREATE TABLE banyan.moves (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  pipeline    text COLLATE "C" NOT NULL,
+  stream_type text COLLATE "C" NOT NULL,
+  kind        text NOT NULL CHECK (kind IN ('promote', 'rollback', 'complete')),
+  from_stage  text NOT NULL,
+  from_share  int  NOT NULL,
+  to_stage    text NOT NULL,
+  to_share    int  NOT NULL,
+  step        text NOT NULL,                 -- the last that was done: see src/rollout/move.ts
+  epoch       bigint NOT NULL,               -- of the rollout after that step
+  fence       text,                          -- position that the other side must have passed
+  who         text NOT NULL,
+  why         text NOT NULL,
+  forced      text[] NOT NULL DEFAULT '{}',  -- gates that were passed over by name
+  started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ended_at    timestamptz,
+  outcome     text CHECK (outcome IN ('done', 'undone')),
+  reason      text,                          -- of one that was undone
+  CHECK ((ended_at IS NULL) = (outcome IS NULL))
+);
+CREATE UNIQUE INDEX moves_under_way ON banyan.moves (pipeline, stream_type) WHERE ended_at IS NULL;
+
+-- The audit log of every decision. Append-only, like events.
+CREATE TABLE banyan.rollout_log (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  pipeline    text COLLATE "C" NOT NULL,
+  stream_type text COLLATE "C" NOT NULL,
+  at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+  who         text NOT NULL,
+  what        text NOT NULL,
+  why         text NOT NULL,
+  epoch       bigint NOT NULL,
+  detail      jsonb NOT NULL DEFAULT '{}'
+);
+CREATE FUNCTION banyan.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'the log of the rollout is append-only: % is refused', TG_OP USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER rollout_log_rows BEFORE UPDATE OR DELETE ON banyan.rollout_log
+  FOR EACH ROW EXECUTE FUNCTION banyan.refuse_rewriting();
+CREATE TRIGGER rollout_log_table BEFORE TRUNCATE ON banyan.rollout_log
+  FOR EACH STATEMENT EXECUTE FUNCTION banyan.refuse_rewriting();
+ALTER TABLE banyan.rollout_log ENABLE ALWAYS TRIGGER rollout_log_rows;
+ALTER TABLE banyan.rollout_log ENABLE ALWAYS TRIGGER rollout_log_table;
+
+-- Ids of the legacy sequence that were taken from it for the new service: no two sides ever have the same.
+CREATE TABLE banyan.reserved_ids (
+  pipeline    text   COLLATE "C" NOT NULL,
+  stream_type text   COLLATE "C" NOT NULL,
+  id          bigint NOT NULL,
+  bucket      int    NOT NULL,
+  PRIMARY KEY (pipeline, stream_type, id)
+);
+
+-- How far native events are in the legacy rows, as the reverse sync last said. Which events of a stream are
+-- in its rows is kept beside the rows, in the legacy database itself.
+CREATE TABLE banyan.reverse_progress (
+  pipeline    text PRIMARY KEY,
+  epoch       bigint NOT NULL DEFAULT 0,     -- raised by whoever takes it over
+  cursor      text,                          -- of the feed: everything before it is applied, or a conflict
+  applied     bigint NOT NULL DEFAULT 0,     -- events
+  lag_seconds float8 NOT NULL DEFAULT 0,     -- age of the oldest event that is not
+  updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- A row that somebody else has changed, so that what the service decided was not written into it.
+CREATE TABLE banyan.reverse_conflicts (
+  pipeline   text COLLATE "C" NOT NULL,
+  stream_id  text COLLATE "C" NOT NULL,
+  version    int  NOT NULL,                  -- of the first event that waits
+  table_name text NOT NULL,
+  row_key    text NOT NULL,
+  columns    text[] NOT NULL,
+  reason     text NOT NULL,
+  found_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (pipeline, stream_id)
+);
+
+REVOKE ALL ON banyan.proxies, banyan.shadow_writes, banyan.proposals, banyan.traffic, banyan.shadow_samples, banyan.moves,
+  banyan.rollout_log, banyan.reserved_ids, banyan.reverse_progress, banyan.reverse_conflicts FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.authority, banyan.lock_authority, banyan.refuse_rewriting FROM PUBLIC;
