@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { TransactionPart } from "../../src/model/change.ts";
 import { isBefore, type Position } from "../../src/model/position.ts";
@@ -66,6 +67,8 @@ const PART_BYTES_MAX = 4 * 1024 * 1024;
 const SLOT_WAIT_MS_MAX = 60_000;
 const PUBLICATION_CHECK_MS = 5_000;
 const SILENCE_MS = 30_000;
+/** For so long a source that is closed waits for a stream that is just beginning. */
+const STARTING_MS_MAX = 3_000;
 
 /**
  * A Postgres database (13 or later) as a source: its log through a logical replication slot with the
@@ -91,6 +94,8 @@ class PostgresSource implements ChangeSource {
   readonly #open = new Set<{ close(): Promise<void> }>();
   #identity: string | undefined;
   #stream: ReplicationConnection | undefined;
+  /** The last stream that was asked for; undefined in the end when it did not begin. */
+  #starting: Promise<ReplicationConnection | undefined> | undefined;
   #acknowledged: Position | undefined;
 
   constructor({ plan, ...options }: PostgresSourceOptions) {
@@ -147,9 +152,12 @@ class PostgresSource implements ChangeSource {
     }
     const either = AbortSignal.any([signal, this.#closing.signal]);
     if (either.aborted) return;
-    const connection = await unlessAborted(this.#startStream(lsnOf(from)), either, (late) =>
-      late.close(),
+    const starting = this.#startStream(lsnOf(from));
+    this.#starting = starting.then(
+      (started) => started,
+      () => undefined,
     );
+    const connection = await unlessAborted(starting, either, (late) => late.close());
     if (connection === undefined) return;
     this.#stream = connection;
     const unwatch = watchPublication(
@@ -296,6 +304,9 @@ class PostgresSource implements ChangeSource {
     this.#closing.abort();
     await Promise.all([...this.#open].map((snapshot) => snapshot.close()));
     await this.#stream?.close();
+    // The server may have given it the slot already.
+    const late = sleep(STARTING_MS_MAX, undefined, { ref: false });
+    await Promise.race([this.#starting?.then((started) => started?.close()), late]);
     await this.#control.close();
   }
 

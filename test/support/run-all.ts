@@ -16,8 +16,8 @@ interface Step {
   readonly unavailable?: number;
   /** Runs it alone; said when it was left out. */
   readonly alone?: string;
-  /** Goes beside the other lane, which none of these needs: each waits for servers of its own. */
-  readonly lane?: "first" | "second";
+  /** Goes beside the other lanes, which none of these needs: each waits for servers of its own. */
+  readonly lane?: (typeof LANES)[number];
 }
 
 interface Outcome {
@@ -30,6 +30,8 @@ interface Outcome {
   readonly failures: readonly string[];
 }
 
+/** The first says at once what happens, the others at the end of each step. */
+const LANES = ["first", "second", "third"] as const;
 const NODE = process.execPath;
 const VITEST = "node_modules/vitest/vitest.mjs";
 const JITI = "node_modules/jiti/lib/jiti-cli.mjs";
@@ -61,7 +63,12 @@ const NOT_ON_15: readonly string[] = [
 
 const STEPS: readonly Step[] = [
   { name: "build", command: ["npm", "run", "--silent", "build"], isSuite: false },
-  { name: "unit", command: [NODE, VITEST, "run", "--project", "unit"], isSuite: true },
+  {
+    name: "unit",
+    command: [NODE, VITEST, "run", "--project", "unit"],
+    isSuite: true,
+    lane: "third",
+  },
   {
     name: "pg on Postgres 18",
     command: [NODE, VITEST, "run", "--project", "pg"],
@@ -73,6 +80,24 @@ const STEPS: readonly Step[] = [
     command: [NODE, VITEST, "run", "--project", "e2e"],
     isSuite: true,
     lane: "second",
+  },
+  {
+    name: "unit on Node 24",
+    command: [
+      "npx",
+      "--yes",
+      "--package=node@24",
+      "--",
+      "node",
+      VITEST,
+      "run",
+      "--project",
+      "unit",
+    ],
+    isSuite: true,
+    unavailable: 1,
+    alone: "npm run test:node24",
+    lane: "third",
   },
   {
     name: "pg on Postgres 15",
@@ -92,25 +117,7 @@ const STEPS: readonly Step[] = [
     isSuite: true,
     unavailable: UNAVAILABLE,
     alone: "npm run test:pg15",
-    lane: "first",
-  },
-  {
-    name: "unit on Node 24",
-    command: [
-      "npx",
-      "--yes",
-      "--package=node@24",
-      "--",
-      "node",
-      VITEST,
-      "run",
-      "--project",
-      "unit",
-    ],
-    isSuite: true,
-    unavailable: 1,
-    alone: "npm run test:node24",
-    lane: "second",
+    lane: "third",
   },
 ];
 
@@ -128,9 +135,7 @@ const outcomes: Outcome[] = [];
 await inTurn(STEPS.filter(({ lane }) => lane === undefined));
 // Without a build nothing after it would mean anything.
 if (outcomes.every(({ step, state }) => step.isSuite || state !== "failed")) {
-  const lanes = (["first", "second"] as const).map((name) =>
-    STEPS.filter(({ lane }) => lane === name),
-  );
+  const lanes = LANES.map((name) => STEPS.filter(({ lane }) => lane === name));
   await Promise.all(lanes.map(inTurn));
 }
 rmSync(reports, { recursive: true, force: true });
@@ -147,7 +152,7 @@ async function inTurn(steps: readonly Step[]): Promise<void> {
 async function take(step: Step): Promise<Outcome> {
   const title = `\n== ${step.name}\n`;
   // What goes beside something is said in one piece, at its end.
-  const isHeld = step.lane === "second";
+  const isHeld = step.lane !== undefined && step.lane !== LANES[0];
   if (!isHeld) process.stdout.write(title);
   const report = join(reports, `${step.name.replaceAll(" ", "-")}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];

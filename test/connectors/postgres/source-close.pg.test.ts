@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { BANYAN_TABLE } from "./run-support.ts";
+import { startTcpProxy } from "../../support/tcp-proxy.ts";
 import { sourceDatabase, startOf, type SourceDatabase } from "./source-support.ts";
 import type { ChangeSource } from "../../../src/source/change-source.ts";
 
@@ -39,6 +40,24 @@ test("once a source is closed its slot is free for the next, whether or not the 
       await reading;
     }
   }
+});
+
+test("a source that is closed while its stream begins waits until the slot is free", async () => {
+  await using db = await sourceDatabase("close", BANYAN_TABLE, "item");
+  const position = await startOf(db.open(), PLAN);
+  const { hostname, port } = new URL(db.url);
+  await using proxy = await startTcpProxy({ host: hostname, port: Number(port) });
+  const source = db.open({ url: proxy.url(db.url) });
+  await source.identify();
+  // The server has given the slot long before its answer is here.
+  proxy.delay(60);
+  const reading = (async () => {
+    for await (const _ of source.stream(position, never));
+  })();
+  for (let i = 0; i < 500 && !(await isRead(db)); i++) await sleep(5);
+  await source.close();
+  expect(await isRead(db)).toBe(false);
+  await reading;
 });
 
 /** So often in a row there must be none, ten milliseconds apart. */
