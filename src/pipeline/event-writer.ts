@@ -25,8 +25,8 @@ import type {
   StreamVersionPage,
 } from "../store/event-store.ts";
 
-/** Parked changes that are settled together with what is staged. */
-type Settled = Pick<StagedBatch, "released" | "skipped" | "rebaselined">;
+/** Parked changes and requests that are settled together with what is staged. */
+type Settled = Pick<StagedBatch, "released" | "skipped" | "rebaselined" | "refused">;
 
 /** Each holds a slice or ends a batch. */
 const CALLS_IN_LINE_MAX = 3;
@@ -163,12 +163,14 @@ export class EventWriter {
     parked: MappedChanges["parked"],
     settled: Settled = {},
   ): Promise<void> {
-    const { released = [], skipped = [], rebaselined } = settled;
-    const lengths = [events, images, parked, released, skipped].map(({ length }) => length);
+    const { released = [], skipped = [], refused = [], rebaselined } = settled;
+    const lengths = [events, images, parked, released, skipped, refused].map(
+      ({ length }) => length,
+    );
     if (lengths.every((length) => length === 0) && rebaselined === undefined) return;
     await this.#next(async () => {
       const more = rebaselined === undefined ? {} : { rebaselined };
-      await this.#writer.stage({ events, images, parked, released, skipped, ...more });
+      await this.#writer.stage({ events, images, parked, released, skipped, refused, ...more });
       failpoint("batch-staged");
     });
   }
