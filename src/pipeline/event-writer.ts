@@ -3,7 +3,6 @@ import { settleChanges, type Changes, type SettledChanges } from "./settle-chang
 import { StreamVersions } from "./stream-versions.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { addLedger, EMPTY_LEDGER } from "./status.ts";
-import { Turns } from "./turns.ts";
 import type { Mapping } from "../mapping/compile.ts";
 import type { Drift } from "../mapping/drift.ts";
 import { ChangeMapper, type MappedChanges } from "../mapping/change-mapper.ts";
@@ -13,6 +12,7 @@ import type { Change, Intent, SourceTransaction } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
+import { Turns } from "../runtime/turns.ts";
 import type {
   BaselineRecord,
   CapturedTable,
