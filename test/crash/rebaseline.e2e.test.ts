@@ -77,8 +77,17 @@ describe("banyan rebaseline", () => {
     const gaps: string[] = [];
     for await (const { type } of b.store.readStream("ticket-7")) gaps.push(type);
     expect(gaps.filter((type) => type === "TicketHistoryGapped")).toHaveLength(2);
-    const wrong = await runCli(["rebaseline", "--stream", "nothing-7", "--yes"], options);
-    expect(wrong).toMatchObject({ exitCode: 2 });
+    const wrong = await runCli(
+      ["rebaseline", "--stream", "nothing-7", "ticket-abc", "--yes"],
+      options,
+    );
+    expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(wrong.stderr).toMatch(/nothing-7: [\s\S]*ticket-abc: "abc" is not a whole number/);
+    // A type of the config that no longer has it is asked for in vain, and says so.
+    await b.store.requestRebaseline("chunks", ["other-1"], "of a type that has left");
+    const beside = await runCli(["rebaseline", "--stream", "ticket-9", "--yes"], options);
+    expect(beside).toMatchObject({ exitCode: 0 });
+    expect(await b.store.rebaselineRequests("chunks", "0", 1)).toEqual([]);
   }, 180_000);
 });
 
