@@ -77,6 +77,7 @@ export class MemoryCaptureWriter implements CaptureWriter {
       staged.released.push(...(released ?? []));
       staged.skipped.push(...(skipped ?? []));
       if (batch.rebaselined !== undefined) staged.rebaselined.push(batch.rebaselined);
+      staged.refused.push(...(batch.refused ?? []));
     });
   }
 
@@ -108,6 +109,8 @@ export class MemoryCaptureWriter implements CaptureWriter {
         for (const entry of this.#state.rebaselines)
           if (ids.includes(entry.request.id)) entry.done = { seen, fence };
       }
+      for (const entry of this.#state.rebaselines)
+        if (staged.refused.includes(entry.request.id)) entry.isRefused = true;
       pipeline.record = {
         ...record,
         phase: progress.phase,
@@ -166,10 +169,19 @@ interface Staged {
   readonly released: string[];
   readonly skipped: string[];
   readonly rebaselined: NonNullable<StagedBatch["rebaselined"]>[];
+  readonly refused: string[];
 }
 
 function nothingStaged(): Staged {
-  return { events: [], images: new Map(), parked: [], released: [], skipped: [], rebaselined: [] };
+  return {
+    events: [],
+    images: new Map(),
+    parked: [],
+    released: [],
+    skipped: [],
+    rebaselined: [],
+    refused: [],
+  };
 }
 
 function withTables(

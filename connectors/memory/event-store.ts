@@ -202,7 +202,7 @@ export class MemoryEventStore implements EventStore {
   /** Not carried out yet. */
   #rebaselines(pipeline: string): RebaselineEntry[] {
     return this.#state.rebaselines.filter(
-      (one) => one.pipeline === pipeline && one.done === undefined,
+      (one) => one.pipeline === pipeline && one.done === undefined && one.isRefused !== true,
     );
   }
 

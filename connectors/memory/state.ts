@@ -46,6 +46,7 @@ export interface RebaselineEntry {
   readonly pipeline: string;
   readonly request: RebaselineRequest;
   done?: { readonly seen: string; readonly fence: Position };
+  isRefused?: boolean;
 }
 
 export function emptyState(): MemoryState {

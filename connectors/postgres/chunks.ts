@@ -5,10 +5,11 @@ import { copyOut } from "./copy-out.ts";
 import { quoteIdentifier, quoteLiteral, quoteTable } from "./identifiers.ts";
 import { checkpointAt, lsnDigits, parseLsn } from "./lsn.ts";
 import { visibility } from "./parity.ts";
-import { connect, disconnect } from "./session.ts";
+import { connect, destroy, disconnect } from "./session.ts";
 import { askClient, orderTerms } from "./snapshot-rows.ts";
-import { classify } from "./sqlstate.ts";
+import { classify, sqlstateOf } from "./sqlstate.ts";
 import { readTableFiles, rewrittenTables } from "./table-files.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { Cells, SourceTable } from "../../src/model/table.ts";
@@ -23,6 +24,8 @@ import { orderOf } from "../../src/source/key-order.ts";
 
 /** A chunk that waits longer for a table's lock is given up and read again later: somebody alters the table. */
 const LOCK_MS_MAX = 5_000;
+/** A question that is not answered by then never will be; the longest goes through an index for the end of a chunk. */
+const ANSWER_MS_MAX = 120_000;
 
 export interface ChunkOptions {
   readonly url: string;
@@ -31,6 +34,8 @@ export interface ChunkOptions {
   readonly keys: PlannedKeys;
   /** A read that has said nothing for so long is asked after. */
   readonly silenceMs: number;
+  /** How long the server may take to answer a question. */
+  readonly answerMsMax?: number;
 }
 
 interface Keyed {
@@ -63,7 +68,23 @@ export class PostgresChunkReader implements ChunkReader {
 
   async open(signal: AbortSignal): Promise<ChunkSnapshot> {
     signal.throwIfAborted();
-    const holder = await this.#acquire();
+    // Also in the midst of a question, which may never be answered.
+    const cut = (): void => {
+      for (const client of this.#busy) destroy(client);
+    };
+    signal.addEventListener("abort", cut, { once: true });
+    const unwatch = (): void => signal.removeEventListener("abort", cut);
+    try {
+      return await this.#open(signal, unwatch);
+    } catch (error) {
+      unwatch();
+      signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  async #open(signal: AbortSignal, onClosed: () => void): Promise<ChunkSnapshot> {
+    const holder = await this.#acquire(signal);
     try {
       const ask = askClient(holder);
       const doing = "opening the snapshot of a chunk";
@@ -88,7 +109,8 @@ export class PostgresChunkReader implements ChunkReader {
           entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
         ),
         askNow: this.#askNow,
-        acquire: () => this.#acquire(),
+        onClosed,
+        acquire: () => this.#acquire(signal),
         release: (client, isWhole) => this.#release(client, isWhole),
       });
     } catch (error) {
@@ -104,16 +126,20 @@ export class PostgresChunkReader implements ChunkReader {
     await Promise.all(all.map(disconnect));
   }
 
-  async #acquire(): Promise<pg.Client> {
-    const { url, applicationName } = this.#options;
-    const client =
-      this.#idle.pop() ?? (await connect({ url, applicationName, lockTimeoutMs: LOCK_MS_MAX }));
+  async #acquire(signal: AbortSignal): Promise<pg.Client> {
+    const client = this.#idle.pop() ?? (await unlessAborted(this.#connect(), signal, disconnect));
+    if (client === undefined) throw signal.reason;
     if (this.#closed) {
       await disconnect(client);
       throw new BanyanError("SOURCE_UNREACHABLE", "the source was closed while a chunk was opened");
     }
     this.#busy.add(client);
     return client;
+  }
+
+  #connect(): Promise<pg.Client> {
+    const { url, applicationName, answerMsMax = ANSWER_MS_MAX } = this.#options;
+    return connect({ url, applicationName, lockTimeoutMs: LOCK_MS_MAX, answerMsMax });
   }
 
   /** @param isWhole false for a session that is in the midst of something */
@@ -141,6 +167,8 @@ interface ChunkParts extends ChunkOptions {
   /** Names of partitioned tables: those are read with all that is below them. */
   readonly partitioned: ReadonlySet<string>;
   readonly askNow: Ask;
+  /** Told once no session is in use any more. */
+  readonly onClosed: () => void;
   readonly acquire: () => Promise<pg.Client>;
   readonly release: (client: pg.Client, isWhole: boolean) => Promise<void>;
 }
@@ -205,6 +233,8 @@ class Chunk implements ChunkSnapshot {
       const doing = `reading a chunk of ${table.name}`;
       yield* copyOut(client, sql, table.columns.length, doing, signal, this.#parts);
       isWhole = true;
+    } catch (error) {
+      throw "keys" in range ? keyRefused(error, table) : error;
     } finally {
       if (isWhole) this.#free.push(client);
       else {
@@ -230,6 +260,7 @@ class Chunk implements ChunkSnapshot {
     // The one that holds the snapshot last.
     for (const client of [...this.#joined].reverse())
       await this.#parts.release(client, this.#free.includes(client));
+    this.#parts.onClosed();
   }
 
   /** A session under the snapshot: one that is free, or a further one. */
@@ -267,6 +298,16 @@ class Chunk implements ChunkSnapshot {
       ? quoteTable(table)
       : `ONLY ${quoteTable(table)}`;
   }
+}
+
+/** A key that is no value of its column's type, or none that there could be: class 22, data exceptions. */
+function keyRefused(error: unknown, table: SourceTable): unknown {
+  if (!sqlstateOf(error).startsWith("22")) return error;
+  return new BanyanError(
+    "VALUE_UNMAPPABLE",
+    `no row of ${table.name} can have this key: ${(error as Error).message}`,
+    { cause: error },
+  );
 }
 
 /** ` WHERE …`, or nothing. */

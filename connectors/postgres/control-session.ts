@@ -1,6 +1,7 @@
 import type pg from "pg";
 import { connect, destroy, disconnect } from "./session.ts";
 import { classify, isUnanswered, sqlstateOf } from "./sqlstate.ts";
+import { Turns } from "../../src/runtime/turns.ts";
 
 /** A server that has not answered a short question by then is gone, or the network before it. */
 const ANSWER_MS_MAX = 60_000;
@@ -18,8 +19,7 @@ export class ControlSession {
   readonly #answerMsMax: number;
   #client: Promise<pg.Client> | undefined;
   #closed = false;
-  /** Ends when the question that was asked last is answered. */
-  #last: Promise<void> = Promise.resolve();
+  readonly #turns = new Turns();
 
   /** @param onShutdown told when a question fails because the server shuts down, or may do so */
   constructor(
@@ -40,14 +40,11 @@ export class ControlSession {
    */
   async query<Row>(doing: string, sql: string, params: readonly unknown[] = []): Promise<Row[]> {
     // One after the other here, and not in the driver, which is about to refuse that.
-    const before = this.#last;
-    let done = (): void => undefined;
-    this.#last = new Promise((resolve) => (done = resolve));
-    await before;
+    const giveTurn = await this.#turns.take();
     try {
       return await this.#query<Row>(doing, sql, params);
     } finally {
-      done();
+      giveTurn();
     }
   }
 

@@ -257,6 +257,22 @@ class PostgresSource implements ChangeSource {
     return seen;
   }
 
+  async markTransactions(): Promise<() => Promise<boolean>> {
+    // An id of our own: a snapshot's end is only one past the newest transaction that has ended.
+    const { own } = await this.#control.one<{ own: string }>(
+      "asking which transactions there are",
+      "SELECT pg_current_xact_id()::text AS own",
+    );
+    return async () => {
+      const { isOver } = await this.#control.one<{ isOver: boolean }>(
+        "asking whether earlier transactions have ended",
+        `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS "isOver"`,
+        [own],
+      );
+      return isOver;
+    };
+  }
+
   async surveyChunks(tables: readonly KeyedTable[]): Promise<ChunkSurvey> {
     const { inRecovery } = await this.#facts();
     const survey = await surveyChunks(this.#ask, tables);

@@ -101,3 +101,14 @@ export async function settleRebaselines(
     [ids, seen, fence],
   );
 }
+
+/** Of what was never read there is no snapshot, so that the log tells all of it. */
+export async function refuseRebaselines(
+  client: pg.ClientBase,
+  ids: readonly string[],
+): Promise<void> {
+  await client.query(
+    "UPDATE banyan.rebaselines SET done_at = now() WHERE id = ANY ($1::bigint[])",
+    [ids],
+  );
+}

@@ -3,7 +3,7 @@ import { encodeEvents, EVENT_COPY_COLUMNS } from "./copy-encoder.ts";
 import { disconnect } from "./session.ts";
 import { textArray } from "./store-arrays.ts";
 import { copyIn } from "./store-copy.ts";
-import { settleRebaselines, writeBaselines } from "./store-baselines.ts";
+import { settleRebaselines, refuseRebaselines, writeBaselines } from "./store-baselines.ts";
 import { writeCapturedTables } from "./store-captured-tables.ts";
 import { classifyStore, fenced } from "./store-errors.ts";
 import { copyImages, keepMissingImages, readImages, writeImages } from "./store-images.ts";
@@ -114,7 +114,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
   async stage(batch: StagedBatch): Promise<void> {
     await this.#run("appending events", async () => {
       const { events, images, newImages = [], missingImages = [] } = batch;
-      const { parked, released, skipped, rebaselined } = batch;
+      const { parked, released, skipped, rebaselined, refused = [] } = batch;
       const client = this.#client;
       const copied = isCopied(events);
       const sent: Promise<unknown>[] = [this.#begin()];
@@ -133,6 +133,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
       if (skipped !== undefined && skipped.length > 0)
         sent.push(settleParked(client, skipped, "skipped"));
       if (rebaselined !== undefined) sent.push(settleRebaselines(client, rebaselined));
+      if (refused.length > 0) sent.push(refuseRebaselines(client, refused));
       await Promise.all(sent);
       if (copied) {
         await copyIn(

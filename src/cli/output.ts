@@ -1,5 +1,5 @@
 import Table from "cli-table3";
-import type { BaselineProgress } from "../pipeline/status.ts";
+import type { BaselineProgress, NotReadAnew } from "../pipeline/status.ts";
 import type { LogLeft } from "../source/change-source.ts";
 
 /** Writes the result of a command to stdout: text, or with `--json` one JSON document. */
@@ -85,6 +85,10 @@ export function describeLogLeft({ bytes: left, seconds: until }: LogLeft): strin
 }
 
 /** How far a baseline has come, in one line. */
+export function describeNotReadAnew({ stream, why }: NotReadAnew): string {
+  return `${stream} was not read anew: ${why}`;
+}
+
 export function describeBaseline(progress: BaselineProgress): string {
   const { mode, rowsRead, rowsEstimated, rowsPerSecond, bytesRead, secondsLeft, chunks } = progress;
   const parts = [

@@ -1,28 +1,28 @@
-import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { count, note, plural } from "./output.ts";
+import { count, describeNotReadAnew, note, plural } from "./output.ts";
+import { pipelineOptions } from "./pipeline-options.ts";
 import type { Progress } from "./progress.ts";
 import { isRunning } from "./running.ts";
 import type { Session } from "./session.ts";
 import { BanyanError } from "../model/errors.ts";
 import { runPipeline, type PipelineOptions } from "../pipeline/pipeline.ts";
 import { requestRebaseline } from "../pipeline/rebaseline-plan.ts";
+import type { NotReadAnew, PipelineStatus } from "../pipeline/status.ts";
+import type { EventStore } from "../store/event-store.ts";
 
 const LOOK_MS = 250;
+/** Between two looks at whether somebody still runs the pipeline. */
+const LOOK_AT_RUN_MS = 2_000;
+/** A run that ended may have been restarted, which takes a moment. */
+const GONE_MS_MAX = 10_000;
 
 export async function pipelineOptionsOf(
   { config, source, store }: Session,
   progress: Progress,
 ): Promise<PipelineOptions> {
   return {
-    name: config.name,
-    source: await source(),
-    store: await store(),
-    streams: config.streams,
-    limits: config.limits,
-    pace: config.limits,
-    spillDirectory: join(config.directory, ".banyan", `spill-${config.name}`),
+    ...pipelineOptions(config, await source(), await store()),
     onProgress: ({ ledger }) => progress.update(`${count(ledger.events)} events`),
   };
 }
@@ -52,43 +52,107 @@ export function noteReadAnew(pipeline: string, streams: number, isRunning: boole
  * session ends.
  *
  * @param reason for people; it stands in the events
- * @returns how many were asked for now, without those that had been already
+ * @returns how many were asked for now, without those that had been already, and what could not be read
+ * @throws BanyanError `PIPELINE_STOPPED` when the run that was to do it has ended
  */
 export async function readAnew(
   { config, scope, store }: Session,
   options: PipelineOptions,
   streams: readonly string[],
-  { reason, isRunning }: { readonly reason: string; readonly isRunning: boolean },
+  { reason, isRunning: isOthers }: { readonly reason: string; readonly isRunning: boolean },
   progress: Progress,
-): Promise<number> {
+): Promise<ReadAnew> {
   const opened = await store();
   const asked = await requestRebaseline(opened, config.name, streams, reason);
-  const isDone = async (): Promise<boolean> =>
-    (await opened.rebaselineRequests(config.name, "0", 1)).length === 0;
   const stop = new AbortController();
   const either = AbortSignal.any([stop.signal, scope.signal]);
-  const running = isRunning
+  const by = { isOthers };
+  const running = isOthers
     ? undefined
     : runPipeline({ ...options, ifFree: "if-free" }, either).catch((error: unknown) => {
         // One that was just being started has it, and does it.
         if (!(error instanceof BanyanError) || error.code !== "PIPELINE_FENCED") throw error;
+        by.isOthers = true;
         progress.line("a banyan run that was started meanwhile does it");
       });
-  const watching = (async () => {
-    while (!either.aborted && !(await isDone())) {
-      progress.update(`reading ${plural(asked, "stream")} anew`);
-      await sleep(LOOK_MS, undefined, { signal: either }).catch(() => undefined);
-    }
-    stop.abort();
-  })();
-  // A run that fails ends the wait.
+  // A run that fails ends the wait, and the other way round.
+  const ending = <T>(work: Promise<T>): Promise<T> => work.finally(() => stop.abort());
+  const onLook = (): void => progress.update(`reading ${plural(asked, "stream")} anew`);
+  const waiting = ending(
+    untilReadAnew(opened, config.name, { isOthers: () => by.isOthers, onLook }, either),
+  );
   const failing = running?.catch((error: unknown) => {
     stop.abort();
     throw error;
   });
-  await Promise.all([failing, watching]);
+  await Promise.all([failing, waiting]);
   progress.stop();
-  return asked;
+  const notReadAnew = await notReadOf(opened, config.name, streams);
+  for (const one of notReadAnew) note(describeNotReadAnew(one));
+  return { asked, notReadAnew };
+}
+
+export interface ReadAnew {
+  readonly asked: number;
+  /** Of the streams that were asked for. */
+  readonly notReadAnew: readonly NotReadAnew[];
+}
+
+/**
+ * Waits until all that was asked for is settled, or the signal aborts.
+ *
+ * @throws BanyanError `PIPELINE_STOPPED` when another process was to do it and has ended
+ */
+export async function untilReadAnew(
+  store: EventStore,
+  pipeline: string,
+  {
+    isOthers,
+    onLook,
+    goneMsMax = GONE_MS_MAX,
+    lookAtRunMs = LOOK_AT_RUN_MS,
+  }: {
+    readonly isOthers: () => boolean;
+    readonly onLook: () => void;
+    readonly goneMsMax?: number;
+    readonly lookAtRunMs?: number;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  let lastSeenMs = performance.now();
+  let lookedMs = lastSeenMs;
+  while (!signal.aborted && (await store.rebaselineRequests(pipeline, "0", 1)).length > 0) {
+    onLook();
+    const nowMs = performance.now();
+    if (!isOthers()) lastSeenMs = nowMs;
+    else if (nowMs - lookedMs >= lookAtRunMs) {
+      lookedMs = nowMs;
+      const record = await store.pipeline(pipeline);
+      if (record !== undefined && (await isRunning(store, record))) lastSeenMs = nowMs;
+      if (nowMs - lastSeenMs >= goneMsMax) throw stopped(pipeline);
+    }
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+function stopped(pipeline: string): BanyanError {
+  return new BanyanError(
+    "PIPELINE_STOPPED",
+    `the process that ran ${pipeline} has ended before all was read anew`,
+    {
+      hint: "What was asked for is kept. Run: banyan run; or the same command again, which then does it itself.",
+    },
+  );
+}
+
+async function notReadOf(
+  store: EventStore,
+  pipeline: string,
+  streams: readonly string[],
+): Promise<readonly NotReadAnew[]> {
+  const status = (await store.pipeline(pipeline))?.status as Partial<PipelineStatus> | undefined;
+  const asked = new Set(streams);
+  return status?.notReadAnew?.filter(({ stream }) => asked.has(stream)) ?? [];
 }
 
 /** @throws BanyanError `USAGE` where nobody can be asked */

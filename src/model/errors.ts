@@ -40,6 +40,7 @@ export const ERROR_CODES = {
   STORE_SCHEMA_NEWER: { recovery: "operator", exitCode: EXIT.environment },
   STREAM_VERSION_CONFLICT: { recovery: "retry", exitCode: EXIT.environment },
   PIPELINE_FENCED: { recovery: "operator", exitCode: EXIT.environment },
+  PIPELINE_STOPPED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
   TABLE_NOT_CAPTURED: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },

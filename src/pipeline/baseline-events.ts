@@ -1,4 +1,5 @@
-import { mergeChildren, type MergedAggregate } from "./merge-children.ts";
+import { mergeChildren, streamOfAggregate, type MergedAggregate } from "./merge-children.ts";
+import { isStageFull } from "./stage-size.ts";
 import type { StreamPlan } from "../mapping/compile.ts";
 import { writeBaselineId, type IdPrefix } from "../mapping/event-id.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
@@ -9,10 +10,6 @@ import type { Position } from "../model/position.ts";
 import type { Cells } from "../model/table.ts";
 import type { RowSnapshot } from "../source/change-source.ts";
 import type { NewImage } from "../store/event-store.ts";
-
-/** Aggregates per stage, and the length of their data at which a stage is full before that. */
-const AGGREGATES_PER_STAGE = 4_000;
-const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 
 /** Some aggregates as events, to be staged together. */
 export interface Stage {
@@ -67,8 +64,7 @@ export async function* baselineStages(
   for await (const group of mergeChildren(rowsOf, mappers, signal)) {
     for (const aggregate of group) {
       const { root, continues } = aggregate;
-      const { length, dataLength } = stage.events;
-      if (length >= AGGREGATES_PER_STAGE || dataLength >= DATA_LENGTH_PER_STAGE_MAX) {
+      if (isStageFull(stage.events)) {
         yield stage;
         stage = emptyStage();
       }
@@ -99,12 +95,11 @@ function pushBaseline(
   events: EventBuffer,
   stream: StreamPlan,
   mappers: readonly TableMapper[],
-  { root, children }: MergedAggregate,
+  aggregate: MergedAggregate,
   facts: BaselineFacts & { readonly timeUs: number; readonly version: number },
 ): void {
-  const data = `{${aggregateMembers(mappers, root, children)}}`;
-  const owner = root === undefined ? mappers.findIndex((_, i) => children[i - 1]?.length) : 0;
-  const id = mappers[owner]!.streamOf(root ?? children[owner - 1]![0]!);
+  const data = `{${aggregateMembers(mappers, aggregate.root, aggregate.children)}}`;
+  const id = streamOfAggregate(mappers, aggregate);
   const { prefix, context, position, timeUs, version, ordinal, tag } = facts;
   const index = events.push(id, stream.baselineType, timeUs, position, data, context);
   events.versions[index] = version;

@@ -1,5 +1,11 @@
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
-import type { ChangeSource, ChunkSurvey, KeyedTable } from "../source/change-source.ts";
+import type {
+  ChangeSource,
+  ChunkSurvey,
+  KeyedTable,
+  OrderColumn,
+} from "../source/change-source.ts";
+import { orderOf } from "../source/key-order.ts";
 
 /** `auto`: in chunks where that is worth it and possible. */
 export type BaselineMode = "auto" | "snapshot" | "chunked";
@@ -53,6 +59,12 @@ export async function planBaselines(
       isWanted && obstacle !== undefined ? `cannot be read in chunks: ${obstacle}` : asked;
     return { stream, isChunked, why, rowsEstimated };
   });
+}
+
+/** How the key of a stream type's root is ordered. */
+export function keyOrder(mapping: Mapping, stream: StreamPlan): readonly OrderColumn["as"][] {
+  const [root] = keyedTables(mapping, stream);
+  return root!.columns.map((column) => orderOf(root!.table.columns[column]!.type));
 }
 
 /** The tables of a stream type with the columns that hold the root's key; the root first. */

@@ -38,11 +38,6 @@ export interface RangeChunk extends ReadChunk {
 type Key = readonly (string | null)[];
 type Range = RangeChunk & { isDurable: boolean };
 type Reading = "opening" | (ReadChunk & { end: ChunkKey | undefined; isBounded: boolean });
-interface Refresh extends ReadChunk {
-  readonly streams: ReadonlySet<string>;
-  isDurable: boolean;
-}
-
 /**
  * How far the baseline of one stream type has come, and what that means for a change: the one place
  * that decides whether the log tells something that a chunk holds, or a chunk misses what the log told.
@@ -59,7 +54,10 @@ export class ChunkFrontier {
   /** Up to this key all is told; "none" and "all" are the two ends. */
   #told: ChunkKey | "none" | "all";
   #reading: Reading | undefined;
-  #refreshes: (Refresh | "opening")[] = [];
+  /** What read a stream anew last, by stream, until the log has passed its fence. */
+  readonly #refreshed = new Map<string, ReadChunk>();
+  /** The same by snapshot, in the order of their fences. */
+  readonly #refreshes: { readonly chunk: ReadChunk; readonly streams: readonly string[] }[] = [];
 
   /**
    * @param order of the root's key columns
@@ -87,11 +85,7 @@ export class ChunkFrontier {
 
   /** Whether a chunk is being read, or written and not yet durable. */
   get isBusy(): boolean {
-    return (
-      this.#reading !== undefined ||
-      this.#chunks.some(({ isDurable }) => !isDurable) ||
-      this.#refreshes.some((refresh) => refresh === "opening" || !refresh.isDurable)
-    );
+    return this.#reading !== undefined || this.#chunks.some(({ isDurable }) => !isDurable);
   }
 
   /** Where the next chunk begins: behind this key; "none" for the first one, "all" when none is left. */
@@ -112,35 +106,29 @@ export class ChunkFrontier {
 
   /**
    * @param key of the root, by its key columns; one with a NULL lies behind all that have none
-   * @param stream the stream of that key
+   * @param streamOf the stream of that key, asked for only where streams were read anew
    * @param isAdmitted that the transaction was judged before, and was visible if that mattered: whatever
    *   is opened since then sees it
    */
-  verdict(transaction: Committed, key: Key, stream: string, isAdmitted = false): Verdict {
-    let isHeld = false;
-    for (const refresh of this.#refreshes) {
-      if (refresh === "opening") return "waits";
-      if (!refresh.streams.has(stream)) continue;
-      const isSeen = transaction.commit < refresh.fence && refresh.sees(transaction.id);
-      if (!isSeen && !refresh.isDurable) return "waits";
-      if (isSeen && refresh.isDurable) isHeld = true;
-    }
+  verdict(transaction: Committed, key: Key, streamOf: () => string, isAdmitted = false): Verdict {
     const verdict = this.#ranged(transaction, key, isAdmitted);
-    return verdict === "told" && isHeld ? "held" : verdict;
+    if (verdict !== "told" || this.#refreshed.size === 0) return verdict;
+    const refresh = this.#refreshed.get(streamOf());
+    return refresh !== undefined && isSeenBy(refresh, transaction) ? "held" : "told";
   }
 
-  #ranged({ id, commit }: Committed, key: Key, isAdmitted: boolean): Verdict {
+  #ranged(transaction: Committed, key: Key, isAdmitted: boolean): Verdict {
     if (this.#told === "all") return "told";
     if (this.#told !== "none" && this.#isUpTo(key, this.#told)) return "told";
     for (const chunk of this.#chunks) {
       if (chunk.end !== undefined && !this.#isUpTo(key, chunk.end)) continue;
-      if (commit < chunk.fence && chunk.sees(id)) return "held";
+      if (isSeenBy(chunk, transaction)) return "held";
       return chunk.isDurable ? "told" : "waits";
     }
     const reading = this.#reading;
     if (reading === undefined) return "unread";
     if (reading === "opening") return isAdmitted ? "unread" : "waits";
-    if (commit < reading.fence && reading.sees(id)) return "unread";
+    if (isSeenBy(reading, transaction)) return "unread";
     const isBeyond =
       reading.isBounded && reading.end !== undefined && !this.#isUpTo(key, reading.end);
     return isBeyond ? "unread" : "waits";
@@ -150,20 +138,16 @@ export class ChunkFrontier {
    * Whether a change of the type must wait although the log does not say which aggregate it concerns:
    * that may be one which is being read.
    */
-  mayWait({ id, commit }: Committed): boolean {
-    const misses = (chunk: ReadChunk): boolean => commit >= chunk.fence || !chunk.sees(id);
+  mayWait(transaction: Committed): boolean {
     const reading = this.#reading;
-    if (reading !== undefined && (reading === "opening" || misses(reading))) return true;
-    if (this.#chunks.some((chunk) => !chunk.isDurable && misses(chunk))) return true;
-    return this.#refreshes.some(
-      (refresh) => refresh === "opening" || (!refresh.isDurable && misses(refresh)),
-    );
+    if (reading === "opening") return true;
+    if (reading !== undefined && !isSeenBy(reading, transaction)) return true;
+    return this.#chunks.some((chunk) => !chunk.isDurable && !isSeenBy(chunk, transaction));
   }
 
   /** Whether anything at all is told of a transaction: of a TRUNCATE, which concerns all aggregates. */
-  tellsAnyOf({ id, commit }: Committed): boolean {
-    if (this.#told !== "none") return true;
-    return this.#chunks.some((chunk) => commit >= chunk.fence || !chunk.sees(id));
+  tellsAnyOf(transaction: Committed): boolean {
+    return this.#told !== "none" || this.#chunks.some((chunk) => !isSeenBy(chunk, transaction));
   }
 
   /** Called before a snapshot is asked for: what it will see is not known until {@link opened}. */
@@ -203,26 +187,14 @@ export class ChunkFrontier {
     this.#reading = undefined;
   }
 
-  /** As {@link opening}, for streams that are read anew. @returns what is to be called next */
-  refreshing(): {
-    opened: (chunk: ReadChunk, streams: ReadonlySet<string>) => void;
-    durable: () => void;
-    abandoned: () => void;
-  } {
-    const place: { now: Refresh | "opening" } = { now: "opening" };
-    const replace = (...by: Refresh[]): void => {
-      this.#refreshes = this.#refreshes.flatMap((one) => (one === place.now ? by : [one]));
-      if (by[0] !== undefined) place.now = by[0];
-    };
-    invariant(!this.#refreshes.includes("opening"), "streams are read anew one chunk at a time");
-    this.#refreshes.push("opening");
-    return {
-      opened: ({ sees, fence }, streams) => replace({ sees, fence, streams, isDurable: false }),
-      durable: () => {
-        if (place.now !== "opening") place.now.isDurable = true;
-      },
-      abandoned: () => replace(),
-    };
+  /**
+   * Streams were read anew under one snapshot, while nothing was taken from the log, and all of that is
+   * about to be durable. Snapshots come in the order in which they were taken: a later one sees all that
+   * the ones before saw.
+   */
+  refreshed(chunk: ReadChunk, streams: readonly string[]): void {
+    this.#refreshes.push({ chunk, streams });
+    for (const stream of streams) this.#refreshed.set(stream, chunk);
   }
 
   /** All that committed before is decided about. @param commit 16 hexadecimal digits */
@@ -232,12 +204,21 @@ export class ChunkFrontier {
       this.#told = first.end ?? "all";
       this.#chunks.shift();
     }
-    this.#refreshes = this.#refreshes.filter(
-      (refresh) => refresh === "opening" || !refresh.isDurable || refresh.fence > commit,
-    );
+    for (let first = this.#refreshes[0]; first !== undefined; first = this.#refreshes[0]) {
+      const { chunk, streams } = first;
+      if (chunk.fence > commit) break;
+      for (const stream of streams)
+        if (this.#refreshed.get(stream) === chunk) this.#refreshed.delete(stream);
+      this.#refreshes.shift();
+    }
   }
 
   #isUpTo(key: Key, end: ChunkKey): boolean {
     return !key.includes(null) && compareKeyTexts(key, end, this.#order) <= 0;
   }
+}
+
+/** Whether the snapshot of a chunk holds what a transaction did. */
+function isSeenBy({ sees, fence }: ReadChunk, { id, commit }: Committed): boolean {
+  return commit < fence && sees(id);
 }

@@ -126,8 +126,8 @@ export class ChunkGate {
     for (const cells of [change.before, change.after]) {
       if (cells === undefined) continue;
       const full = completed(cells, change.before);
-      const place = [rootKey(mapper, full), mapper.streamIdOf(full)] as const;
-      const verdict = frontier.verdict(transaction, ...place);
+      const streamOf = (): string => mapper.streamIdOf(full);
+      const verdict = frontier.verdict(transaction, rootKey(mapper, full), streamOf);
       if (verdict === "waits") return "chunk";
       if (verdict === "unread") need = "visible";
     }

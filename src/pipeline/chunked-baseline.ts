@@ -1,6 +1,6 @@
 import { occupied, secondsLeft } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
-import { keyedTables } from "./baseline-plan.ts";
+import { keyedTables, keyOrder } from "./baseline-plan.ts";
 import { ChunkFrontier } from "./chunk-frontier.ts";
 import { ChunkPace, ChunkSize, type PaceLimits } from "./chunk-pace.ts";
 import type { EventWriter } from "./event-writer.ts";
@@ -19,7 +19,6 @@ import type {
   ChunkSnapshot,
   RowSnapshot,
 } from "../source/change-source.ts";
-import { orderOf } from "../source/key-order.ts";
 import type { BaselineRecord, EventStore, PipelinePhase } from "../store/event-store.ts";
 
 /** Stream types read at once, each with a connection per table. */
@@ -70,15 +69,17 @@ export function frontierOf(
   source: Pick<ChangeSource, "visibility">,
   checkpoint: Position | undefined,
 ): ChunkFrontier {
-  const [root] = keyedTables(mapping, stream);
-  const order = root!.columns.map((column) => orderOf(root!.table.columns[column]!.type));
   const known = chunks.map(({ end, seen, fence }) => ({
     end,
     sees: source.visibility(seen),
     fence: fence.slice(0, 16),
   }));
   const isAll = done && chunks.length === 0;
-  const frontier = new ChunkFrontier(order, isAll ? "all" : (told ?? "none"), known);
+  const frontier = new ChunkFrontier(
+    keyOrder(mapping, stream),
+    isAll ? "all" : (told ?? "none"),
+    known,
+  );
   if (checkpoint !== undefined) frontier.passed(checkpoint.slice(0, 16));
   return frontier;
 }

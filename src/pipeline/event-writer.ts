@@ -3,7 +3,6 @@ import { settleChanges, type Changes, type SettledChanges } from "./settle-chang
 import { StreamVersions } from "./stream-versions.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { addLedger, EMPTY_LEDGER } from "./status.ts";
-import { Turns } from "./turns.ts";
 import type { Mapping } from "../mapping/compile.ts";
 import type { Drift } from "../mapping/drift.ts";
 import { ChangeMapper, type MappedChanges } from "../mapping/change-mapper.ts";
@@ -13,6 +12,7 @@ import type { Change, Intent, SourceTransaction } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
+import { Turns } from "../runtime/turns.ts";
 import type {
   BaselineRecord,
   CapturedTable,
@@ -25,8 +25,8 @@ import type {
   StreamVersionPage,
 } from "../store/event-store.ts";
 
-/** Parked changes that are settled together with what is staged. */
-type Settled = Pick<StagedBatch, "released" | "skipped" | "rebaselined">;
+/** Parked changes and requests that are settled together with what is staged. */
+type Settled = Pick<StagedBatch, "released" | "skipped" | "rebaselined" | "refused">;
 
 /** Each holds a slice or ends a batch. */
 const CALLS_IN_LINE_MAX = 3;
@@ -163,12 +163,14 @@ export class EventWriter {
     parked: MappedChanges["parked"],
     settled: Settled = {},
   ): Promise<void> {
-    const { released = [], skipped = [], rebaselined } = settled;
-    const lengths = [events, images, parked, released, skipped].map(({ length }) => length);
+    const { released = [], skipped = [], refused = [], rebaselined } = settled;
+    const lengths = [events, images, parked, released, skipped, refused].map(
+      ({ length }) => length,
+    );
     if (lengths.every((length) => length === 0) && rebaselined === undefined) return;
     await this.#next(async () => {
       const more = rebaselined === undefined ? {} : { rebaselined };
-      await this.#writer.stage({ events, images, parked, released, skipped, ...more });
+      await this.#writer.stage({ events, images, parked, released, skipped, refused, ...more });
       failpoint("batch-staged");
     });
   }

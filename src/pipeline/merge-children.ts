@@ -67,6 +67,16 @@ export async function* mergeChildren(
   }
 }
 
+/** The stream of an aggregate: as the root names it, else as the child rows name the root that is not there. */
+export function streamOfAggregate(
+  mappers: readonly TableMapper[],
+  { root, children }: Pick<MergedAggregate, "root" | "children">,
+): string {
+  if (root !== undefined) return mappers[0]!.streamOf(root);
+  const child = children.findIndex(({ length }) => length > 0);
+  return mappers[child + 1]!.streamOf(children[child]![0]!);
+}
+
 type Order = OrderColumn["as"];
 
 /** One order per key column that all tables can follow: numbers as such only where they are numbers everywhere. */

@@ -9,7 +9,7 @@ import { refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
 import { spilling } from "./spill-files.ts";
 import { begin, resume, VERSIONS_MAX, type Run, type Started } from "./start.ts";
 import { StatusBoard } from "./status-board.ts";
-import type { PipelineStatus } from "./status.ts";
+import type { NotReadAnew, PipelineStatus } from "./status.ts";
 import { tail, type TailLimits } from "./tail.ts";
 import type { Drift } from "../mapping/drift.ts";
 import type { StreamRef } from "../mapping/rules.ts";
@@ -36,6 +36,8 @@ export interface PipelineOptions {
   readonly onBaseline?: (plans: readonly StreamBaseline[]) => void;
   readonly onDrift?: (drift: Drift) => void;
   readonly onLogLeft?: (left: LogLeft) => void;
+  /** Told of each stream that was to be read anew and cannot be. */
+  readonly onNotReadAnew?: (note: NotReadAnew) => void;
 }
 
 /** The least that a change takes in the log. */

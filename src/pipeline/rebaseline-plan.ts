@@ -1,5 +1,6 @@
 import { keyedTables } from "./baseline-plan.ts";
-import { mergeChildren } from "./merge-children.ts";
+import { mergeChildren, streamOfAggregate } from "./merge-children.ts";
+import { keyFault } from "../mapping/canonical-key.ts";
 import {
   compileMapping,
   plannedTables,
@@ -14,6 +15,14 @@ import type { EventStore } from "../store/event-store.ts";
 
 /** Streams asked for in one statement. */
 const STREAMS_PER_REQUEST = 5_000;
+const FAULTS_SHOWN_MAX = 20;
+
+/** What must be known to ask for streams. */
+interface Asking {
+  readonly source: ChangeSource;
+  readonly store: EventStore;
+  readonly streams: Readonly<Record<string, StreamRef>>;
+}
 
 /**
  * Asks that streams of a pipeline be read anew: a running one does it at once, else the next run. Each
@@ -42,20 +51,12 @@ export async function requestRebaseline(
  * @throws BanyanError `USAGE` for a type that the config does not have
  */
 export async function streamsOfTypes(
-  {
-    source,
-    store,
-    streams,
-  }: {
-    readonly source: ChangeSource;
-    readonly store: EventStore;
-    readonly streams: Readonly<Record<string, StreamRef>>;
-  },
+  asking: Asking,
   types: readonly string[],
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const tables = await source.discover(plannedTables(streams));
-  const mapping = compileMapping(streams, tables, await store.mappings());
+  const { source, store } = asking;
+  const mapping = await mappingNow(asking);
   const found = new Set<string>();
   for (const type of types) {
     const stream = mapping.stream(type);
@@ -68,16 +69,37 @@ export async function streamsOfTypes(
   return [...found];
 }
 
-/** @throws BanyanError `USAGE` for a stream whose type the config does not have */
-export function requireStreams(
-  streams: Readonly<Record<string, StreamRef>>,
-  ids: readonly string[],
-): void {
-  const wrong = ids.find((id) => !id.includes("-") || !Object.hasOwn(streams, streamTypeOf(id)));
-  if (wrong === undefined) return;
-  throw new BanyanError("USAGE", `the config has no stream type of ${wrong}`, {
-    hint: `Its stream types are: ${Object.keys(streams).join(", ")}`,
+/**
+ * Refuses ids that no stream of the config can have, all at once.
+ *
+ * @throws BanyanError `USAGE`
+ */
+export async function requireStreams(asking: Asking, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  const mapping = await mappingNow(asking);
+  const faults = ids.flatMap((id) => {
+    const stream = mapping.stream(streamTypeOf(id));
+    if (stream === undefined) return [`${id}: the config has no stream type of it`];
+    const root = mapping.mapperOf(mapping.shapeOf(stream.ref.root.name)!)!;
+    const why = keyFault(root, id);
+    return why === undefined ? [] : [`${id}: ${why}`];
   });
+  if (faults.length === 0) return;
+  const types = mapping.streams.map(({ type }) => type);
+  const more = faults.length - FAULTS_SHOWN_MAX;
+  const shown = faults.slice(0, FAULTS_SHOWN_MAX).join("; ");
+  throw new BanyanError(
+    "USAGE",
+    `no such stream can be: ${shown}${more > 0 ? `; and ${more} more` : ""}`,
+    {
+      hint: `A stream is named by its type (${types.join(", ")}), a dash and its key as the database writes it, e.g. ${types[0]}-1; banyan history shows what a stream holds`,
+    },
+  );
+}
+
+async function mappingNow({ source, store, streams }: Asking): Promise<Mapping> {
+  const tables = await source.discover(plannedTables(streams));
+  return compileMapping(streams, tables, await store.mappings());
 }
 
 async function* streamsInSource(
@@ -92,10 +114,7 @@ async function* streamsInSource(
     const mappers = shapes.map((table) => mapping.mapperOf(table)!);
     const rowsOf: Pick<RowSnapshot, "readRows"> = snapshot;
     for await (const group of mergeChildren(rowsOf, mappers, signal)) {
-      for (const { root, children } of group) {
-        const owner = root === undefined ? children.findIndex(({ length }) => length > 0) + 1 : 0;
-        yield mappers[owner]!.streamOf(root ?? children[owner - 1]![0]!);
-      }
+      for (const aggregate of group) yield streamOfAggregate(mappers, aggregate);
     }
   } finally {
     await snapshot.close();

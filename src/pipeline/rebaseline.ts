@@ -3,9 +3,10 @@ import { capturedAt } from "./captured-tables.ts";
 import type { EventWriter } from "./event-writer.ts";
 import { Frontiers } from "./frontiers.ts";
 import { pushGap, type GapFacts } from "./gap-events.ts";
-import { mergeChildren } from "./merge-children.ts";
+import { mergeChildren, streamOfAggregate } from "./merge-children.ts";
 import type { PipelineOptions } from "./pipeline.ts";
 import { parkedChanges } from "./quarantine-release.ts";
+import { isStageFull } from "./stage-size.ts";
 import { writerOf, type Run } from "./start.ts";
 import { StatusBoard } from "./status-board.ts";
 import { VersionTable } from "./version-table.ts";
@@ -23,9 +24,6 @@ import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { BaselineSnapshot } from "../source/change-source.ts";
 import type { EventStore, NewImage } from "../store/event-store.ts";
-
-const EVENTS_PER_STAGE = 4_000;
-const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 
 export interface RebaselineResult {
   readonly from: Position;
@@ -198,11 +196,8 @@ class Restating {
     }
     for await (const group of mergeChildren(this.#snapshot, this.#mappers, signal)) {
       for (const aggregate of group) {
-        const { root, children } = aggregate;
-        const owner = root === undefined ? children.findIndex(({ length }) => length > 0) + 1 : 0;
-        const stream = this.#mappers[owner]!.streamOf(root ?? children[owner - 1]![0]!);
         if (!aggregate.continues) this.restated += 1;
-        this.#push(stream, aggregate);
+        this.#push(streamOfAggregate(this.#mappers, aggregate), aggregate);
         keepImages(this.#images, this.#mappers, aggregate);
         await this.#stageIfFull();
       }
@@ -246,8 +241,7 @@ class Restating {
   }
 
   async #stageIfFull(): Promise<void> {
-    const { length, dataLength } = this.#buffer;
-    if (length >= EVENTS_PER_STAGE || dataLength >= DATA_LENGTH_PER_STAGE_MAX) await this.#stage();
+    if (isStageFull(this.#buffer)) await this.#stage();
   }
 
   async #stage(): Promise<void> {

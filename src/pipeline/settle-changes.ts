@@ -83,8 +83,8 @@ function settle(
     return change;
   }
   const judge = (cells: Cells): Verdict => {
-    const place = [rootKey(mapper, cells), mapper.streamIdOf(cells)] as const;
-    const verdict = frontier.verdict(transaction, ...place, true);
+    const streamOf = (): string => mapper.streamIdOf(cells);
+    const verdict = frontier.verdict(transaction, rootKey(mapper, cells), streamOf, true);
     invariant(verdict !== "waits", "a change waits for its chunk before it is written");
     return verdict;
   };

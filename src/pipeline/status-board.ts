@@ -3,6 +3,7 @@ import {
   type BaselineProgress,
   type DriftNote,
   type MappingNote,
+  type NotReadAnew,
   type PipelineStatus,
 } from "./status.ts";
 import type { MappingCoverage } from "../mapping/coverage.ts";
@@ -12,6 +13,7 @@ import type { Position } from "../model/position.ts";
 import type { Ledger, PipelinePhase, PipelineRecord } from "../store/event-store.ts";
 
 const DRIFT_NOTES_MAX = 100;
+const NOT_READ_NOTES_MAX = 100;
 const RATE_WINDOW_MS = 10_000;
 const COVERAGE_MS = 1_000;
 
@@ -21,6 +23,7 @@ export class StatusBoard {
   readonly #startedAt = new Date().toISOString();
   readonly #clock: () => number;
   readonly #drift: DriftNote[] = [];
+  readonly #notReadAnew: NotReadAnew[] = [];
   readonly #samples: { atMs: number; changes: number; events: number }[] = [];
   #phase: PipelinePhase;
   #ledger: Ledger;
@@ -114,6 +117,11 @@ export class StatusBoard {
     if (this.#drift.length < DRIFT_NOTES_MAX) this.#drift.push({ ...rest, stops: broken?.message });
   }
 
+  notReadAnew(note: NotReadAnew): void {
+    this.#notReadAnew.push(note);
+    if (this.#notReadAnew.length > NOT_READ_NOTES_MAX) this.#notReadAnew.shift();
+  }
+
   snapshot(): PipelineStatus {
     const first = this.#samples[0]!;
     const last = this.#samples.at(-1)!;
@@ -142,6 +150,7 @@ export class StatusBoard {
       ...(this.#mapping === undefined ? {} : { mapping: this.#mapping }),
       ...(coverage === undefined ? {} : { coverage }),
       drift: [...this.#drift],
+      ...(this.#notReadAnew.length === 0 ? {} : { notReadAnew: [...this.#notReadAnew] }),
       ...(this.#failure === undefined ? {} : { failure: this.#failure }),
     };
   }

@@ -30,6 +30,8 @@ export interface PipelineStatus {
   readonly coverage?: MappingCoverage;
   /** Schema changes seen since the start. */
   readonly drift: readonly DriftNote[];
+  /** Streams that were to be read anew and could not be, the last hundred since the start; absent for none. */
+  readonly notReadAnew?: readonly NotReadAnew[];
   /** What the last attempt ended with; absent while one runs well, and after one that was stopped. */
   readonly failure?: { readonly code: string; readonly message: string; readonly hint: string };
 }
@@ -64,6 +66,12 @@ export interface BaselineProgress {
   readonly paused: boolean;
   /** What it waits for; empty while it is read. */
   readonly backingOff: string;
+}
+
+export interface NotReadAnew {
+  readonly stream: string;
+  /** For people. */
+  readonly why: string;
 }
 
 export type DriftNote = Omit<Drift, "broken"> & { readonly stops: string | undefined };

@@ -1,15 +1,18 @@
 import { ChunkGate } from "./chunk-gate.ts";
 import type { EventWriter, WholeTransaction } from "./event-writer.ts";
 import { LargeTransaction } from "./large-transaction.ts";
-import { rebaselineStreams } from "./rebaseline-streams.ts";
+import { RebaselinePace } from "./rebaseline-pace.ts";
+import { rebaselinePage } from "./rebaseline-streams.ts";
 import { isTooMany, refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
 import { Frontiers } from "./frontiers.ts";
 import type { Overlap } from "./overlap.ts";
+import type { NotReadAnew } from "./status.ts";
 import type { StatusBoard } from "./status-board.ts";
+import { ToldTransactions } from "./told-transactions.ts";
 import { TransactionQueue } from "./transaction-queue.ts";
 import { TruncateWriter } from "./truncate.ts";
 import type { Mapping } from "../mapping/compile.ts";
-import type { Change, TransactionPart } from "../model/change.ts";
+import type { Change, SourceTransaction, TransactionPart } from "../model/change.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource, LogLeft } from "../source/change-source.ts";
@@ -30,8 +33,6 @@ export interface TailLimits {
 
 /** What is read ahead is this part of a batch: enough to keep the writer busy, and little to hold. */
 const QUEUES_PER_BATCH = 4;
-/** More transactions than a server has sessions, each of which may have one that is in the log and not yet seen. */
-const APPLIED_NOTED = 10_000;
 /** Changes mapped at once; small, so that the store works on one slice while the next is mapped. */
 const SLICE_CHANGES = 2_000;
 
@@ -59,6 +60,8 @@ export interface TailOptions {
   readonly onProgress: () => void;
   /** Told now and then, where the source keeps its log within a limit. */
   readonly onLogLeft?: ((left: LogLeft) => void) | undefined;
+  /** Told of each stream that was to be read anew and cannot be. */
+  readonly onNotReadAnew?: ((note: NotReadAnew) => void) | undefined;
 }
 
 /**
@@ -126,10 +129,8 @@ class Applier {
   #acknowledged: Position;
   #quarantineGeneration = -1;
   #quarantineSeen = -1;
-  /** Transactions told lately, newest last. */
-  #applied: string[] = [];
-  /** Whether streams wait to be read anew until the baseline of their type is done. */
-  #isRebaselineDue = false;
+  readonly #told: ToldTransactions;
+  readonly #rebaselines: RebaselinePace;
   #isOver = false;
   /** Gives back the turn to write, see {@link EventWriter.turn}; undefined while somebody else may have it. */
   #giveTurn: (() => void) | undefined;
@@ -148,6 +149,8 @@ class Applier {
     const { writer, mapping, store, pipeline } = options;
     this.#beside = options.beside ?? nothingBeside(options);
     const { frontiers } = this.#beside;
+    this.#told = new ToldTransactions(options.source);
+    this.#rebaselines = new RebaselinePace(frontiers);
     this.#truncates = new TruncateWriter(writer, mapping, store, pipeline, frontiers);
   }
 
@@ -195,7 +198,9 @@ class Applier {
     await writer.settle();
     failpoint("idle-after-commit");
     await this.#decisions();
-    if (this.#isRebaselineDue) await this.#rebaseline();
+    const isOver = (): boolean => this.#isOver || this.#signal.aborted;
+    while (queue.isEmpty && this.#rebaselines.due(true) !== undefined && !isOver())
+      await this.#rebaseline(true);
   }
 
   /** The stream has ended: makes durable what is complete. */
@@ -233,9 +238,7 @@ class Applier {
   async #whole(changes: readonly Change[], last: TransactionPart): Promise<void> {
     const whole = { transaction: last.transaction, changes, intent: last.intent };
     const { writer } = this.#options;
-    const { gate } = this.#beside;
-    const settle = (): Promise<void> => this.#settleBatch();
-    if (!(await gate.admit(last.transaction, changes, settle, this.#signal))) {
+    if (this.#beside.frontiers.isActive && !(await this.#admit(last.transaction, changes))) {
       this.#isOver = true;
       return;
     }
@@ -244,18 +247,23 @@ class Applier {
       await this.#takeTurn();
       await writer.settle();
       await this.#truncates.write(whole, this.#signal);
-      this.#note(last.transaction.id);
+      this.#told.note(last.transaction.id);
       this.#batchChanges += changes.length;
       this.#checkpoint = last.transaction.end;
       await this.#commit();
       return;
     }
-    this.#note(last.transaction.id);
+    this.#told.note(last.transaction.id);
     this.#slice.push(whole);
     this.#sliceChanges += changes.length;
     this.#batchChanges += changes.length;
     this.#checkpoint = last.transaction.end;
     if (this.#sliceChanges >= SLICE_CHANGES) await this.#flushSlice();
+  }
+
+  #admit(transaction: SourceTransaction, changes: readonly Change[]): Promise<boolean> {
+    const settle = (): Promise<void> => this.#settleBatch();
+    return this.#beside.gate.admit(transaction, changes, settle, this.#signal);
   }
 
   async #addPartial(part: TransactionPart): Promise<void> {
@@ -293,7 +301,7 @@ class Applier {
     await large.add(part);
     if (!part.last) return;
     await large.finish(part);
-    this.#note(part.transaction.id);
+    this.#told.note(part.transaction.id);
     this.#large = undefined;
     this.#batchChanges += large.changeCount;
     this.#checkpoint = part.transaction.end;
@@ -326,6 +334,7 @@ class Applier {
       refuseTooMany(blocked);
     }
     if (this.#quarantineGeneration !== this.#quarantineSeen) await this.#decisions();
+    await this.#rebaseline(false);
   }
 
   async #commitNow(): Promise<void> {
@@ -366,23 +375,32 @@ class Applier {
     await releaseQuarantine(pipeline, store, mapping, writer);
     await this.#commitNow();
     await writer.settle();
-    await this.#rebaseline();
+    this.#rebaselines.asked();
   }
 
-  /** Reads streams anew that somebody asked for. */
-  async #rebaseline(): Promise<void> {
-    const { frontiers } = this.#beside;
+  /** Reads some streams anew that somebody asked for, where that is due. */
+  async #rebaseline(isIdle: boolean): Promise<void> {
+    const after = this.#rebaselines.due(isIdle);
+    if (after === undefined || this.#signal.aborted) return;
+    const { writer, board, onNotReadAnew } = this.#options;
+    const startedMs = performance.now();
     await this.#takeTurn();
+    await writer.settle();
     const commit = async (): Promise<void> => {
       await this.#commitNow();
       await this.#takeTurn();
       await this.#options.writer.settle();
     };
-    const options = { ...this.#options, frontiers };
-    const [applied, checkpoint] = [this.#applied, this.#checkpoint];
+    const note = (one: NotReadAnew): void => {
+      board.notReadAnew(one);
+      onNotReadAnew?.(one);
+    };
+    const { frontiers } = this.#beside;
+    const options = { ...this.#options, frontiers, onNotReadAnew: note };
     try {
-      const at = { applied, checkpoint, commit };
-      this.#isRebaselineDue = await rebaselineStreams(options, at, this.#signal);
+      const at = { after, told: this.#told, checkpoint: this.#checkpoint, commit };
+      const page = await rebaselinePage(options, at, this.#signal);
+      this.#rebaselines.passed(page, startedMs);
     } catch (error) {
       if (!this.#signal.aborted) throw error;
       await this.#options.writer.dropBaseline();
@@ -390,12 +408,6 @@ class Applier {
     }
     this.#giveTurn?.();
     this.#giveTurn = undefined;
-  }
-
-  #note(transaction: string): void {
-    this.#applied.push(transaction);
-    if (this.#applied.length >= 2 * APPLIED_NOTED)
-      this.#applied = this.#applied.slice(-APPLIED_NOTED);
   }
 }
 

@@ -2,6 +2,7 @@ import { emptyOutput, type EventWriter, type WholeTransaction } from "./event-wr
 import { Frontiers } from "./frontiers.ts";
 import { parkedChanges } from "./quarantine-release.ts";
 import { rootKey } from "./settle-changes.ts";
+import { isStageFull } from "./stage-size.ts";
 import { streamsOf, truncateRefused } from "../mapping/change-mapper.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix, ORDINAL_MAX, writeBaselineId } from "../mapping/event-id.ts";
@@ -16,10 +17,6 @@ import { foldStreams } from "../projection/fold-streams.ts";
 import { Folder } from "../projection/fold.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { EventStore, FoldEvent, ImageChange } from "../store/event-store.ts";
-
-/** Events per stage, and the length of their data at which a stage is full before that. */
-const EVENTS_PER_STAGE = 4_000;
-const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 
 /**
  * Writes transactions that hold a TRUNCATE: each row that the statement emptied away becomes a removal
@@ -137,9 +134,11 @@ export class TruncateWriter {
     let images: ImageChange[] = [];
     const frontier = this.#frontiers.of(plan.type);
     for await (const cells of this.#liveRows(change, plan, mapper, overlay, signal)) {
-      const place = [transaction, rootKey(mapper, cells), mapper.streamIdOf(cells)] as const;
+      const streamOf = (): string => mapper.streamIdOf(cells);
       // Read after the statement: the row is another one, which came later.
-      if (frontier !== undefined && frontier.verdict(...place, true) !== "told") continue;
+      const key = rootKey(mapper, cells);
+      if (frontier !== undefined && frontier.verdict(transaction, key, streamOf, true) !== "told")
+        continue;
       if (mapper.keepsImages) {
         images.push({ table: change.table.name, key: mapper.keyOf(cells), image: undefined });
       }
@@ -169,8 +168,7 @@ export class TruncateWriter {
         scope.contextOf(mapper.mappingVersion),
       );
       writeBaselineId(out.events.ids, index * 16, prefix, plan.truncateSlot, count++, tag);
-      const { length, dataLength } = out.events;
-      if (length < EVENTS_PER_STAGE && dataLength < DATA_LENGTH_PER_STAGE_MAX) continue;
+      if (!isStageFull(out.events)) continue;
       await this.#writer.stage(out, images, 0);
       out = emptyOutput();
       images = [];

@@ -88,6 +88,13 @@ export interface ChangeSource {
   /** Which transactions a snapshot that is taken now would see, as `ParitySnapshot.seen`. */
   seenNow(): Promise<string>;
 
+  /**
+   * Marks this moment. Not on a standby.
+   *
+   * @returns to be asked whether all transactions have ended, and can be seen, that had begun by then
+   */
+  markTransactions(): Promise<() => Promise<boolean>>;
+
   /** How large tables are, and whether they can be read in chunks. @param tables of one stream type, its root first */
   surveyChunks(tables: readonly KeyedTable[]): Promise<ChunkSurvey>;
 
@@ -291,6 +298,8 @@ export interface ChunkSnapshot {
   /**
    * Rows of one of the tables in the order of their root's key, NULLs last, in groups, pulled. Several
    * tables may be read at once, each on its own connection.
+   *
+   * @throws BanyanError `VALUE_UNMAPPABLE` when one of named keys is none that the column could hold
    */
   readRange(
     table: SourceTable,

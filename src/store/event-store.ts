@@ -323,6 +323,8 @@ export interface StagedBatch {
   readonly skipped?: readonly string[];
   /** Requests that these events carry out, by id. */
   readonly rebaselined?: Omit<Rebaselined, "streams"> & { readonly ids: readonly string[] };
+  /** Requests that are settled without being carried out, by id. */
+  readonly refused?: readonly string[];
 }
 
 export interface ImageChange {

@@ -177,6 +177,25 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await writer.close();
   });
 
+  test("streams that cannot be read anew are settled without anything being told of them", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    await writer.commit(tailing(1));
+    await store.requestRebaseline("shop", ["order-1", "order-x"], "why");
+    const requests = await store.rebaselineRequests("shop", "0", 10);
+    const refused = requests.flatMap(({ id, stream }) => (stream === "order-x" ? [id] : []));
+    await writer.stage({ events: NOTHING, refused });
+    await writer.rollback();
+    expect(await store.rebaselineRequests("shop", "0", 10)).toHaveLength(2);
+    await writer.stage({ events: NOTHING, refused });
+    await writer.commit(tailing(2));
+    const left = await store.rebaselineRequests("shop", "0", 10);
+    expect(left.map(({ stream }) => stream)).toEqual(["order-1"]);
+    expect(await store.rebaselined("shop", position(0))).toEqual([]);
+    await writer.close();
+  });
+
   test("images that are only missing replace none, neither a committed nor a staged one", async () => {
     await using opened = await open();
     const writer = await opened.store.openCapture("shop", SOURCE);

@@ -50,8 +50,8 @@ test("cuts after any number of bytes, again and again, neither lose nor repeat a
   for (let cut = 0; cut < cuts; cut++) {
     // Small numbers hit the start of a connection, large ones the middle of a transaction.
     const before = capture.retries.length;
-    scene.toSource.cutAfter(Math.floor(10 ** (1 + random() * 3.7)));
-    await capture.until(() => capture.retries.length > before, `cut ${cut}`);
+    const isCut = scene.toSource.cutAfter(Math.floor(10 ** (1 + random() * 3.7)));
+    await capture.untilOver(isCut, before, `cut ${cut}`);
   }
   await capture.untilMore(10);
   await expectIntact(scene, capture, traffic);

@@ -31,8 +31,8 @@ test("a store cut at any byte of what it answers, COPY and commit included, resu
   for (let cut = 0; cut < cuts; cut++) {
     const before = capture.retries.length;
     // A batch is answered with some 200 bytes, so within the next few of them.
-    scene.toStore.cutAfter(Math.floor(10 ** (1 + random() * 2)));
-    await capture.until(() => capture.retries.length > before, `cut ${cut}`);
+    const isCut = scene.toStore.cutAfter(Math.floor(10 ** (1 + random() * 2)));
+    await capture.untilOver(isCut, before, `cut ${cut}`);
   }
   await capture.untilMore();
   await expectIntact(scene, capture, traffic);

@@ -28,7 +28,7 @@ export function admitNext(
       ? [frontier.mayWait(facts) ? "waits" : "unread"]
       : [change.from, change.to]
           .filter((key) => key !== undefined)
-          .map((key) => frontier.verdict(facts, [String(key)], String(key)));
+          .map((key) => frontier.verdict(facts, [String(key)], () => String(key)));
     if (verdicts.includes("waits") && fault !== "stream not held back") return undefined;
     if (verdicts.includes("unread")) isUnread = true;
   }
@@ -56,7 +56,7 @@ export function writeBatch(state: State, process: Process, options: Handover): S
       const judge = (key: number): Verdict => {
         const isAdmitted = fault !== "judged anew when written";
         const facts = committed(transaction, at);
-        const verdict = frontier.verdict(facts, [String(key)], String(key), isAdmitted);
+        const verdict = frontier.verdict(facts, [String(key)], () => String(key), isAdmitted);
         if (verdict === "waits" && fault === "stream not held back") return "told";
         if (verdict === "waits" && fault === "left out before visible") return "unread";
         return verdict;

@@ -12,7 +12,7 @@ const seeing = (ids: readonly number[], fence: number) => ({
 
 const fresh = (): ChunkFrontier => new ChunkFrontier(["integer"], "none");
 const verdicts = (frontier: ChunkFrontier, t: Committed, ...keys: (string | null)[]) =>
-  keys.map((key) => frontier.verdict(t, [key], `order-${key}`));
+  keys.map((key) => frontier.verdict(t, [key], () => `order-${key}`));
 
 describe("a change of an aggregate", () => {
   test("that has yet to be read is left out", () => {
@@ -24,7 +24,7 @@ describe("a change of an aggregate", () => {
     frontier.opening();
     expect(verdicts(frontier, committed(1, 5), "1")).toEqual(["waits"]);
     // It was visible before, so whatever is opened now sees it.
-    expect(frontier.verdict(committed(1, 5), ["1"], "order-1", true)).toBe("unread");
+    expect(frontier.verdict(committed(1, 5), ["1"], () => "order-1", true)).toBe("unread");
     frontier.opened(seeing([1], 10));
     expect(verdicts(frontier, committed(1, 5), "1", "99")).toEqual(["unread", "unread"]);
     expect(verdicts(frontier, committed(2, 6), "1", "99")).toEqual(["waits", "waits"]);
@@ -95,19 +95,47 @@ describe("a change of an aggregate", () => {
   });
 });
 
-test("streams that are read anew are told up to then, and held from then on as far as the snapshot saw", () => {
-  const frontier = new ChunkFrontier(["integer"], "all");
-  const refresh = frontier.refreshing();
-  expect(verdicts(frontier, committed(1, 5), "7")).toEqual(["waits"]);
-  refresh.opened(seeing([1], 10), new Set(["order-7"]));
-  expect(verdicts(frontier, committed(1, 5), "7", "8")).toEqual(["told", "told"]);
-  expect(verdicts(frontier, committed(2, 6), "7", "8")).toEqual(["waits", "told"]);
-  refresh.durable();
-  expect(verdicts(frontier, committed(1, 5), "7", "8")).toEqual(["held", "told"]);
-  expect(verdicts(frontier, committed(2, 6), "7")).toEqual(["told"]);
-  expect(frontier.isIdle).toBe(false);
-  frontier.passed(digits(10));
-  expect(frontier.isIdle).toBe(true);
+describe("streams that were read anew", () => {
+  test("hold what the snapshot saw up to its fence, and are told of the rest like all others", () => {
+    const frontier = new ChunkFrontier(["integer"], "all");
+    expect(verdicts(frontier, committed(1, 5), "7")).toEqual(["told"]);
+    frontier.refreshed(seeing([1], 10), ["order-7"]);
+    expect(verdicts(frontier, committed(1, 5), "7", "8")).toEqual(["held", "told"]);
+    expect(verdicts(frontier, committed(2, 6), "7")).toEqual(["told"]);
+    expect([frontier.isIdle, frontier.isBusy]).toEqual([false, false]);
+    frontier.passed(digits(9));
+    expect(verdicts(frontier, committed(1, 5), "7")).toEqual(["held"]);
+    frontier.passed(digits(10));
+    expect(frontier.isIdle).toBe(true);
+    expect(verdicts(frontier, committed(1, 5), "7")).toEqual(["told"]);
+  });
+
+  test("once more go by the later snapshot, also when the log has passed the earlier one", () => {
+    const frontier = new ChunkFrontier(["integer"], "all");
+    frontier.refreshed(seeing([1], 10), ["order-7", "order-8"]);
+    frontier.refreshed(seeing([1, 2], 20), ["order-7"]);
+    expect(verdicts(frontier, committed(2, 6), "7", "8")).toEqual(["held", "told"]);
+    frontier.passed(digits(10));
+    expect(verdicts(frontier, committed(2, 12), "7", "8")).toEqual(["held", "told"]);
+    expect(frontier.isIdle).toBe(false);
+    frontier.passed(digits(20));
+    expect(frontier.isIdle).toBe(true);
+  });
+
+  test("cost a verdict the same however many there are, and nobody's stream is asked for where there are none", () => {
+    const frontier = new ChunkFrontier(["integer"], "all");
+    const unasked = (): string => {
+      throw new Error("nobody needs the stream");
+    };
+    expect(frontier.verdict(committed(1, 5), ["7"], unasked)).toBe("told");
+    let looks = 0;
+    for (let n = 0; n < 5_000; n++) {
+      const sees = (): boolean => (looks += 1) > 0;
+      frontier.refreshed({ sees, fence: digits(10 + n) }, [`order-${n}`]);
+    }
+    expect(verdicts(frontier, committed(1, 5), "4999", "5000")).toEqual(["held", "told"]);
+    expect(looks).toBe(1);
+  });
 });
 
 test("a TRUNCATE is told of where anything is told that it emptied", () => {

@@ -36,6 +36,8 @@ const LIMITS: TailLimits = {
 };
 const WAIT_MS_MAX = 20_000;
 const CATCH_UP_MS_MAX = 60_000;
+/** More changes than can be on their way: a capture that has written them goes on as if nothing had been. */
+const UNHARMED_CHANGES = 1_000;
 
 /** A bank, an empty store, and a proxy in front of each. */
 export interface Scene extends AsyncDisposable {
@@ -157,6 +159,31 @@ export class Capture implements AsyncDisposable {
     const goal = (this.status?.ledger.changesIn ?? 0) + changes;
     const enough = (): boolean => (this.status?.ledger.changesIn ?? 0) >= goal;
     await this.until(enough, `${changes} more changes`);
+  }
+
+  /**
+   * Waits for what a cut comes to: a retry, or nothing at all. It may hit a session whose loss costs
+   * nobody anything, as one that only asks how far the log has come; then the capture goes on.
+   *
+   * @param isCut see `TcpProxy.cutAfter`
+   * @param retries how many there had been before
+   */
+  async untilOver(isCut: () => boolean, retries: number, what: string): Promise<void> {
+    const changes = (): number => this.status?.ledger.changesIn ?? 0;
+    let enough = Infinity;
+    let before = -1;
+    let deadline = 0;
+    const isOver = (): boolean => {
+      // As long as something comes it is slow, and not stuck.
+      const now = changes() + this.retries.length;
+      if (now > before) deadline = Date.now() + WAIT_MS_MAX;
+      before = Math.max(before, now);
+      if (Date.now() > deadline) throw new Error(`nothing comes any more: ${what}`);
+      if (!isCut()) return false;
+      enough = Math.min(enough, changes() + UNHARMED_CHANGES);
+      return this.retries.length > retries || changes() >= enough;
+    };
+    await this.until(isOver, what, Infinity);
   }
 
   async untilRetry(code: string, ms = WAIT_MS_MAX): Promise<BanyanError> {

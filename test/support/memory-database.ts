@@ -69,6 +69,12 @@ export class MemoryDatabase {
     return endOf(this.#log.length);
   }
 
+  /** @returns whether all is visible that was committed before */
+  mark(): () => boolean {
+    const before = new Set(this.#hidden.map(({ id }) => id));
+    return () => !this.#hidden.some(({ id }) => before.has(id));
+  }
+
   /** Rows of a table as they are in the end. */
   rowsOf(table: "parent" | "child"): Cells[] {
     return [...this.#rows].flatMap(([key, row]) => (key.startsWith(table) ? [row] : []));
@@ -224,6 +230,15 @@ class MemorySource implements ChangeSource {
     const all = new Set(seen.split(","));
     return (transaction: string) => all.has(transaction);
   };
+
+  markTransactions(): Promise<() => Promise<boolean>> {
+    const areSeen = this.#db.mark();
+    return Promise.resolve(async () => {
+      this.#db.tick();
+      await pause();
+      return areSeen();
+    });
+  }
 
   async seenNow(): Promise<string> {
     this.#db.tick();

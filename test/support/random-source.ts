@@ -91,6 +91,7 @@ export class ScriptedSource implements ChangeSource {
   visibility = () => () => true;
   placeLost = () => Promise.resolve(undefined);
   seenNow = () => Promise.resolve("all");
+  markTransactions = () => Promise.resolve(() => Promise.resolve(true));
   surveyChunks = () => Promise.resolve({ rows: 0, bytes: 0, obstacle: "a script has no chunks" });
   openChunks = () => {
     throw new Error("a script has no chunks");

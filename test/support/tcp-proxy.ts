@@ -19,8 +19,12 @@ export interface TcpProxy extends AsyncDisposable {
   readonly bytes: { readonly up: number; readonly down: number };
   /** Resets every connection, on both sides; new ones are served as before. */
   cut(): void;
-  /** Resets the next connection that would carry the given number of further bytes from the server. */
-  cutAfter(bytesDown: number): void;
+  /**
+   * Resets the next connection that would carry the given number of further bytes from the server.
+   *
+   * @returns asked whether it came to that
+   */
+  cutAfter(bytesDown: number): () => boolean;
   /** Stops forwarding; nothing is lost, senders feel backpressure. New connections stall as well. */
   stall(direction?: Direction): void;
   /** The server side is closed, and the client never learns of it: what it sends vanishes. */
@@ -47,6 +51,7 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
   let delayMs = 0;
   let refusing = false;
   let cutAtBytesDown = Infinity;
+  let cuts = 0;
 
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     if (refusing) {
@@ -80,6 +85,7 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
         if (stalled[way]) return void from.once("resumed", deliver);
         if (way === "down" && bytes.down + piece.length > cutAtBytesDown) {
           cutAtBytesDown = Infinity;
+          cuts += 1;
           return reset(pair);
         }
         bytes[way] += piece.length;
@@ -137,7 +143,11 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
     connections: () => pairs.size,
     bytes,
     cut,
-    cutAfter: (bytesDown) => (cutAtBytesDown = bytes.down + bytesDown),
+    cutAfter(bytesDown) {
+      const before = cuts;
+      cutAtBytesDown = bytes.down + bytesDown;
+      return () => cuts > before;
+    },
     stall(direction = "both") {
       if (direction !== "down") stalled.up = true;
       if (direction !== "up") stalled.down = true;

@@ -85,17 +85,22 @@ async function someStreams(
 ): Promise<void> {
   const { config, scope } = session;
   const isRunning = await isPipelineRunning(session);
-  requireStreams(config.streams, args.stream);
+  await requireStreams(options, args.stream);
   const ofTypes = await streamsOfTypes(options, args.type, scope.signal);
   const streams = [...new Set([...args.stream, ...ofTypes])];
   noteReadAnew(config.name, streams.length, isRunning);
   if (!(await isConfirmed(args.yes))) return refused();
   const how = { reason: "asked for", isRunning };
-  const asked = await readAnew(session, options, streams, how, progress);
-  writeResult(args.json, { pipeline: config.name, asked }, () =>
+  const { asked, notReadAnew } = await readAnew(session, options, streams, how, progress);
+  const document = {
+    pipeline: config.name,
+    asked,
+    ...(notReadAnew.length === 0 ? {} : { notReadAnew }),
+  };
+  writeResult(args.json, document, () =>
     scope.signal.aborted
       ? `${plural(asked, "stream")} asked for; the next banyan run goes on with what is left`
-      : `${plural(asked, "stream")} read anew\nnext: banyan verify`,
+      : `${plural(asked - notReadAnew.length, "stream")} read anew\nnext: banyan verify`,
   );
 }
 

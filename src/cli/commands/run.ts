@@ -1,8 +1,15 @@
-import { join } from "node:path";
 import type { CommandModule } from "yargs";
-import { bytes, count, describeBaseline, describeLogLeft, writeResult } from "../output.ts";
+import {
+  bytes,
+  count,
+  describeBaseline,
+  describeLogLeft,
+  describeNotReadAnew,
+  writeResult,
+} from "../output.ts";
 import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
 import { parityNote } from "../parity-note.ts";
+import { pipelineOptions } from "../pipeline-options.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
 import type { CommonArgs } from "../session.ts";
@@ -83,21 +90,16 @@ export const runCommand: CommandModule<object, RunArgs> = {
           const goal = args.untilCaughtUp ? (await source.head(undefined)).position : undefined;
           await runPipeline(
             {
-              name: config.name,
-              source,
-              store: opened.store,
-              streams: config.streams,
-              limits: config.limits,
-              pace: config.limits,
+              ...pipelineOptions(config, source, opened.store),
               baseline: args.baseline,
               onBaseline: (plans) => tellPlans(progress, plans),
-              spillDirectory: join(config.directory, ".banyan", `spill-${config.name}`),
               onProgress: (status) => {
                 tell(progress, last, status);
                 last = status;
                 if (goal !== undefined && hasReached(status, goal)) done.abort();
               },
               onDrift: (drift) => tellDrift(progress, drift),
+              onNotReadAnew: (note) => progress.line(describeNotReadAnew(note)),
               onLogLeft: (left) => {
                 if (!isShort(left) || Date.now() - warnedMs < WARN_AGAIN_MS) return;
                 warnedMs = Date.now();

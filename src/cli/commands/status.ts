@@ -4,6 +4,7 @@ import {
   count,
   describeBaseline,
   describeLogLeft,
+  describeNotReadAnew,
   plural,
   renderTable,
   writeResult,
@@ -58,6 +59,7 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
           describe(record, document, ageMs, head?.logLeft, baselinePaused),
           ...describeCoverage(document.coverage),
           ...describeHold(hold),
+          ...(document.notReadAnew ?? []).map(describeNotReadAnew),
         ].join("\n"),
       );
     }),

@@ -48,6 +48,34 @@ test("a baseline is not opened before every snapshot sees what lies before its s
   }
 });
 
+test("transactions have not ended as long as one that is in the log waits for a standby, and those that begin later are not waited for", async () => {
+  await using db = await sourceDatabase("ended", BANYAN_TABLE, "item");
+  const late = [await connect(db), await connect(db)];
+  const later = await connect(db);
+  const source = db.open();
+  try {
+    await withoutStandby(db, async () => {
+      const waiting: { pid: number; inserted: Promise<unknown> }[] = [];
+      for (const [n, client] of late.entries()) {
+        const { pid } = await one<{ pid: number }>(client.query("SELECT pg_backend_pid() AS pid"));
+        const inserted = client.query(`INSERT INTO item VALUES (${n}, 'late')`);
+        await until("a commit that waits", () => waitsForStandby(db, pid));
+        waiting.push({ pid, inserted });
+      }
+      const haveEnded = await source.markTransactions();
+      await begin(later);
+      for (const { pid, inserted } of waiting) {
+        expect(await haveEnded()).toBe(false);
+        await db.query("SELECT pg_cancel_backend($1)", [pid]);
+        await inserted;
+      }
+      await until("the end", haveEnded);
+    });
+  } finally {
+    await Promise.all([...late, later].map((client) => client.end()));
+  }
+});
+
 async function connect({ url }: TestDatabase): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

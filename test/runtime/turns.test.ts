@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Turns } from "../../src/pipeline/turns.ts";
+import { Turns } from "../../src/runtime/turns.ts";
 
 test("a turn is one's alone, and goes on in the order of asking", async () => {
   const turns = new Turns();

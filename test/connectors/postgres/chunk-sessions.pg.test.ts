@@ -1,0 +1,119 @@
+import { expect, test } from "vitest";
+import { PostgresChunkReader } from "../../../connectors/postgres/chunks.ts";
+import { sourceDatabase, type SourceDatabase } from "./source-support.ts";
+import { startTcpProxy, type TcpProxy } from "../../support/tcp-proxy.ts";
+import type { ChunkSnapshot, KeyedTable } from "../../../src/source/change-source.ts";
+
+/** A chunk must end in bounded time whatever becomes of its sessions, and at once when it is given up. */
+
+const TABLE = `CREATE TABLE item (id int PRIMARY KEY, at timestamp NOT NULL DEFAULT now());
+  INSERT INTO item SELECT generate_series(1, 100)`;
+const AT_ONCE_MS_MAX = 5_000;
+
+interface Bench extends AsyncDisposable {
+  readonly wire: TcpProxy;
+  readonly reader: PostgresChunkReader;
+}
+
+async function bench(
+  db: SourceDatabase,
+  tables: readonly KeyedTable[],
+  answerMsMax?: number,
+): Promise<Bench> {
+  const { hostname, port } = new URL(db.url);
+  const wire = await startTcpProxy({ host: hostname, port: Number(port) });
+  const options = {
+    url: wire.url(db.url),
+    applicationName: "chunks under test",
+    publication: db.publication,
+    keys: new Map(),
+    silenceMs: 60_000,
+    ...(answerMsMax === undefined ? {} : { answerMsMax }),
+  };
+  const reader = new PostgresChunkReader(options, tables, () => Promise.resolve([]));
+  return {
+    wire,
+    reader,
+    async [Symbol.asyncDispose]() {
+      await wire[Symbol.asyncDispose]();
+      await reader.close();
+    },
+  };
+}
+
+async function itemOf(db: SourceDatabase, column = 0): Promise<KeyedTable> {
+  const [table] = await db.open().discover([{ name: "item" }]);
+  return { table: table!, columns: [column] };
+}
+
+const QUESTIONS: Readonly<Record<string, (chunk: ChunkSnapshot) => Promise<unknown>>> = {
+  "the end of a chunk": (chunk) => chunk.bound(undefined, 10),
+  "whether a table was rewritten": (chunk) => chunk.rewritten(),
+};
+
+test.each(Object.entries(QUESTIONS))(
+  "a server that does not answer any more is given up when it was asked for %s",
+  async (_, ask) => {
+    await using db = await sourceDatabase("chunks", TABLE, "item");
+    await using b = await bench(db, [await itemOf(db)], 300);
+    const chunk = await b.reader.open(new AbortController().signal);
+    b.wire.stall();
+    await expect(ask(chunk)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+    b.wire.cut();
+    await chunk.close();
+  },
+);
+
+test.each(Object.entries(QUESTIONS))(
+  "an abort ends the wait for an answer, when it was asked for %s",
+  async (_, ask) => {
+    await using db = await sourceDatabase("chunks", TABLE, "item");
+    await using b = await bench(db, [await itemOf(db)]);
+    const over = new AbortController();
+    const chunk = await b.reader.open(over.signal);
+    b.wire.stall();
+    const startedMs = performance.now();
+    setTimeout(() => over.abort(), 50);
+    await expect(ask(chunk)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+    await chunk.close();
+    expect(performance.now() - startedMs).toBeLessThan(AT_ONCE_MS_MAX);
+  },
+);
+
+test("an abort ends the opening of a chunk, while it connects and while it waits for an answer", async () => {
+  await using db = await sourceDatabase("chunks", TABLE, "item");
+  await using b = await bench(db, [await itemOf(db)]);
+  for (const round of ["connecting", "asking"]) {
+    // The second time there is a session that is kept from a chunk before.
+    if (round === "asking") await (await b.reader.open(new AbortController().signal)).close();
+    const over = new AbortController();
+    b.wire.stall();
+    const startedMs = performance.now();
+    setTimeout(() => over.abort(new Error("enough")), 100);
+    await expect(b.reader.open(over.signal), round).rejects.toThrow("enough");
+    expect(performance.now() - startedMs).toBeLessThan(AT_ONCE_MS_MAX);
+    b.wire.resume();
+  }
+  const chunk = await b.reader.open(new AbortController().signal);
+  expect(await chunk.bound(undefined, 10)).toEqual(["10"]);
+  await chunk.close();
+});
+
+test("a key that its column cannot hold is told from a failure", async () => {
+  await using db = await sourceDatabase("chunks", TABLE, "item");
+  await using b = await bench(db, [await itemOf(db, 1)]);
+  const never = new AbortController().signal;
+  const read = async (key: string): Promise<void> => {
+    const chunk = await b.reader.open(never);
+    try {
+      const range = { keys: [[key]] };
+      for await (const rows of chunk.readRange(chunk.tables[0]!, range, never))
+        expect(rows).toEqual([]);
+    } finally {
+      await chunk.close();
+    }
+  };
+  await read("2026-01-01 00:00:00");
+  for (const key of ["yesterdays", "2026-13-01 00:00:00"])
+    await expect(read(key)).rejects.toMatchObject({ code: "VALUE_UNMAPPABLE" });
+});
