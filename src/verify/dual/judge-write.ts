@@ -56,7 +56,7 @@ export function judgeWrite(c: DualCase, context: JudgeContext): Judgement | unde
   if (correlated.size === 0 && !isWindowOver) return undefined;
   const own = correlated.size > 0 ? correlated : eventsByOrder(c, windowMs);
   if (own === undefined) return because("several-candidates");
-  const look = { c, context, proposals, own, windowMs };
+  const look = { c, context, proposals, own };
   return isOwnTypeAmong(own, proposals, write) ? judgeChanged(look) : judgeUnchanged(look);
 }
 
@@ -66,7 +66,6 @@ interface Look {
   /** One per stream. */
   readonly proposals: ReadonlyMap<string, Proposal>;
   readonly own: OwnEvents;
-  readonly windowMs: number;
 }
 
 /** What the statuses alone decide. */
@@ -107,15 +106,14 @@ function isOwnTypeAmong(
 }
 
 function judgeUnchanged(look: Look): Judgement {
-  const { c, proposals, context, windowMs } = look;
+  const { c, proposals, context } = look;
   const { write } = c;
   const streams = new Set([
     ...(write.stream === undefined ? [] : [write.stream]),
     ...proposals.keys(),
   ]);
   for (const stream of streams)
-    if (hasMoved(c, stream, proposals.get(stream)?.decidedOn, windowMs))
-      return because("version-moved");
+    if (hasMoved(c, stream, proposals.get(stream)?.decidedOn)) return because("version-moved");
   const hasLegacyAccepted = isAccepted(write.legacyStatus);
   const hasNewAccepted = isAccepted(write.newStatus);
   const pairs = [...proposals.values()].map((proposal): Pair => ({ proposal, own: [] }));
@@ -156,8 +154,7 @@ function judgeChanged(look: Look): Judgement {
   const all = [...pairs, ...leftOver.map((proposal): Pair => ({ proposal, own: [] }))];
   if (isElsewhere) return failed("wrong-stream", all);
   for (const proposal of leftOver)
-    if (hasMoved(c, proposal.stream, proposal.decidedOn, look.windowMs))
-      return because("version-moved");
+    if (hasMoved(c, proposal.stream, proposal.decidedOn)) return because("version-moved");
   const partings = compareOutcomes(c, all, context);
   if (partings.reason === undefined)
     return all.every(isSeen) ? because("same-state") : because("version-moved");

@@ -47,25 +47,19 @@ export function eventsByOrder(c: DualCase, windowMs: number): OwnEvents | undefi
 
 /**
  * Whether a stream stood elsewhere when legacy answered than it did for the service: whether there is an
- * event behind that version which is not known to come from a later write.
+ * event behind that version which is not known to come from a later write. When it was recorded says
+ * nothing of that, because the capture may have been behind.
  *
  * @param decidedOn undefined when the service did not say: then as the stream stood when it was asked
  */
-export function hasMoved(
-  c: DualCase,
-  stream: string,
-  decidedOn: number | undefined,
-  windowMs: number,
-): boolean {
+export function hasMoved(c: DualCase, stream: string, decidedOn: number | undefined): boolean {
   const { askedAtMs, answeredAtMs } = c.write;
   const events = c.streams.get(stream) ?? [];
   if (decidedOn !== undefined && decidedOn > events.length) return true;
   return events.some((event) => {
     const isBehind =
       decidedOn === undefined ? event.recordedAtMs >= askedAtMs : event.version > decidedOn;
-    const isLater =
-      (event.askedAtMs !== undefined && event.askedAtMs > answeredAtMs) ||
-      event.recordedAtMs > answeredAtMs + windowMs;
+    const isLater = event.askedAtMs !== undefined && event.askedAtMs > answeredAtMs;
     return isBehind && !isLater;
   });
 }
