@@ -47,7 +47,8 @@ const STREAMS_OF = `
     FROM unnest($1::text[]) AS c(id)
    CROSS JOIN LATERAL (
      SELECT DISTINCT e.stream_id FROM banyan.events e
-      WHERE e.correlation_id COLLATE "C" = c.id AND e.origin = 'capture' AND e.correlation_id IS NOT NULL
+      WHERE hashtextextended(e.correlation_id COLLATE "C", 0) = hashtextextended(c.id COLLATE "C", 0)
+        AND e.correlation_id = c.id AND e.origin = 'capture' AND e.correlation_id IS NOT NULL
       LIMIT ${STREAMS_PER_WRITE_MAX}) e`;
 
 const HEADS = `

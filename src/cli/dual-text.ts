@@ -41,7 +41,7 @@ function describeSample(sample: DualSample): readonly string[] {
   const { reason, route, askedAt, correlationId, legacyStatus, newStatus } = sample;
   const lines = [
     `✗ ${reason}: ${route} at ${askedAt}, request ${correlationId}`,
-    `  legacy answered ${legacyStatus ?? "nothing"}, the service ${newStatus ?? "nothing"}; ${meaningOf(reason)}`,
+    `  legacy answered ${legacyStatus}, the service ${newStatus}; ${meaningOf(reason)}`,
   ];
   for (const stream of sample.streams) {
     const { legacy, proposed, decidedOn } = stream;

@@ -37,8 +37,8 @@ export interface DualSample {
   readonly correlationId: string;
   /** ISO 8601. */
   readonly askedAt: string;
-  readonly legacyStatus: number | null;
-  readonly newStatus: number | null;
+  readonly legacyStatus: number;
+  readonly newStatus: number;
   readonly streams: readonly {
     /** Null where that side would not write. */
     readonly legacy: string | null;
@@ -148,8 +148,9 @@ function sampleOf({ write, reason, detail }: FailedWrite, showValues: boolean): 
     reason,
     correlationId: write.correlationId,
     askedAt: new Date(write.askedAtMs).toISOString(),
-    legacyStatus: write.legacyStatus ?? null,
-    newStatus: write.newStatus ?? null,
+    // A write that somebody left unanswered does not fail.
+    legacyStatus: write.legacyStatus ?? 0,
+    newStatus: write.newStatus ?? 0,
     streams: streams.map((entry) => ({
       legacy: entry.stream ?? null,
       proposed: entry.proposed ?? null,
