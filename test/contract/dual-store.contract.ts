@@ -6,9 +6,9 @@ import type { EventStore } from "../../src/store/event-store.ts";
 export interface OpenedDual extends AsyncDisposable {
   readonly store: EventStore;
   /** As the proxy does. */
-  note(pipeline: string, writes: readonly ShadowWrite[]): Promise<void>;
+  readonly note: (pipeline: string, writes: readonly ShadowWrite[]) => Promise<void>;
   /** As a service in shadow does. */
-  propose(pipeline: string, correlationId: string, proposal: Proposal): Promise<void>;
+  readonly propose: (pipeline: string, correlationId: string, proposal: Proposal) => Promise<void>;
 }
 
 const START_MS = 1_700_000_000_000;

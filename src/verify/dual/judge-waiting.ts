@@ -22,6 +22,8 @@ export interface JudgeOptions {
   readonly store: Pick<EventStore, "dual" | "mappings" | "pipeline">;
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly settings: DualSettings;
+  /** Routes of whose requests legacy says the id. Added to; kept over the passes of one judge. */
+  readonly routesSaid?: Set<string>;
 }
 
 /** What one pass over what waits came to. */
@@ -54,6 +56,7 @@ export async function judgeWaiting(
   const definitionOf = newestDefinitions(mappings);
   refuseUnknownNames(settings, definitionOf);
   const folder = new Folder(mappings, compileMapping(options.streams, []).inverses());
+  const routesSaid = options.routesSaid ?? new Set<string>();
   const total = { pass: 0, fail: 0, inconclusive: 0, waiting: 0 };
   let after: ShadowWrite | undefined;
   while (!signal.aborted) {
@@ -63,7 +66,7 @@ export async function judgeWaiting(
       windowMs: settings.windowSeconds * 1000,
       limit: WRITES_PER_BATCH,
     });
-    const context = { settings, folder, definitionOf, capturedToMs };
+    const context = { settings, folder, definitionOf, capturedToMs, routesSaid };
     await judgePage(pipeline, store.dual, page, context, total);
     if (page.length < WRITES_PER_BATCH) break;
     after = page.at(-1)!.write;
@@ -75,11 +78,13 @@ async function judgePage(
   pipeline: string,
   dual: DualStore,
   page: readonly WaitingWrite[],
-  context: Omit<JudgeContext, "quarantined">,
+  context: Omit<JudgeContext, "quarantined"> & { readonly routesSaid: Set<string> },
   total: Record<keyof Judged, number>,
 ): Promise<void> {
   if (page.length === 0) return;
   const concerned = await concernedStreams(dual, page);
+  const { routesSaid } = context;
+  for (const { waiting, isFound } of concerned) if (isFound) routesSaid.add(waiting.write.route);
   const all = [...new Set(concerned.flatMap(({ streams }) => streams))];
   const heads = new Map<string, number>();
   (await dual.heads(all)).forEach((head, i) => heads.set(all[i]!, head));
@@ -92,7 +97,10 @@ async function judgePage(
       const own = new Map(entry.streams.map((stream) => [stream, streams.get(stream) ?? []]));
       const judgement = isTooLarge(entry, heads)
         ? because("too-large")
-        : judgeWrite({ ...entry.waiting, streams: own }, { ...context, quarantined });
+        : judgeWrite(
+            { ...entry.waiting, streams: own, isSaid: routesSaid.has(entry.waiting.write.route) },
+            { ...context, quarantined },
+          );
       const { correlationId } = entry.waiting.write;
       if (judgement === undefined) total.waiting += 1;
       else verdicts.push({ correlationId, judgement });
@@ -108,6 +116,8 @@ async function judgePage(
 interface Concerned {
   readonly waiting: WaitingWrite;
   readonly streams: readonly string[];
+  /** Whether an event carries its id. */
+  readonly isFound: boolean;
   /** True when so many streams were changed that not all of them are known. */
   readonly hasMore: boolean;
 }
@@ -132,7 +142,9 @@ async function concernedStreams(
     if (write.stream !== undefined) streams.add(write.stream);
     for (const stream of changed)
       if (streamTypeOf(stream) === write.streamType) streams.add(stream);
-    return { waiting, streams: [...streams], hasMore: changed.length >= STREAMS_PER_WRITE_MAX };
+    const isFound = changed.length > 0;
+    const hasMore = changed.length >= STREAMS_PER_WRITE_MAX;
+    return { waiting, streams: [...streams], isFound, hasMore };
   });
 }
 

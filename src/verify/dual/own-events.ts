@@ -6,6 +6,8 @@ export interface DualCase {
   readonly proposals: readonly Proposal[];
   readonly isParallel: boolean;
   readonly hasNeighbours: boolean;
+  /** Whether legacy is known to say the ids of requests of this route: a change without one is not of them. */
+  readonly isSaid: boolean;
   /** All events of each stream that the write, its proposals or its captured events are about. */
   readonly streams: ReadonlyMap<string, readonly DualEvent[]>;
 }
@@ -30,7 +32,7 @@ export function eventsByCorrelation({ write, streams }: DualCase): OwnEvents {
  */
 export function eventsByOrder(c: DualCase, windowMs: number): OwnEvents | undefined {
   const { write, proposals, streams, hasNeighbours } = c;
-  if (write.stream === undefined) return new Map();
+  if (write.stream === undefined || c.isSaid) return new Map();
   const decidedOn = proposals.find(({ stream }) => stream === write.stream)?.decidedOn ?? 0;
   const candidates = (streams.get(write.stream) ?? []).filter(
     (event) =>

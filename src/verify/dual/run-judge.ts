@@ -26,10 +26,11 @@ const BACKOFF = { backoffMsMin: 250, backoffMsMax: 15_000, steadyMs: 30_000 };
  * the capture has got that far. Several may run at once; what could not be reached is tried again.
  */
 export async function runJudge(options: RunJudgeOptions, signal: AbortSignal): Promise<void> {
+  const remembering = { ...options, routesSaid: options.routesSaid ?? new Set<string>() };
   await runWithRetry({
     ...BACKOFF,
     signal,
-    attempt: () => judgeUntilAborted(options, signal),
+    attempt: () => judgeUntilAborted(remembering, signal),
     onRetry: ({ delayMs, error }) => options.onRetry?.({ delayMs, error }),
   });
 }

@@ -155,6 +155,7 @@ export function caseOf(
     proposals,
     isParallel: false,
     hasNeighbours: false,
+    isSaid: false,
     streams,
     ...more,
   };

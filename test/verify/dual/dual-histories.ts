@@ -46,7 +46,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 export const histories: fc.Arbitrary<readonly Step[]> = fc.array(
   fc.record({
     command,
-    isStale: fc.boolean().map((stale) => stale),
+    isStale: fc.boolean(),
     pauseMs: fc.constantFrom(30, 200, 30_000),
   }),
   { minLength: 3, maxLength: 12 },
@@ -317,7 +317,7 @@ function proposalOf(of: {
 
 function json(row: Row): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(row).map(([name, value]) => {
+    Object.entries(row).map(([name, value]): [string, unknown] => {
       if (name === "line_no" || name === "quantity") return [name, Number(value)];
       if (name.endsWith("_at")) return [name, value!.replace(" ", "T").replace("+00", "Z")];
       return [name, value];

@@ -264,6 +264,9 @@ describe("a write is judged", () => {
     const unsaid = { ...LEGACY, correlationId: undefined };
     expect(judge(caseOf({}, [SAME], [PLACED, unsaid]))?.reason).toBe("same-state");
     expect(judge(caseOf({}, [noting("No")], [PLACED, unsaid]))?.reason).toBe("state-differs");
+    // Where legacy says the ids of such requests, a change without one is of somebody else.
+    const job = caseOf({}, [NOTHING], [PLACED, unsaid], { isSaid: true });
+    expect(judge(job)?.reason).toBe("version-moved");
     // Of another request, of a service, or of much later.
     const others = [
       { correlationId: "c9" },
