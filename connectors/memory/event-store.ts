@@ -1,4 +1,5 @@
 import { MemoryCaptureWriter } from "./capture-writer.ts";
+import { MemoryDualStore } from "./dual-store.ts";
 import { MemoryParityStore } from "./parity-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import { MemoryQuarantine } from "./quarantine.ts";
@@ -45,6 +46,7 @@ export class MemoryEventStore implements EventStore {
   readonly #state = emptyState();
   readonly quarantine: Quarantine = new MemoryQuarantine(this.#state);
   readonly parity: ParityStore = new MemoryParityStore(this.#state);
+  readonly dual = new MemoryDualStore(this.#state);
 
   migrate(): Promise<void> {
     return Promise.resolve();

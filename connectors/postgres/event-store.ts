@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
+import { PostgresDualStore } from "./dual-store.ts";
 import { disconnect } from "./session.ts";
 import { appendEvents } from "./store-append.ts";
 import { PostgresCaptureWriter } from "./store-capture.ts";
@@ -27,6 +28,7 @@ import {
   resolveStoreUrl,
 } from "./store-session.ts";
 import { hasWriter, takeOver } from "./store-takeover.ts";
+import type { DualStore } from "../../src/store/dual-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
@@ -75,6 +77,7 @@ export async function openPostgresEventStore(
 class PostgresEventStore implements EventStore {
   readonly quarantine: Quarantine;
   readonly parity: ParityStore;
+  readonly dual: DualStore;
   readonly #pool: pg.Pool;
   readonly #url: string;
   /** Short calls under way. */
@@ -86,6 +89,7 @@ class PostgresEventStore implements EventStore {
     this.#url = url;
     this.quarantine = new PostgresQuarantine(pool);
     this.parity = new PostgresParityStore(pool, () => openSession(url));
+    this.dual = new PostgresDualStore(pool);
   }
 
   async migrate(): Promise<void> {

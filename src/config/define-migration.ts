@@ -95,6 +95,23 @@ export interface RouteConfig {
   readonly idForm?: "text" | "integer" | "uuid";
 }
 
+/** How a new service in shadow is judged by what legacy did; see docs/7-rollout.md. */
+export interface DualConfig {
+  /** By stream type: what may differ between two sides that decided the same. */
+  readonly normalise?: Readonly<Record<string, NormaliserConfig>>;
+  /** Whether the events must be the same too, not only the rows they fold to. */
+  readonly compareEvents?: boolean;
+  readonly windowSeconds?: number;
+}
+
+export interface NormaliserConfig {
+  /** Columns that are not compared: `updated_at` in every table, `payments.captured_at` in one. */
+  readonly ignore?: readonly string[];
+  /** By table, as the stream names it: key columns that each side makes up by itself. */
+  readonly generated?: Readonly<Record<string, readonly string[]>>;
+  readonly timestampsWithinMs?: number;
+}
+
 /** One migration: where the rows are, where the events go, and how the one becomes the other. */
 export interface MigrationConfig {
   /** Name of the pipeline in the store: letters, digits, underscores. */
@@ -106,6 +123,7 @@ export interface MigrationConfig {
   readonly limits?: LimitsConfig;
   /** What `banyan proxy` does; the other commands do not look at it. */
   readonly proxy?: ProxyConfig;
+  readonly dual?: DualConfig;
 }
 
 /** Gives a config its type; what a `banyan.config.ts` exports by default. */

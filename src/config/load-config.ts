@@ -4,12 +4,14 @@ import { fileURLToPath } from "node:url";
 import { createJiti } from "jiti";
 import { z } from "zod";
 import type { EnvironmentReference } from "./define-migration.ts";
+import { dualSchema, refuseUnknownRoles } from "./dual-schema.ts";
 import { proxySchema, proxySettings } from "./proxy-schema.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { PaceLimits } from "../pipeline/chunk-pace.ts";
 import type { TailLimits } from "../pipeline/tail.ts";
 import type { ProxySettings } from "../proxy/settings.ts";
+import type { DualSettings } from "../verify/dual/settings.ts";
 
 /** A config as the rest of the program sees it: checked, with defaults, secrets resolved. */
 export interface LoadedConfig {
@@ -30,6 +32,7 @@ export interface LoadedConfig {
   readonly limits: TailLimits & PaceLimits;
   /** Undefined also when it was not asked for. */
   readonly proxy: ProxySettings | undefined;
+  readonly dual: DualSettings;
 }
 
 export interface LoadOptions {
@@ -95,7 +98,7 @@ export function parseConfig(
       hint: "See docs/2-configuration.md",
     });
   }
-  const { name, source, store, streams, limits, proxy } = parsed.data;
+  const { name, source, store, streams, limits, proxy, dual } = parsed.data;
   const directory = dirname(file);
   return {
     file,
@@ -116,6 +119,7 @@ export function parseConfig(
       withProxy && proxy !== undefined
         ? proxySettings(proxy, (path) => resolve(directory, path))
         : undefined,
+    dual,
   };
 }
 
@@ -209,8 +213,10 @@ export function configSchema(
         })
         .prefault({}),
       proxy: proxySchema(withProxy ? secret : unread).optional(),
+      dual: dualSchema.prefault({}),
     })
-    .superRefine(({ streams, proxy }, context) => {
+    .superRefine(({ streams, proxy, dual }, context) => {
+      refuseUnknownRoles(dual, streams, context);
       for (const [at, { stream }] of (proxy?.routes ?? []).entries()) {
         if (Object.hasOwn(streams, stream)) continue;
         const message = `is none of the streams: ${Object.keys(streams).join(", ")}`;

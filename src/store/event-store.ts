@@ -1,6 +1,7 @@
 import type { EventBatch, NewEvent, RecordedEvent } from "../model/event.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
+import type { DualStore } from "./dual-store.ts";
 import type { ParityStore } from "./parity-store.ts";
 
 /**
@@ -105,6 +106,8 @@ export interface EventStore {
   readonly quarantine: Quarantine;
 
   readonly parity: ParityStore;
+
+  readonly dual: DualStore;
 
   close(): Promise<void>;
 }

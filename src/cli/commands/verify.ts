@@ -12,6 +12,7 @@ import {
   readAnew,
 } from "../read-anew.ts";
 import { withSession, type CommonArgs, type Session } from "../session.ts";
+import { sinceMs, verifyDual } from "../verify-dual.ts";
 import { parityHtml } from "../verify-html.ts";
 import { BanyanError, EXIT } from "../../model/errors.ts";
 import { FINDINGS_MAX } from "../../verify/findings.ts";
@@ -31,6 +32,9 @@ interface VerifyArgs extends CommonArgs {
   readonly busyAbove: number;
   readonly repair: boolean;
   readonly yes: boolean;
+  readonly dual: boolean;
+  readonly since: string;
+  readonly judgeOnce: boolean;
 }
 
 export const verifyCommand: CommandModule<object, VerifyArgs> = {
@@ -103,10 +107,29 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
         type: "boolean",
         default: false,
         describe: "With --repair: do it without asking; needed where nobody can be asked",
+      })
+      .option("dual", {
+        type: "boolean",
+        default: false,
+        describe: "Instead: what a service in shadow would have written, against what legacy did",
+      })
+      .option("since", {
+        type: "string",
+        requiresArg: true,
+        default: "24h",
+        describe: "With --dual: writes of the last 30min, 1h, 2d",
+        coerce: (text: string) => (sinceMs(text), text),
+      })
+      .option("judge-once", {
+        type: "boolean",
+        default: false,
+        describe: "With --dual: judge all that waits, also where a daemon would",
       }) as never,
   handler: (args) =>
     withSession(args, async (session) => {
       const { config, scope, source, store } = session;
+      refuseMixed(args);
+      if (args.dual) return await verifyDual(args, session);
       const alone = args.repair ? "--repair" : args.html === undefined ? undefined : "--html";
       if (args.watch && alone !== undefined) {
         throw new BanyanError("USAGE", `${alone} and --watch cannot be given together`, {
@@ -147,6 +170,17 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
       process.exitCode = exitCodeOf(report.state);
     }),
 };
+
+/** Options that mean nothing together. */
+function refuseMixed({ dual, judgeOnce, watch, repair, refold, html }: VerifyArgs): void {
+  const refuse = (message: string): never => {
+    throw new BanyanError("USAGE", message, { hint: "See: banyan verify --help" });
+  };
+  if (judgeOnce && !dual) refuse("--judge-once is for --dual");
+  const rows = { "--watch": watch, "--repair": repair, "--refold": refold, "--html": html };
+  const other = Object.entries(rows).find(([, given]) => given !== undefined && given !== false);
+  if (dual && other !== undefined) refuse(`${other[0]} and --dual cannot be given together`);
+}
 
 /** More than are kept by key are repaired in as many rounds. */
 const REPAIR_ROUNDS_MAX = 100;
