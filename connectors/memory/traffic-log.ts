@@ -4,12 +4,14 @@ import type { TrafficRow } from "../../src/rollout/traffic.ts";
 
 /** Traffic that a test looks at. */
 export class MemoryTrafficLog implements TrafficLog {
-  readonly #rows = new Map<string, TrafficRow>();
+  readonly #rows = new Map<string, { readonly instance: string; readonly row: TrafficRow }>();
   /** As a store that is down. */
   unreachable = false;
 
-  get rows(): readonly TrafficRow[] {
-    return [...this.#rows.values()];
+  rowsOf(instance: string): readonly TrafficRow[] {
+    return [...this.#rows.values()]
+      .filter((one) => one.instance === instance)
+      .map(({ row }) => row);
   }
 
   write(instance: string, rows: readonly TrafficRow[]): Promise<void> {
@@ -18,7 +20,7 @@ export class MemoryTrafficLog implements TrafficLog {
     }
     for (const row of rows) {
       const key = JSON.stringify([instance, row.second, row.type, row.route, row.side]);
-      if (!this.#rows.has(key)) this.#rows.set(key, { ...row, slower: [...row.slower] });
+      if (!this.#rows.has(key)) this.#rows.set(key, { instance, row: structuredClone(row) });
     }
     return Promise.resolve();
   }

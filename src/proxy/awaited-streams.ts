@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { RolloutState } from "../rollout/rollout-state.ts";
 
 /** An answer waits so long for its stream. */
@@ -12,7 +13,7 @@ export class AwaitedStreams {
   readonly #state: Pick<RolloutState, "existing">;
   readonly #awaitedMsMax: number;
   readonly #awaited = new Map<string, Set<() => void>>();
-  #timer: NodeJS.Timeout | undefined;
+  #isLooking = false;
   #count = 0;
 
   /** @param awaitedMsMax for tests */
@@ -43,17 +44,23 @@ export class AwaitedStreams {
         done(isThere);
       };
       waiting.add(found);
-      this.#timer ??= setTimeout(() => void this.#look(), 0);
+      void this.#look();
     });
     this.#count--;
     return seen;
   }
 
   async #look(): Promise<void> {
-    // A store that is away may be there again before the time is over.
-    const there = await this.#state.existing([...this.#awaited.keys()]).catch(() => undefined);
-    for (const stream of there ?? []) for (const found of this.#awaited.get(stream) ?? []) found();
-    this.#timer =
-      this.#awaited.size === 0 ? undefined : setTimeout(() => void this.#look(), LOOK_MS);
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    while (this.#awaited.size > 0) {
+      // A store that is away may be there again before the time is over.
+      const there = await this.#state.existing([...this.#awaited.keys()]).catch(() => undefined);
+      for (const stream of there ?? []) {
+        for (const found of this.#awaited.get(stream) ?? []) found();
+      }
+      if (this.#awaited.size > 0) await sleep(LOOK_MS);
+    }
+    this.#isLooking = false;
   }
 }

@@ -155,7 +155,10 @@ function addMoves(gauge: AddGauge, parts: MoveParts): void {
     "Answers to creations that had to wait for their stream, by what came of it",
     ["outcome"],
     (set) => {
-      for (const [outcome, count] of Object.entries(creations.counts)) set({ outcome }, count);
+      const { seen, late, unread } = creations.counts;
+      set({ outcome: "seen" }, seen);
+      set({ outcome: "late" }, late);
+      set({ outcome: "unread" }, unread);
     },
   );
   gauge("traffic_lost_total", "Requests whose counts the store did not take", [], (set) =>

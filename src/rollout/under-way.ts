@@ -36,7 +36,7 @@ export class UnderWay {
   /** One begins. What is given back counts once, however often it is called. */
   begin(type: string, epoch: number): End {
     let epochs = this.#types.get(type);
-    if (epochs === undefined) this.#types.set(type, (epochs = new Map()));
+    if (epochs === undefined) this.#types.set(type, (epochs = new Map<number, Writes>()));
     let writes = epochs.get(epoch);
     if (writes === undefined) epochs.set(epoch, (writes = { count: 0, untilMs: 0 }));
     writes.count++;
