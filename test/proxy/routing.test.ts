@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { bucketOf } from "../../src/rollout/bucket.ts";
 import type { Rollout } from "../../src/rollout/stage.ts";
 import {
   exchangeRaw,
+  idWhere,
   refusalOf,
   route,
   startApp,
@@ -16,11 +16,6 @@ import {
 const MOVED = idWhere((bucket) => bucket < 5_000);
 const STAYING = idWhere((bucket) => bucket >= 5_000);
 const HALF: Partial<Rollout> = { stage: "canary", share: 5_000 };
-
-function idWhere(fits: (bucket: number) => boolean): string {
-  for (let n = 1; n < 1_000; n++) if (fits(bucketOf(String(n), "salt"))) return String(n);
-  throw new Error("no id of a thousand is there");
-}
 
 /** Two applications and a proxy; `ask` says who answered, or why nobody did. */
 async function start(options: Partial<TestProxyOptions> = {}) {
