@@ -1,7 +1,8 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { describeAddress, isLoopback, type Address } from "./listen-address.ts";
-import type { MoveParts, ProxyMetrics } from "./metrics.ts";
+import type { ProxyMetrics } from "./metrics.ts";
+import type { MoveParts } from "./move-metrics.ts";
 import type { AdminSettings } from "./settings.ts";
 import type { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";

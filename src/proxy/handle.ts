@@ -108,15 +108,10 @@ function route(passage: Passage, admitted: Admitted, matches: Matches, body?: He
   else send(passage, admitted, matches, body);
 }
 
-/** Nothing more of it is read meanwhile. */
-function holdBack(
-  { handling, response, record, ...rest }: Passage,
-  type: string,
-  again: () => void,
-): void {
-  const passage = { handling, response, record, ...rest };
-  const nowMs = performance.now();
-  const sinceMs = nowMs - (record.heldMs ?? 0);
+/** Nothing more of it is read meanwhile. @param again decides it anew */
+function holdBack(passage: Passage, type: string, again: () => void): void {
+  const { handling, response, record } = passage;
+  const sinceMs = performance.now() - (record.heldMs ?? 0);
   handling.heldRequests.wait(response, type, sinceMs, (how) => {
     record.heldMs = performance.now() - sinceMs;
     if (how === "gone") return;

@@ -1,14 +1,10 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AccessLog } from "./access-log.ts";
-import type { Creations } from "./creations.ts";
-import type { HeldRequests } from "./held-requests.ts";
+import { addMoveMetrics, type MoveParts } from "./move-metrics.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { Upstream } from "./upstream.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
-import type { Presence } from "../rollout/presence.ts";
 import { STAGES } from "../rollout/stage.ts";
-import type { TrafficCounts } from "../rollout/traffic.ts";
-import type { UnderWay } from "../rollout/under-way.ts";
 
 export interface ProxyMetrics {
   readonly requests: number;
@@ -21,15 +17,6 @@ const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 interface Cell {
   readonly labels: Readonly<Record<"side" | "route" | "status" | "end", string>>;
   count: number;
-}
-
-/** What is told of the part that a proxy has in moves. */
-export interface MoveParts {
-  readonly heldRequests: HeldRequests;
-  readonly underWay: UnderWay;
-  readonly presence: Presence;
-  readonly creations: Creations;
-  readonly traffic: TrafficCounts;
 }
 
 export interface MetricParts extends MoveParts {
@@ -61,7 +48,12 @@ export function proxyMetrics(parts: MetricParts): ProxyMetrics {
     buckets: SECONDS,
     registers,
   });
-  const gauge: AddGauge = (name, help, labelNames, collect) => {
+  const gauge = (
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    collect: (set: (labels: Record<string, string>, value: number) => void) => void,
+  ): void => {
     new Gauge({
       name: `banyan_proxy_${name}`,
       help,
@@ -99,7 +91,7 @@ export function proxyMetrics(parts: MetricParts): ProxyMetrics {
   gauge("access_log_dropped", "Lines of the access log that were left out", [], (set) =>
     set({}, log.dropped),
   );
-  addMoves(gauge, parts);
+  addMoveMetrics(registers, parts);
   const durations = new Map<string, Histogram.Internal<"side">>();
   let total = 0;
   return {
@@ -121,47 +113,4 @@ export function proxyMetrics(parts: MetricParts): ProxyMetrics {
     },
     text: () => registers[0]!.metrics(),
   };
-}
-
-type AddGauge = (
-  name: string,
-  help: string,
-  labelNames: readonly string[],
-  collect: (set: (labels: Record<string, string>, value: number) => void) => void,
-) => void;
-
-function addMoves(gauge: AddGauge, parts: MoveParts): void {
-  const { heldRequests, underWay, presence, creations, traffic } = parts;
-  gauge("held_requests", "Requests that wait because a move is under way", [], (set) =>
-    set({}, heldRequests.count),
-  );
-  gauge("held_requests_total", "Requests that had to wait for a move", [], (set) =>
-    set({}, heldRequests.total),
-  );
-  gauge("held_seconds_max", "Longest that a request has waited for a move", [], (set) =>
-    set({}, heldRequests.longestMs / 1_000),
-  );
-  gauge("writes_under_way", "Writes and creations at an upstream", [], (set) =>
-    set({}, underWay.count),
-  );
-  gauge("acknowledged_epoch", "No write of an earlier epoch is under way", ["stream"], (set) => {
-    for (const [stream, epoch] of presence.acknowledged) set({ stream }, epoch);
-  });
-  gauge("creations_waiting", "Answers to creations that wait for their stream", [], (set) =>
-    set({}, creations.waiting),
-  );
-  gauge(
-    "creations_looked_at_total",
-    "Answers to creations that had to wait for their stream, by what came of it",
-    ["outcome"],
-    (set) => {
-      const { seen, late, unread } = creations.counts;
-      set({ outcome: "seen" }, seen);
-      set({ outcome: "late" }, late);
-      set({ outcome: "unread" }, unread);
-    },
-  );
-  gauge("traffic_lost_total", "Requests whose counts the store did not take", [], (set) =>
-    set({}, traffic.lost),
-  );
 }
