@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RolloutState } from "./rollout-state.ts";
-import { UNMOVED, type Rollout, type Stage, type Standing } from "./stage.ts";
+import { UNMOVED, type Rollout, type Standing } from "./stage.ts";
 
 export interface RolloutWatchOptions {
   readonly state: RolloutState;
@@ -61,7 +61,7 @@ export class RolloutWatch {
   of(type: string): Rollout | undefined {
     if (this.#asOfMs === undefined) return undefined;
     const rollout = this.#known.get(type) ?? UNMOVED;
-    return canMove(rollout.stage) && this.ageMs > this.#keepMs ? undefined : rollout;
+    return canMove(rollout) && this.ageMs > this.#keepMs ? undefined : rollout;
   }
 
   /**
@@ -160,6 +160,7 @@ export class RolloutWatch {
 
 const UNHEARD = "what was read does not count, because moves may not know of this proxy";
 
-function canMove(stage: Stage): boolean {
-  return stage === "canary" || stage === "new";
+/** Behind a hold the authority may have changed, and nobody waits for a proxy that was cut off since. */
+function canMove({ stage, hold }: Rollout): boolean {
+  return stage === "canary" || stage === "new" || hold !== undefined;
 }

@@ -142,6 +142,17 @@ describe("a hold", () => {
     expect(ended).toEqual(["order"]);
   });
 
+  test("is not taken for true for ever when it cannot be read again, at any stage", async () => {
+    const { state, watch, pass } = setUp();
+    state.put("order", { stage: "shadow", share: 0, salt: "s", epoch: 1, hold: HOLD });
+    await watch.refresh();
+    state.unreachable = true;
+    pass(10_000);
+    expect(watch.of("order")?.hold).toBeDefined();
+    pass(1);
+    expect(watch.of("order")).toBeUndefined();
+  });
+
   test("of an older epoch is nobody's to end", async () => {
     const { state, put } = setUp();
     const watch = new RolloutWatch({ state, who: "me" });

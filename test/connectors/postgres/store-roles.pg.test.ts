@@ -111,9 +111,7 @@ test("with those grants no event is changed, removed, or put where readers have 
 });
 
 /** The store through a role of its own that has the named grants and nothing else. */
-async function openAs(
-  database: TestDatabase,
-): Promise<
+async function openAs(database: TestDatabase): Promise<
   {
     readonly store: EventStore;
     readonly url: string;
