@@ -112,7 +112,7 @@ function route(passage: Passage, admitted: Admitted, matches: Matches, body?: He
 function holdBack(passage: Passage, type: string, again: () => void): void {
   const { handling, response, record } = passage;
   const sinceMs = performance.now() - (record.heldMs ?? 0);
-  handling.heldRequests.wait(response, type, sinceMs, (how) => {
+  handling.heldRequests.wait(response, type, record.heldMs, (how) => {
     record.heldMs = performance.now() - sinceMs;
     if (how === "gone") return;
     guarded(passage, () => (how === "decide" ? again() : refuse(passage, how)));

@@ -56,19 +56,21 @@ export class HeldRequests {
   /**
    * Waits until something has changed for the stream type.
    *
-   * @param sinceMs when the request began to wait, of performance.now(): one that is held again waits no longer for that
+   * @param heldMs for how long it has waited already: one that is held again waits no longer for that
    * @param then called once, never before this returns
    */
   wait(
     response: ServerResponse,
     type: string,
-    sinceMs: number,
+    heldMs: number | undefined,
     then: (how: Released) => void,
   ): void {
     const { heldMax = HELD_MAX, heldMsMax = HELD_MS_MAX } = this.#options;
+    if (response.destroyed) return void setImmediate(then, "gone");
     if (this.count >= heldMax) return void setImmediate(then, "too-many-held");
-    this.#total++;
-    const leftMs = Math.max(sinceMs + heldMsMax - performance.now(), 0);
+    if (heldMs === undefined) this.#total++;
+    const sinceMs = performance.now() - (heldMs ?? 0);
+    const leftMs = Math.max(heldMsMax - (heldMs ?? 0), 0);
     const timer = setTimeout(() => release("held-too-long"), leftMs);
     const onClose = (): void => release("gone");
     const release = (how: Released): void => {

@@ -112,6 +112,9 @@ describe("while writes are held back", () => {
     await at.proxy.roll("order", { stage: "shadow" });
     expect(whoOf(await client!.until(/orders\/\d+$/))).toBe("legacy");
     expect(at.fresh.received).toEqual([]);
+    const { port } = at.proxy.proxy.admin!;
+    const state = await exchangeRaw(port, "GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    expect(state).toContain(`"held":{"now":0,"total":1}`);
   });
 
   test("a creation with an id waits, one without goes to legacy at canary and waits at new", async () => {
