@@ -1,6 +1,7 @@
 import type { LoadedConfig } from "../config/load-config.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
+import type { TrafficLog } from "../rollout/traffic-log.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
 import type { RowSampler } from "../source/row-sample.ts";
@@ -85,6 +86,7 @@ async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
 
 export interface OpenedRollout {
   readonly state: RolloutState;
+  readonly traffic: TrafficLog;
   /** Says where the rollout is kept, without secrets. */
   readonly place: string;
   close(): Promise<void>;
@@ -93,6 +95,16 @@ export interface OpenedRollout {
 /** The rollout of this migration, in its store, which need not be there yet. */
 export async function openRolloutState(config: LoadedConfig): Promise<OpenedRollout> {
   const { PostgresRolloutState } = await import("../../connectors/postgres/rollout-state.ts");
+  const { PostgresTrafficLog } = await import("../../connectors/postgres/traffic-log.ts");
+  const open = (url: string): Pick<OpenedRollout, "state" | "traffic" | "close"> => {
+    const state = new PostgresRolloutState(url, config.name);
+    const traffic = new PostgresTrafficLog(url, config.name);
+    return {
+      state,
+      traffic,
+      close: async () => void (await Promise.all([state.close(), traffic.close()])),
+    };
+  };
   switch (config.store.kind) {
     case "postgres": {
       await openStore(config).then(
@@ -102,9 +114,8 @@ export async function openRolloutState(config: LoadedConfig): Promise<OpenedRoll
           if (!(error instanceof BanyanError) || error.recovery !== "retry") throw error;
         },
       );
-      const state = new PostgresRolloutState(config.store.url, config.name);
       const { host, pathname } = new URL(config.store.url);
-      return { state, place: `postgres://${host}${pathname}`, close: () => state.close() };
+      return { ...open(config.store.url), place: `postgres://${host}${pathname}` };
     }
     case "embedded": {
       // Kept running for as long as the proxy reads from it.
@@ -112,13 +123,13 @@ export async function openRolloutState(config: LoadedConfig): Promise<OpenedRoll
       const { startEmbeddedPostgres } =
         await import("../../connectors/embedded/embedded-postgres.ts");
       const server = await startEmbeddedPostgres({ dir: config.store.directory });
-      const state = new PostgresRolloutState(server.url("banyan"), config.name);
+      const rollout = open(server.url("banyan"));
       const close = async (): Promise<void> => {
-        await state.close();
+        await rollout.close();
         await opened.close();
         await server.stop("fast");
       };
-      return { state, place: opened.place, close };
+      return { ...rollout, place: opened.place, close };
     }
   }
 }

@@ -93,6 +93,8 @@ export interface RouteConfig {
     | { readonly json: string };
   /** How ids are written; another spelling is not taken for one. Default `text`. */
   readonly idForm?: "text" | "integer" | "uuid";
+  /** Of a creation: where legacy's answer names what it has made. `header: "location"`: the last word of its path. */
+  readonly created?: { readonly json: string } | { readonly header: string };
 }
 
 /** How a new service in shadow is judged by what legacy did; see docs/7-rollout.md. */

@@ -73,6 +73,8 @@ function upstreamSchema(secret: z.ZodType<string>) {
 
 const METHOD = z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 const NAME = z.string().min(1).max(100);
+const HEADER_NAME = NAME.regex(/^[\w-]+$/);
+const FIELD = NAME.regex(/^[^.]+(?:\.[^.]+)*$/, "must be a name, or names with dots between");
 
 const routeSchema = z
   .strictObject({
@@ -87,18 +89,21 @@ const routeSchema = z
       .union([
         z.strictObject({ path: NAME }),
         z.strictObject({ query: NAME }),
-        z.strictObject({ header: NAME.regex(/^[\w-]+$/) }),
-        z.strictObject({
-          json: NAME.regex(/^[^.]+(?:\.[^.]+)*$/, "must be a name, or names with dots between"),
-        }),
+        z.strictObject({ header: HEADER_NAME }),
+        z.strictObject({ json: FIELD }),
       ])
       .optional(),
     idForm: z.enum(["text", "integer", "uuid"]).default("text"),
+    created: z
+      .union([z.strictObject({ json: FIELD }), z.strictObject({ header: HEADER_NAME })])
+      .optional(),
   })
-  .superRefine(({ path, kind, id, method }, context) => {
+  .superRefine(({ path, kind, id, method, created }, context) => {
     const add = (place: string, message: string): void => {
       context.addIssue({ code: "custom", path: [place], message });
     };
+    if (created !== undefined && kind !== "create")
+      add("created", "is for creations: nothing is made by any other kind");
     if (id === undefined) {
       if (kind === "write") add("id", "is needed: a write must say which aggregate it is about");
     } else if ("path" in id) {

@@ -47,10 +47,12 @@ function lineOf(record: RequestRecord): object {
     epoch: decision?.epoch,
     durationMs: rounded(performance.now() - record.startedMs),
     headMs: record.headMs === undefined ? undefined : rounded(record.headMs),
+    heldMs: record.heldMs === undefined ? undefined : rounded(record.heldMs),
     bytesIn: record.bytesIn,
     bytesOut: record.bytesOut,
     peer: record.peer,
     trace: record.trace,
+    correlation: record.correlation,
   };
 }
 

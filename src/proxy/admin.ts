@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { describeAddress, isLoopback, type Address } from "./listen-address.ts";
 import type { ProxyMetrics } from "./metrics.ts";
+import type { MoveParts } from "./move-metrics.ts";
 import type { AdminSettings } from "./settings.ts";
 import type { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";
@@ -12,7 +13,9 @@ export interface AdminPlane {
   close(): Promise<void>;
 }
 
-export interface AdminParts {
+export interface AdminParts extends MoveParts {
+  /** As banyan.proxies has it. */
+  readonly instance: string;
   readonly metrics: ProxyMetrics;
   readonly watch: RolloutWatch;
   readonly upstreams: readonly Upstream[];
@@ -95,7 +98,7 @@ function isSame(a: string, b: string): boolean {
 }
 
 function addRoutes(app: FastifyInstance, parts: AdminParts): void {
-  const { watch, upstreams, metrics } = parts;
+  const { watch, upstreams, metrics, presence, heldRequests, underWay, creations } = parts;
   app.get("/health", async (_request, reply: FastifyReply) => {
     const state = parts.isDraining()
       ? "draining"
@@ -108,7 +111,12 @@ function addRoutes(app: FastifyInstance, parts: AdminParts): void {
     draining: parts.isDraining(),
     requests: metrics.requests,
     rolloutAgeMs: Number.isFinite(watch.ageMs) ? Math.round(watch.ageMs) : null,
+    instance: parts.instance,
     rollouts: Object.fromEntries(watch.known),
+    acknowledged: Object.fromEntries(presence.acknowledged),
+    writesUnderWay: underWay.count,
+    held: { now: heldRequests.count, total: heldRequests.total },
+    creations: { waiting: creations.waiting, ...creations.counts },
     upstreams: upstreams.map(({ side, inFlight, health, isOpen }) => ({
       side,
       inFlight,

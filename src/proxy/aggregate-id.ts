@@ -63,7 +63,7 @@ function onlyOf(found: readonly (readonly [string, string])[], wanted: string): 
 }
 
 /** Another spelling of the same number or UUID would be in another bucket. */
-function inForm(named: NamedId, form: IdForm): NamedId {
+export function inForm(named: NamedId, form: IdForm): NamedId {
   if (typeof named !== "string") return named;
   return isInForm(named, form) ? (form === "uuid" ? named.toLowerCase() : named) : UNCLEAR;
 }

@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 import { ClientFault } from "./client-fault.ts";
+import type { Look } from "./creations.ts";
 import { lingerAfter } from "./linger.ts";
 import { responseHeaders } from "./pass-headers.ts";
 import type { RequestBody } from "./request-body.ts";
@@ -14,16 +15,36 @@ const JOINED_BYTES_MAX = 8_192;
 /** A client that takes nothing more of an answer keeps a connection of the upstream for so long. */
 const UNREAD_MS_MAX = 120_000;
 
+/** An answer of which the client waits no more is read to its end for so long. */
+const UNWANTED_MS_MAX = 30_000;
+
+/** Of an answer that is looked at before it goes on. */
+const LOOKED_AT_BYTES_MAX = 65_536;
+
 export interface ExchangeOptions {
   readonly response: ServerResponse;
   readonly body: RequestBody | undefined;
   readonly record: RequestRecord;
   /** The head of the answer is there, or never will be. */
   readonly onHead: (failure: Error | undefined) => void;
-  /** An answer that has begun has ended. */
-  readonly onEnd: () => void;
+  /** An answer that has begun has ended, or broken off. */
+  readonly onEnd: (isWhole: boolean) => void;
+  /** Once sent, it goes on to its end without the client. */
+  readonly isWrite?: boolean;
+  /** By its status, whether the answer must be looked at before it goes on. */
+  readonly lookAt?: ((status: number) => Look | undefined) | undefined;
   /** The upstream changed the protocol. Absent: it was not asked to. */
   readonly onTunnel?: ((headers: readonly string[], socket: Duplex) => void) | undefined;
+}
+
+/** An answer that is looked at before it goes on. */
+interface Withheld {
+  readonly status: number;
+  readonly text: string;
+  readonly headers: readonly string[];
+  readonly chunks: Buffer[];
+  readonly look: Look;
+  bytes: number;
 }
 
 /**
@@ -42,17 +63,42 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #isOver = false;
   /** Runs while the client has to take what is there before more is read. */
   #unread: NodeJS.Timeout | undefined;
+  /** The answer, while it is not known whether it may go on. */
+  #withheld: Withheld | undefined;
+  /** Nobody waits for the answer, but it has to end. */
+  #isUnwanted = false;
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
   }
 
+  /** Whether the upstream may have got something of the request. */
+  get wasSent(): boolean {
+    return this.#abort !== undefined;
+  }
+
   /** The client is gone. */
   abandon(): void {
     if (this.#isOver) return;
+    if (this.#options.isWrite === true && this.wasSent) return this.#goOnUnwanted();
     const fault = new ClientFault();
     if (this.#abort === undefined) this.#fail(fault);
     else this.#abort(fault);
+  }
+
+  #goOnUnwanted(): void {
+    if (this.#isUnwanted) return;
+    this.#isUnwanted = true;
+    this.#withheld = undefined;
+    this.#held = undefined;
+    clearTimeout(this.#unread);
+    if (!this.#hasHead) return;
+    this.#limitUnwanted();
+    this.#resume!();
+  }
+
+  #limitUnwanted(): void {
+    this.#unread = setTimeout(() => this.#abort!(new ClientFault()), UNWANTED_MS_MAX).unref();
   }
 
   onConnect(abort: (error?: Error) => void): void {
@@ -63,22 +109,20 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onHeaders(status: number, raw: Buffer[], resume: () => void, text: string): boolean {
     const { response, body, record } = this.#options;
     if (status < 200) {
-      passHint(response, status, raw);
+      if (!this.#isUnwanted) passHint(response, status, raw);
       return true;
     }
-    response.writeHead(status, text === "" ? undefined : text, responseHeaders(raw));
     this.#resume = resume;
     this.#hasHead = true;
     record.status = status;
     record.headMs = performance.now() - record.startedMs;
-    // In one packet with what is there of the body; but a stream that has nothing to say yet has begun.
-    this.#isFresh = true;
-    process.nextTick(() => {
-      this.#isFresh = false;
-      if (this.#isOver) return;
-      if (record.bytesOut === 0) response.flushHeaders();
-      else this.#release();
-    });
+    const look = this.#isUnwanted ? undefined : this.#options.lookAt?.(status);
+    if (this.#isUnwanted) this.#limitUnwanted();
+    else if (look === undefined) this.#begin(status, text, responseHeaders(raw));
+    else {
+      const headers = responseHeaders(raw);
+      this.#withheld = { status, text, headers, chunks: [], bytes: 0, look };
+    }
     if (body !== undefined) lingerAfter(response);
     this.#options.onHead(undefined);
     // Has ended with its head, although it may name the length of the body that another would have.
@@ -86,8 +130,23 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return true;
   }
 
+  #begin(status: number, text: string, headers: readonly string[]): void {
+    const { response, record } = this.#options;
+    response.writeHead(status, text === "" ? undefined : text, headers as string[]);
+    // In one packet with what is there of the body; but a stream that has nothing to say yet has begun.
+    this.#isFresh = true;
+    process.nextTick(() => {
+      this.#isFresh = false;
+      if (this.#isOver || this.#isUnwanted) return;
+      if (record.bytesOut === 0) response.flushHeaders();
+      else this.#release();
+    });
+  }
+
   onData(chunk: Buffer): boolean {
     const { response, record } = this.#options;
+    if (this.#isUnwanted) return true;
+    if (this.#withheld !== undefined) return this.#withhold(chunk, this.#withheld);
     // It may be all of the body: it waits for the end, which comes right behind it or not soon.
     if (this.#isFresh && record.bytesOut === 0 && chunk.length <= JOINED_BYTES_MAX) {
       record.bytesOut = chunk.length;
@@ -104,9 +163,34 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   readonly #onDrain = (): void => {
+    if (this.#isUnwanted) return;
     clearTimeout(this.#unread);
     this.#resume!();
   };
+
+  /** Keeps a piece of an answer that is looked at. One that is too long goes on as it comes. */
+  #withhold(chunk: Buffer, withheld: Withheld): boolean {
+    withheld.chunks.push(chunk);
+    withheld.bytes += chunk.length;
+    if (withheld.bytes <= LOOKED_AT_BYTES_MAX) return true;
+    this.#withheld = undefined;
+    void withheld.look(undefined);
+    this.#begin(withheld.status, withheld.text, withheld.headers);
+    return this.onData(Buffer.concat(withheld.chunks));
+  }
+
+  /** The answer has come to its end: looks at it, and passes it on when it may go. */
+  async #show(withheld: Withheld, trailers: readonly (Buffer | string)[] | null): Promise<void> {
+    const { response, record } = this.#options;
+    const { headers } = withheld;
+    const body = Buffer.concat(withheld.chunks);
+    await withheld.look({ headers, body });
+    if (response.destroyed) return;
+    this.#begin(withheld.status, withheld.text, headers);
+    record.bytesOut = body.length;
+    if (body.length > 0) this.#held = body;
+    this.#end(trailers);
+  }
 
   #release(): void {
     if (this.#held === undefined) return;
@@ -116,8 +200,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onComplete(trailers: readonly (Buffer | string)[] | null): void {
     if (this.#isOver) return;
+    const withheld = this.#withheld;
+    this.#over(true);
+    if (withheld !== undefined) {
+      const { response } = this.#options;
+      this.#show(withheld, trailers).catch(() => response.destroy());
+    } else if (!this.#isUnwanted) this.#end(trailers);
+  }
+
+  #end(trailers: readonly (Buffer | string)[] | null): void {
     const { response } = this.#options;
-    this.#over();
     if (trailers !== null && trailers.length > 0) {
       const flat = responseHeaders(trailers);
       const pairs = flat.flatMap((name, i): [string, string][] =>
@@ -136,7 +228,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#hasHead = true;
     this.#isOver = true;
     // The tunnel goes on using the connection.
-    socket.once("close", this.#options.onEnd);
+    socket.once("close", () => this.#options.onEnd(true));
     this.#options.onTunnel!(responseHeaders(raw ?? []), socket);
     this.#options.onHead(undefined);
   }
@@ -151,15 +243,15 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#isOver = true;
       return onHead(failureOf(error));
     }
-    this.#over();
+    this.#over(false);
     if (!(error instanceof ClientFault)) record.end = "upstream-broke-off";
     response.destroy();
   }
 
-  #over(): void {
+  #over(isWhole: boolean): void {
     this.#isOver = true;
     clearTimeout(this.#unread);
-    this.#options.onEnd();
+    this.#options.onEnd(isWhole);
   }
 }
 

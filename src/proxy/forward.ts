@@ -2,9 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 import { Exchange } from "./exchange.ts";
+import type { Look } from "./creations.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
 import { UpstreamFailure, type Upstream } from "./upstream.ts";
+import type { End } from "../rollout/under-way.ts";
 
 export interface Outgoing {
   readonly target: string;
@@ -27,7 +29,8 @@ const CLOSED = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
  * Sends a request to an upstream and its answer back.
  *
  * A request is sent once. Only one that is safe, has no body and met a connection that was closed is sent a
- * second time; anything else may have been done already.
+ * second time; anything else may have been done already. A write that was sent goes on to its end also when
+ * the client has gone, because it may be done anyway.
  *
  * @param done is told once: nothing when the answer has begun, an UpstreamFailure when there is none, a
  *   ClientFault when nobody waits for one
@@ -37,17 +40,24 @@ export function forward(
   parts: ForwardParts,
   done: (failure: Error | undefined) => void,
 ): void {
+  const { outgoing, request, response, onWriteEnd } = parts;
+  let isBegun = false;
+  const told = (failure: Error | undefined): void => {
+    if (!isBegun) onWriteEnd?.(true);
+    done(failure);
+  };
   upstream.ask((dispatch, free, settled) => {
-    const { outgoing, request, response } = parts;
+    isBegun = true;
     outgoing.onSend?.();
     const sendOn = (isAgain: boolean, then: (failure: Error | undefined) => void): void =>
       send((options, exchange) => dispatch(options, exchange, isAgain), free, parts, then);
     sendOn(false, (failure) => {
       const isOver = failure === undefined || response.destroyed;
-      if (isOver || !mayRepeat(request.method!, outgoing, failure)) settled(failure);
+      const isWrite = onWriteEnd !== undefined;
+      if (isOver || isWrite || !mayRepeat(request.method!, outgoing, failure)) settled(failure);
       else sendOn(true, settled);
     });
-  }, done);
+  }, told);
 }
 
 export interface ForwardParts {
@@ -55,6 +65,10 @@ export interface ForwardParts {
   readonly response: ServerResponse;
   readonly outgoing: Outgoing;
   readonly record: RequestRecord;
+  /** Of a write or a creation: told once when it has ended at the upstream, and whether that is sure. */
+  readonly onWriteEnd?: End | undefined;
+  /** By its status, whether the answer must be looked at before it goes on. */
+  readonly lookAt?: ((status: number) => Look | undefined) | undefined;
 }
 
 function mayRepeat(method: string, { body, upgrade }: Outgoing, failure: Error): boolean {
@@ -66,7 +80,7 @@ function mayRepeat(method: string, { body, upgrade }: Outgoing, failure: Error):
 function send(
   dispatch: (options: Dispatcher.DispatchOptions, exchange: Exchange) => void,
   free: () => void,
-  { request, response, outgoing, record }: ForwardParts,
+  { request, response, outgoing, record, onWriteEnd, lookAt }: ForwardParts,
   settled: (failure: Error | undefined) => void,
 ): void {
   const { target, headers, body, upgrade, onTunnel } = outgoing;
@@ -78,10 +92,18 @@ function send(
     onHead: (failure) => {
       if (isSettled) return;
       isSettled = true;
-      if (failure !== undefined) response.off("close", onClose);
+      if (failure !== undefined) {
+        response.off("close", onClose);
+        onWriteEnd?.(!exchange.wasSent);
+      }
       settled(failure);
     },
-    onEnd: free,
+    onEnd: (isWhole) => {
+      free();
+      onWriteEnd?.(isWhole);
+    },
+    isWrite: onWriteEnd !== undefined,
+    lookAt,
     onTunnel,
   });
   const onClose = (): void => {

@@ -1,13 +1,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
+import { randomUUID } from "node:crypto";
 import type { AccessLog } from "./access-log.ts";
 import { admit, type Admitted } from "./admission.ts";
 import type { RequestParts } from "./aggregate-id.ts";
 import { endConnectionAfter, takeTurn } from "./connection-turns.ts";
-import { decide, needsBody } from "./decide.ts";
-import { forward } from "./forward.ts";
+import { countTraffic } from "./count-traffic.ts";
+import type { Creations } from "./creations.ts";
+import { decide, needsBody, type Decision } from "./decide.ts";
+import { forward, type ForwardParts } from "./forward.ts";
 import { peerOf, type ForwardedHeaders } from "./forwarded-headers.ts";
 import type { HeldBodies, HeldBody } from "./held-bodies.ts";
+import type { HeldRequests } from "./held-requests.ts";
 import { lingerAfter } from "./linger.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import { UNCLEAR } from "./named-id.ts";
@@ -19,6 +23,8 @@ import type { RouteMatch, RouteTable } from "./route-table.ts";
 import { UpstreamFailure, type Upstream } from "./upstream.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
 import type { Side } from "../rollout/stage.ts";
+import type { TrafficCounts } from "../rollout/traffic.ts";
+import type { End, UnderWay } from "../rollout/under-way.ts";
 
 export interface Handling {
   readonly routes: RouteTable;
@@ -27,6 +33,12 @@ export interface Handling {
   readonly forwarded: ForwardedHeaders;
   readonly instance: string;
   readonly held: HeldBodies;
+  readonly heldRequests: HeldRequests;
+  readonly underWay: UnderWay;
+  readonly creations: Creations;
+  readonly traffic: TrafficCounts;
+  /** 0 to below 1. */
+  readonly random: () => number;
   readonly log: AccessLog;
   readonly metrics: ProxyMetrics;
   /** No further request is taken on a connection once this is true. */
@@ -71,6 +83,7 @@ function start(passage: Passage): void {
   response.once("close", () => {
     if (record.end === "done" && !response.writableFinished) record.end = "client-went-away";
     handling.metrics.observe(record);
+    countTraffic(handling.traffic, record);
     handling.log.write(record);
   });
   if (handling.isDraining()) endConnectionAfter(response);
@@ -78,15 +91,32 @@ function start(passage: Passage): void {
 }
 
 function admitAndRoute(passage: Passage): void {
-  const { handling, request, record, wish } = passage;
+  const { handling, request, record } = passage;
   const admitted = admit(request);
   if (typeof admitted === "string") return refuse(passage, admitted);
   record.path = admitted.path;
   const matches = handling.routes.match(request.method!, admitted.path);
   if (matches.length === 0) return refuse(passage, "ambiguous-path");
-  const hasBody = admitted.hasBody && wish.upgrade === undefined;
+  route(passage, admitted, matches);
+}
+
+/** Also again, after it had to wait. @param body as far as it was read already */
+function route(passage: Passage, admitted: Admitted, matches: Matches, body?: HeldBody): void {
+  const { handling, wish } = passage;
+  const hasBody = admitted.hasBody && wish.upgrade === undefined && body === undefined;
   if (hasBody && needsBody(matches, handling.watch)) void lookIntoBody(passage, admitted, matches);
-  else send(passage, admitted, matches);
+  else send(passage, admitted, matches, body);
+}
+
+/** Nothing more of it is read meanwhile. @param again decides it anew */
+function holdBack(passage: Passage, type: string, again: () => void): void {
+  const { handling, response, record } = passage;
+  const sinceMs = performance.now() - (record.heldMs ?? 0);
+  handling.heldRequests.wait(response, type, record.heldMs, (how) => {
+    record.heldMs = performance.now() - sinceMs;
+    if (how === "gone") return;
+    guarded(passage, () => (how === "decide" ? again() : refuse(passage, how)));
+  });
 }
 
 async function lookIntoBody(passage: Passage, admitted: Admitted, matches: Matches): Promise<void> {
@@ -109,14 +139,14 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
     headers: request.headers,
     body: whole ?? (admitted.hasBody ? UNCLEAR : undefined),
   };
-  const decision = decide(matches, parts, watch);
+  const decision = decide(matches, parts, watch, handling.random);
   if (typeof decision === "string") return refuse(passage, decision);
+  if ("heldBy" in decision)
+    return holdBack(passage, decision.heldBy, () => route(passage, admitted, matches, body));
   record.decision = decision;
-  const headers = requestHeaders(request, admitted, {
-    ...handling,
-    peer: record.peer,
-    epoch: decision.epoch,
-  });
+  const routed = routedBy(decision);
+  record.correlation = routed?.correlation;
+  const headers = requestHeaders(request, admitted, { ...handling, peer: record.peer, routed });
   if (headers === "loop") return refuse(passage, "loop");
   const outgoing = {
     target: admitted.target,
@@ -130,13 +160,46 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
     onTunnel: wish.onTunnel,
   };
   if (whole !== undefined) record.bytesIn = whole.length;
-  forward(upstreams[decision.side], { request, response, outgoing, record }, (failure) => {
+  const forwarded = {
+    request,
+    response,
+    outgoing,
+    record,
+    onWriteEnd: wish.upgrade === undefined ? beginWrite(handling, decision) : undefined,
+    lookAt: handling.creations.lookAt(decision),
+  };
+  record.sentMs = performance.now();
+  sendOn(upstreams[decision.side], forwarded, (failure) => {
     if (failure === undefined) return;
     if (outgoing.body instanceof RequestBody) outgoing.body.destroy();
     if (failure instanceof UpstreamFailure) refuse(passage, failure.refusal);
     // Nobody is there to be answered, or what was sent cannot be sent on.
     else refuse(passage, "framing");
   });
+}
+
+/** A write that a mistake of ours stops is not under way for ever. */
+function sendOn(
+  upstream: Upstream,
+  parts: ForwardParts,
+  done: Parameters<typeof forward>[2],
+): void {
+  try {
+    forward(upstream, parts, done);
+  } catch (error) {
+    parts.onWriteEnd?.(false);
+    throw error;
+  }
+}
+
+function routedBy({ epoch }: Decision): { epoch: number; correlation: string } | undefined {
+  return epoch === undefined ? undefined : { epoch, correlation: randomUUID() };
+}
+
+/** A write or a creation counts as under way from here. */
+function beginWrite({ underWay }: Handling, { route, epoch }: Decision): End | undefined {
+  if (route === undefined || route.route.kind === "read") return undefined;
+  return underWay.begin(route.route.stream, epoch!);
 }
 
 function streamed({ request, response, record }: Passage, first: Buffer | undefined): RequestBody {
@@ -190,6 +253,9 @@ function recordOf(request: IncomingMessage): RequestRecord {
     path: "",
     trace: typeof traceparent === "string" ? traceparent.slice(0, 64) : undefined,
     decision: undefined,
+    correlation: undefined,
+    sentMs: undefined,
+    heldMs: undefined,
     status: 0,
     bytesIn: 0,
     bytesOut: 0,

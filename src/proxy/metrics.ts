@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { AccessLog } from "./access-log.ts";
+import { addMoveMetrics, type MoveParts } from "./move-metrics.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { Upstream } from "./upstream.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
@@ -18,12 +19,15 @@ interface Cell {
   count: number;
 }
 
-export function proxyMetrics(
-  upstreams: readonly Upstream[],
-  watch: RolloutWatch,
-  log: AccessLog,
-  connections: () => number,
-): ProxyMetrics {
+export interface MetricParts extends MoveParts {
+  readonly upstreams: readonly Upstream[];
+  readonly watch: RolloutWatch;
+  readonly log: AccessLog;
+  readonly connections: () => number;
+}
+
+export function proxyMetrics(parts: MetricParts): ProxyMetrics {
+  const { upstreams, watch, log, connections } = parts;
   const registers = [new Registry()];
   const cells = new Map<string, Cell>();
   new Counter({
@@ -87,6 +91,7 @@ export function proxyMetrics(
   gauge("access_log_dropped", "Lines of the access log that were left out", [], (set) =>
     set({}, log.dropped),
   );
+  addMoveMetrics(registers, parts);
   const durations = new Map<string, Histogram.Internal<"side">>();
   let total = 0;
   return {

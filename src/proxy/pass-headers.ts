@@ -26,8 +26,15 @@ export interface PassOptions {
   readonly forwarded: ForwardedHeaders;
   /** Address of the client. */
   readonly peer: string;
-  /** Epoch of the decision, for a request that was routed: who has seen a later one may refuse it. */
-  readonly epoch?: number | undefined;
+  /** For a request that was routed. */
+  readonly routed?: Routed | undefined;
+}
+
+export interface Routed {
+  /** Of the decision: who has seen a later one may refuse the request. */
+  readonly epoch: number;
+  /** A UUID: the same for both sides, where both are asked. */
+  readonly correlation: string;
 }
 
 /**
@@ -39,7 +46,7 @@ export interface PassOptions {
 export function requestHeaders(
   request: IncomingMessage,
   { host }: Admitted,
-  { instance, forwarded, peer, epoch }: PassOptions,
+  { instance, forwarded, peer, routed }: PassOptions,
 ): string[] | "loop" {
   const { rawHeaders, headers } = request;
   const hops = headers[HOPS_HEADER];
@@ -66,7 +73,9 @@ export function requestHeaders(
   tellForwarded(out, said, { peer, host, version: request.httpVersion });
   if (/\btrailers\b/i.test(String(headers["te"] ?? ""))) out.push("te", "trailers");
   out.push(HOPS_HEADER, [...passed, instance].join(", "));
-  if (epoch !== undefined) out.push("banyan-epoch", String(epoch));
+  if (routed === undefined) return out;
+  out.push("banyan-epoch", String(routed.epoch), "banyan-mode", "live");
+  out.push("banyan-correlation", routed.correlation);
   return out;
 }
 

@@ -1,10 +1,14 @@
 import { randomUUID } from "node:crypto";
 import type { Server } from "node:http";
+import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { openAccessLog } from "./access-log.ts";
 import { startAdmin, type AdminPlane } from "./admin.ts";
+import { Creations } from "./creations.ts";
 import { forwardedHeaders } from "./forwarded-headers.ts";
 import type { Handling } from "./handle.ts";
 import { HeldBodies } from "./held-bodies.ts";
+import { HeldRequests } from "./held-requests.ts";
 import { describeAddress, type Address } from "./listen-address.ts";
 import { proxyMetrics, type ProxyMetrics } from "./metrics.ts";
 import { compileRoutes } from "./route-table.ts";
@@ -12,25 +16,46 @@ import { clientServer } from "./server.ts";
 import type { ProxySettings } from "./settings.ts";
 import { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";
-import type { RolloutState } from "../rollout/rollout-state.ts";
+import { Presence } from "../rollout/presence.ts";
+import type { ProxyPlace, RolloutState } from "../rollout/rollout-state.ts";
 import { RolloutWatch, type RolloutWatchOptions } from "../rollout/rollout-watch.ts";
-import { SIDES, type Side } from "../rollout/stage.ts";
+import { SIDES, type Rollout, type Side } from "../rollout/stage.ts";
+import { TrafficCounts } from "../rollout/traffic.ts";
+import { writeTraffic, type TrafficLog } from "../rollout/traffic-log.ts";
+import { UnderWay } from "../rollout/under-way.ts";
+import { aborted } from "../runtime/aborted.ts";
+
+/** Between two looks at what is under way still. */
+const LOOK_MS = 20;
 
 export interface ProxyOptions {
   readonly settings: ProxySettings;
   readonly state: RolloutState;
   readonly watch?: Pick<RolloutWatchOptions, "keepMs" | "pollMs">;
+  /** Where the counts of requests go; absent: nowhere. */
+  readonly traffic?: TrafficLog;
   readonly onNote?: (text: string) => void;
+  /** Draws the side of creations that have no id yet: 0 to below 1. */
+  readonly random?: () => number;
   /** For tests: how long a client may take for its head. */
   readonly headersMsMax?: number;
   /** For tests: bytes of all bodies that routes look into. */
   readonly heldBytesMax?: number;
+  /** For tests: requests that wait for the end of a hold, and for how long. */
+  readonly heldMax?: number;
+  readonly heldMsMax?: number;
+  /** For tests: how long an answer to a creation is held back. */
+  readonly awaitedMsMax?: number;
 }
 
 export interface RunningProxy {
   readonly address: Address;
   readonly admin: Address | undefined;
   readonly metrics: ProxyMetrics;
+  /** As the store knows this proxy. */
+  readonly place: ProxyPlace;
+  /** Counts of requests, for those who have something to add. */
+  readonly traffic: TrafficCounts;
   /** Whether the rollout has been read. */
   isReady(): boolean;
   /** Settles when a drain was asked for on the admin plane. */
@@ -47,24 +72,59 @@ export interface RunningProxy {
  * @throws BanyanError `PROXY_NOT_LISTENING`, `CONFIG_INVALID`
  */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { settings, onNote = () => undefined } = options;
+  const { settings, state, onNote = () => undefined } = options;
   const stop = new AbortController();
   let isDraining = false;
-  const watch = watchRollout(options, onNote);
+  const place = { instance: randomUUID(), place: `${hostname()} ${process.pid}` };
   const upstreams: Record<Side, Upstream> = {
     legacy: new Upstream("legacy", settings.upstreams.legacy),
     new: new Upstream("new", settings.upstreams.new),
   };
   const both = SIDES.map((side) => upstreams[side]);
+  const heldRequests = new HeldRequests({
+    ...options,
+    hasRoom: () => both.every(({ hasRoom }) => hasRoom),
+  });
+  const underWay = new UnderWay({
+    unknownMs: Math.max(...SIDES.map((side) => settings.upstreams[side].responseMsMax)),
+    onEnd: (type) => presence.ask(type),
+  });
+  const watch = watchRollout(options, onNote, {
+    who: `proxy ${place.place}`,
+    isHeard: () => presence.isHeard,
+    onChange: (type) => {
+      heldRequests.changed(type);
+      presence.ask(type);
+    },
+  });
+  const presence = new Presence({
+    state,
+    proxy: place,
+    types: [...new Set(settings.routes.map(({ stream }) => stream))],
+    watch,
+    underWay,
+    onProblem: (problem) => onNote(told("the presence of this proxy", "said", problem)),
+  });
+  const creations = new Creations(state, watch, options.awaitedMsMax);
+  const traffic = new TrafficCounts();
   const log = openAccessLog(settings.accessLog);
-  const metrics = proxyMetrics(both, watch, log, () => clients.connections);
+  const moves = { heldRequests, underWay, presence, creations, traffic };
+  const metrics = proxyMetrics({
+    ...moves,
+    upstreams: both,
+    watch,
+    log,
+    connections: () => clients.connections,
+  });
   const handling: Handling = {
     routes: compileRoutes(settings.routes),
     watch,
     upstreams,
     forwarded: forwardedHeaders(settings.trusted),
-    instance: randomUUID(),
+    instance: place.instance,
     held: new HeldBodies(options.heldBytesMax),
+    ...moves,
+    random: options.random ?? Math.random,
     log,
     metrics,
     isDraining: () => isDraining,
@@ -84,36 +144,49 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   try {
     if (settings.admin !== undefined) {
       admin = await startAdmin(settings.admin, {
+        ...moves,
         metrics,
         watch,
         upstreams: both,
+        instance: place.instance,
         isDraining: () => isDraining,
         drain: ask,
         audit: (what, peer) => onNote(`audit: ${what} was asked for by ${peer}`),
       });
     }
+    // Before it reads: a move that has begun by then is read, and one that begins later knows of it.
+    await presence.say();
     // One read before the first request, so that a proxy that starts well never refuses one.
     await watch.refresh();
     await listen(server, settings.listen);
   } catch (error) {
     await release();
+    await presence.leave();
     throw error;
   }
+  const { signal: stopped } = stop;
   const running = [
-    watch.run(stop.signal),
-    ...both.map((one) => runHealth(one, stop.signal, onNote)),
+    watch.run(stopped),
+    presence.run(stopped),
+    runTraffic(options.traffic, traffic, place, onNote, stopped),
+    ...both.map((one) => runHealth(one, stopped, onNote)),
   ];
   return {
     address: addressOf(server, settings.listen),
     admin: admin?.address,
     metrics,
+    place,
+    traffic,
     drainAsked,
     isReady: () => Number.isFinite(watch.ageMs),
     async close(signal) {
       isDraining = true;
       await clients.drain(signal);
+      // Of which the clients have gone.
+      await Promise.race([ended(underWay), aborted(signal)]);
       await release();
       await Promise.all(running);
+      await presence.leave();
     },
   };
 }
@@ -121,21 +194,50 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 function watchRollout(
   { state, watch }: ProxyOptions,
   onNote: (text: string) => void,
+  parts: { who: string; isHeard: () => boolean; onChange: (type: string) => void },
 ): RolloutWatch {
   return new RolloutWatch({
     ...watch,
+    ...parts,
     state,
-    onChange: (type, { stage, share, epoch }) => {
-      const of = stage === "canary" ? ` ${share / 100} %` : "";
-      onNote(`${type} is at ${stage}${of}, epoch ${epoch}`);
+    onChange: (type, rollout) => {
+      onNote(`${type} is at ${describeRollout(rollout)}`);
+      parts.onChange(type);
     },
-    onProblem: (problem) =>
-      onNote(
-        problem === undefined
-          ? "the rollout is read again"
-          : `the rollout could not be read: ${problem}`,
-      ),
+    onHoldEnded: (type) => onNote(`the hold of ${type} was over by the clock, and is ended`),
+    onProblem: (problem) => onNote(told("the rollout", "read", problem)),
   });
+}
+
+function describeRollout({ stage, share, hold, epoch }: Rollout): string {
+  const of = stage === "canary" ? ` ${share / 100} %` : "";
+  const held =
+    hold === undefined ? "" : `, writes of buckets ${hold.from} to ${hold.to - 1} are held back`;
+  return `${stage}${of}${held}, epoch ${epoch}`;
+}
+
+function told(what: string, done: string, problem: string | undefined): string {
+  return problem === undefined
+    ? `${what} is ${done} again`
+    : `${what} could not be ${done}: ${problem}`;
+}
+
+async function runTraffic(
+  log: TrafficLog | undefined,
+  counts: TrafficCounts,
+  { instance }: ProxyPlace,
+  onNote: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  if (log === undefined) return;
+  const onProblem = (problem: string | undefined): void =>
+    onNote(told("what was counted", "written", problem));
+  await writeTraffic({ counts, log, instance, onProblem }, signal);
+}
+
+/** Looks again and again, because it is for the end of a process only. */
+async function ended(underWay: UnderWay): Promise<void> {
+  while (underWay.count > 0) await sleep(LOOK_MS);
 }
 
 function runHealth(

@@ -16,6 +16,8 @@ export const REFUSALS = {
   version: 505,
   loop: 508,
   "authority-unknown": 503,
+  "held-too-long": 503,
+  "too-many-held": 503,
   "upstream-busy": 503,
   "upstream-down": 503,
   "upstream-failed": 502,

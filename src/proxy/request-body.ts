@@ -17,6 +17,7 @@ export class RequestBody extends Readable {
   readonly #request: IncomingMessage;
   readonly #timer: NodeJS.Timeout;
   readonly #record: RequestRecord;
+  #isWhole = false;
 
   /**
    * @param first what was read of it already
@@ -60,10 +61,12 @@ export class RequestBody extends Readable {
 
   readonly #end = (): void => {
     clearTimeout(this.#timer);
+    this.#isWhole = true;
     this.push(null);
   };
 
   readonly #close = (): void => {
-    if (!this.#request.complete) this.destroy(new ClientFault());
+    // Also when all of it has come, but was not taken before the client went.
+    if (!this.#isWhole) this.destroy(new ClientFault());
   };
 }

@@ -11,6 +11,12 @@ export interface RequestRecord {
   path: string;
   trace: string | undefined;
   decision: Decision | undefined;
+  /** Given to a routed request, for both sides. */
+  correlation: string | undefined;
+  /** When it was sent to an upstream; undefined when it was not. */
+  sentMs: number | undefined;
+  /** For so long it was held back, because a move was under way. */
+  heldMs: number | undefined;
   /** 0 when there was no answer. */
   status: number;
   bytesIn: number;

@@ -45,7 +45,15 @@ export interface RouteSettings {
   readonly kind: RequestKind;
   readonly id?: IdPlace | undefined;
   readonly idForm: IdForm;
+  /** Of a creation: where legacy's answer names what it has made. */
+  readonly created?: CreatedPlace | undefined;
 }
+
+export type CreatedPlace =
+  /** A field of a JSON body. */
+  | { readonly json: string }
+  /** The last word of the path that a header, as `location`, has. */
+  | { readonly header: string };
 
 /** Where a request names its aggregate. */
 export type IdPlace =

@@ -69,6 +69,11 @@ export class Upstream {
     return this.#inFlight;
   }
 
+  /** Whether it can take a request that has waited, and leaves room for those that have not. */
+  get hasRoom(): boolean {
+    return this.#inFlight * 2 < this.#settings.connectionsMax;
+  }
+
   get isOpen(): boolean {
     return this.#breaker.state === CircuitState.Open;
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RolloutState } from "./rollout-state.ts";
-import { UNMOVED, type Rollout, type Stage } from "./stage.ts";
+import { UNMOVED, type Rollout, type Standing } from "./stage.ts";
 
 export interface RolloutWatchOptions {
   readonly state: RolloutState;
@@ -8,8 +8,14 @@ export interface RolloutWatchOptions {
   readonly keepMs?: number;
   readonly pollMs?: number;
   readonly now?: () => number;
+  /** Who reads, for the log of the rollout; absent: holds that are over are left to others. */
+  readonly who?: string;
+  /** What is read while this is false is not taken for true: see presence.ts. */
+  readonly isHeard?: () => boolean;
   /** A stream type changed; `before` is undefined when it was not known. */
   readonly onChange?: (type: string, rollout: Rollout, before: Rollout | undefined) => void;
+  /** This call ended a hold that was over by the clock. */
+  readonly onHoldEnded?: (type: string) => void;
   /**
    * Reading failed, or older epochs came: all of one read as one text, told when it is another than that of
    * the read before. Undefined when a read had none again.
@@ -20,6 +26,8 @@ export interface RolloutWatchOptions {
 /** Between two reads. Decides how long a change takes to be heard. */
 const POLL_MS = 100;
 const KEEP_MS = 10_000;
+/** Between two reads while something is held back: so much longer a request waits than it must. */
+const HELD_POLL_MS = 20;
 
 /**
  * What a proxy knows of the rollout, at hand for each request.
@@ -32,6 +40,8 @@ export class RolloutWatch {
   readonly #keepMs: number;
   readonly #now: () => number;
   readonly #known = new Map<string, Rollout>();
+  /** Of those with a hold, and only while it lasts. */
+  readonly #before = new Map<string, Standing>();
   /** Begin of the last read that ended well: what is known was true then or later. */
   #asOfMs: number | undefined;
   /** What was wrong with the last read. */
@@ -51,7 +61,16 @@ export class RolloutWatch {
   of(type: string): Rollout | undefined {
     if (this.#asOfMs === undefined) return undefined;
     const rollout = this.#known.get(type) ?? UNMOVED;
-    return canMove(rollout.stage) && this.ageMs > this.#keepMs ? undefined : rollout;
+    return canMove(rollout) && this.ageMs > this.#keepMs ? undefined : rollout;
+  }
+
+  /**
+   * Who answers reads of a stream type while writes of it are held back: whoever did when the hold began.
+   * When authority goes back to legacy, its rows are behind until the hold ends. Undefined when that is not
+   * known, because the hold was there before this proxy, or something was missed.
+   */
+  beforeHold(type: string): Standing | undefined {
+    return this.#before.get(type);
   }
 
   /** Since when what is known may be wrong. Infinite before the first read. */
@@ -67,20 +86,25 @@ export class RolloutWatch {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.refresh();
-      await sleep(this.#options.pollMs ?? POLL_MS, undefined, { signal }).catch(() => undefined);
+      await sleep(this.#pauseMs(), undefined, { signal }).catch(() => undefined);
     }
   }
 
   async refresh(): Promise<void> {
     const startedMs = this.#now();
     const problems: string[] = [];
+    const changes: (() => void)[] = [];
     try {
       const read = await this.#options.state.read();
       for (const [type, rollout] of read) {
-        const problem = this.#learn(type, rollout);
+        const problem = this.#learn(type, rollout, changes);
         if (problem !== undefined) problems.push(problem);
       }
-      this.#asOfMs = startedMs;
+      if (this.#options.isHeard?.() === false) problems.push(UNHEARD);
+      else this.#asOfMs = startedMs;
+      // What waits for a change is decided by all that was read, and by its age.
+      for (const tell of changes) tell();
+      await this.#endHolds(read);
     } catch (error) {
       problems.push(error instanceof Error ? error.message : String(error));
     }
@@ -89,15 +113,42 @@ export class RolloutWatch {
   }
 
   /** @returns why it is not taken */
-  #learn(type: string, rollout: Rollout): string | undefined {
+  #learn(type: string, rollout: Rollout, changes: (() => void)[]): string | undefined {
     const before = this.#known.get(type);
     if (before !== undefined && rollout.epoch < before.epoch) {
       return `the rollout of ${type} came with epoch ${rollout.epoch} after ${before.epoch}; the later one stands`;
     }
     if (before?.epoch === rollout.epoch) return undefined;
     this.#known.set(type, rollout);
-    this.#options.onChange?.(type, rollout, before);
+    this.#learnHold(type, rollout, before);
+    changes.push(() => this.#options.onChange?.(type, rollout, before));
     return undefined;
+  }
+
+  #learnHold(type: string, { hold, epoch }: Rollout, before: Rollout | undefined): void {
+    // A stream type that was not there when the others were read had not begun to move.
+    const last = before ?? (this.#asOfMs === undefined ? undefined : UNMOVED);
+    const isNext = last !== undefined && epoch === last.epoch + 1;
+    if (hold === undefined || !isNext) this.#before.delete(type);
+    else if (last.hold === undefined) this.#before.set(type, last);
+  }
+
+  /** Writes go on only by a state that says so: a hold that is over is ended in the store, and read again. */
+  async #endHolds(read: ReadonlyMap<string, Rollout>): Promise<void> {
+    const { state, who, onHoldEnded } = this.#options;
+    if (who === undefined) return;
+    for (const [type, { hold, epoch }] of read) {
+      if (hold === undefined || hold.leftMs > 0) continue;
+      if (this.#known.get(type)?.epoch !== epoch) continue;
+      if (await state.endHold(type, epoch, who)) onHoldEnded?.(type);
+    }
+  }
+
+  #pauseMs(): number {
+    const pollMs = this.#options.pollMs ?? POLL_MS;
+    for (const { hold } of this.#known.values())
+      if (hold !== undefined) return Math.min(pollMs, HELD_POLL_MS);
+    return pollMs;
   }
 
   #tell(problem: string | undefined): void {
@@ -107,6 +158,9 @@ export class RolloutWatch {
   }
 }
 
-function canMove(stage: Stage): boolean {
-  return stage === "canary" || stage === "new";
+const UNHEARD = "what was read does not count, because moves may not know of this proxy";
+
+/** Behind a hold the authority may have changed, and nobody waits for a proxy that was cut off since. */
+function canMove({ stage, hold }: Rollout): boolean {
+  return stage === "canary" || stage === "new" || hold !== undefined;
 }

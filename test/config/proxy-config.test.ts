@@ -141,6 +141,16 @@ describe("what is wrong with a proxy is told with its place", () => {
       /cannot be in a body[^]*routes\[0\]\.id/,
     ],
     [
+      "a read that makes something",
+      { routes: [{ ...route, created: { json: "id" } }] },
+      /is for creations[^]*routes\[0\]\.created/,
+    ],
+    [
+      "a made id in a field without a name",
+      { routes: [{ ...route, kind: "create", created: { json: "order..id" } }] },
+      /routes\[0\]\.created/,
+    ],
+    [
       "a path without a slash",
       { routes: [{ ...route, path: "orders" }] },
       /must begin with a slash[^]*routes\[0\]\.path/,

@@ -95,13 +95,21 @@ describe("with the token, or on loopback where none is set, it", () => {
   test.each([TOKEN, null])("says how the proxy is (token %s)", async (token) => {
     await using at = await start(token);
     const headers = token === null ? [] : [BEARER];
+    const { instance } = at.proxy.proxy.place;
+    const isKnown = (): boolean => at.proxy.state.acknowledged(instance)?.get("order") === 1;
+    await until("its epoch is acknowledged", isKnown);
     expect(await at.ask("/health", headers)).toMatch(/200 OK[^]*"ready"/);
     await exchangeRaw(at.proxy.port, "GET /orders/1 HTTP/1.1\r\nHost: a\r\n\r\n");
     const state = JSON.parse((await at.ask("/state", headers)).split("\r\n\r\n")[1]!) as unknown;
     expect(state).toMatchObject({
       draining: false,
       requests: 1,
+      instance: at.proxy.proxy.place.instance,
       rollouts: { order: { stage: "shadow", epoch: 1 } },
+      acknowledged: { order: 1 },
+      writesUnderWay: 0,
+      held: { now: 0, total: 0 },
+      creations: { waiting: 0, seen: 0, late: 0, unread: 0 },
       upstreams: [
         { side: "legacy", inFlight: 0, healthy: true, breakerOpen: false },
         { side: "new", inFlight: 0, healthy: true, breakerOpen: false },
@@ -113,6 +121,9 @@ describe("with the token, or on loopback where none is set, it", () => {
     expect(metrics).toContain(
       'banyan_proxy_requests_total{side="legacy",route="/orders/:id",status="200",end="done"} 1',
     );
+    expect(metrics).toContain('banyan_proxy_acknowledged_epoch{stream="order"} 1');
+    expect(metrics).toMatch(/# TYPE banyan_proxy_held_total counter\nbanyan_proxy_held_total 0/);
+    expect(metrics).toContain('banyan_proxy_creations_total{outcome="late"} 0');
     expect(metrics).toContain('banyan_proxy_rollout_stage{stream="order",stage="shadow"} 1');
   });
 

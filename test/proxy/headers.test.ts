@@ -139,6 +139,18 @@ describe("who a request is for", () => {
       "banyan-hops",
     ]);
   });
+
+  test("a request that was routed carries its epoch, its mode and a name of its own, whatever the client says", async () => {
+    await using app = await startApp("legacy");
+    await using proxy = await startTestProxy({ legacy: app.port, rollout: { stage: "shadow" } });
+    const lies = "banyan-mode: shadow\r\nBanyan-Correlation: mine\r\nbanyan_epoch: 9\r\n";
+    const line = "GET /orders/1 HTTP/1.1\r\nHost: a\r\n";
+    for (let n = 0; n < 2; n++) await exchangeRaw(proxy.port, `${line}${lies}\r\n`);
+    const [one, two] = app.received.map(({ headers }) => headers);
+    expect(one).toMatchObject({ "banyan-mode": "live", "banyan-epoch": "1" });
+    expect(one!["banyan-correlation"]).toMatch(/^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/);
+    expect(two!["banyan-correlation"]).not.toBe(one!["banyan-correlation"]);
+  });
 });
 
 describe("limits of a head", () => {

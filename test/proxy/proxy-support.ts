@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { MemoryRolloutState } from "../../connectors/memory/rollout-state.ts";
 import { startProxy, type ProxyOptions, type RunningProxy } from "../../src/proxy/proxy.ts";
 import type { ProxySettings, RouteSettings, UpstreamSettings } from "../../src/proxy/settings.ts";
+import { bucketOf } from "../../src/rollout/bucket.ts";
 import type { Rollout } from "../../src/rollout/stage.ts";
 
 const WAIT_MS_MAX = 10_000;
@@ -264,6 +265,12 @@ export function statusOf(answer: string): number {
 
 export function refusalOf(answer: string): string | undefined {
   return /\r\nbanyan-refused: ([\w-]+)/i.exec(answer)?.[1];
+}
+
+/** An id whose bucket, with the salt of {@link startTestProxy}, is as wanted. */
+export function idWhere(fits: (bucket: number) => boolean): string {
+  for (let n = 1; n < 1_000; n++) if (fits(bucketOf(String(n), "salt"))) return String(n);
+  throw new Error("no id of a thousand is there");
 }
 
 /** Waits for what will be so shortly. */

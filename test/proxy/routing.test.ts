@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { bucketOf } from "../../src/rollout/bucket.ts";
 import type { Rollout } from "../../src/rollout/stage.ts";
 import {
   exchangeRaw,
+  idWhere,
   refusalOf,
   route,
   startApp,
@@ -16,11 +16,6 @@ import {
 const MOVED = idWhere((bucket) => bucket < 5_000);
 const STAYING = idWhere((bucket) => bucket >= 5_000);
 const HALF: Partial<Rollout> = { stage: "canary", share: 5_000 };
-
-function idWhere(fits: (bucket: number) => boolean): string {
-  for (let n = 1; n < 1_000; n++) if (fits(bucketOf(String(n), "salt"))) return String(n);
-  throw new Error("no id of a thousand is there");
-}
 
 /** Two applications and a proxy; `ask` says who answered, or why nobody did. */
 async function start(options: Partial<TestProxyOptions> = {}) {
@@ -117,13 +112,12 @@ describe("at each stage", () => {
     ];
     expect(new Set(await Promise.all(asked))).toEqual(new Set(["400 no-aggregate-id"]));
     expect([at.legacy.received, at.fresh.received]).toEqual([[], []]);
-    // Lists, and what is only being made, stay with legacy.
+    // Lists stay with legacy.
     expect(await at.ask("GET /orders")).toBe("legacy");
     expect(await at.ask("GET /orders?id=1&id=2")).toBe("legacy");
-    expect(await at.ask("POST /orders", json("{}"))).toBe("legacy");
   });
 
-  test("canary: a creation that names no aggregate stays with legacy; one that may name a moved one reaches no side", async () => {
+  test("canary: a creation that names no aggregate goes by chance; one that may name a moved one reaches no side", async () => {
     const create = route(["POST"], "/orders", "create", { json: "id" });
     const routes = [
       { ...create, idForm: "integer" as const },
@@ -160,11 +154,26 @@ describe("at each stage", () => {
     for (const [what, answer] of Object.entries(unclear))
       expect(await answer, what).toBe("400 no-aggregate-id");
     expect([at.legacy.received.length, at.fresh.received.length]).toEqual([0, 3]);
-    for (const body of [`{}`, `{"id":null}`, `{"items":[{"id":1,"x":1,"X":2}]}`])
-      expect(await post(body), body).toBe("legacy");
-    expect(await at.ask("POST /orders")).toBe("legacy");
-    expect(await at.ask("POST /by-query?x=1")).toBe("legacy");
-    expect(await at.ask("POST /by-header")).toBe("legacy");
+    const unnamed = async (): Promise<ReadonlySet<string>> => {
+      const bodies = [`{}`, `{"id":null}`, `{"items":[{"id":1,"x":1,"X":2}]}`];
+      const asked = [...bodies.map((body) => post(body)), at.ask("POST /orders")];
+      asked.push(at.ask("POST /by-query?x=1"), at.ask("POST /by-header"));
+      return new Set(await Promise.all(asked));
+    };
+    expect(await unnamed()).toEqual(new Set(["new"]));
+    await at.proxy.roll("order", { stage: "canary", share: 0 });
+    expect(await unnamed()).toEqual(new Set(["legacy"]));
+  });
+
+  test("canary: the share of creations without an id that go to new is the share that has moved", async () => {
+    let drawn = 0;
+    await using at = await start({
+      rollout: { stage: "canary", share: 2_500 },
+      random: () => drawn,
+    });
+    const sides: string[] = [];
+    for (drawn of [0, 0.2499, 0.25, 0.99999]) sides.push(await at.ask("POST /orders", json("{}")));
+    expect(sides).toEqual(["new", "new", "legacy", "legacy"]);
   });
 
   test("canary: a body that was looked into arrives whole", async () => {

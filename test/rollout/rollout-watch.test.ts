@@ -113,3 +113,81 @@ describe("what a proxy knows of the rollout", () => {
     expect(watch.of("order")?.share).toBe(100);
   });
 });
+
+describe("a hold", () => {
+  const HOLD = { from: 0, to: 100, leftMs: 60_000 };
+
+  test("that is over by the clock is ended in the store, and goes on until that is read", async () => {
+    const { state } = setUp();
+    const ended: string[] = [];
+    const watch = new RolloutWatch({ state, who: "me", onHoldEnded: (type) => ended.push(type) });
+    const put = (epoch: number, leftMs: number): void =>
+      state.put("order", {
+        stage: "canary",
+        share: 5,
+        salt: "s",
+        epoch,
+        hold: { ...HOLD, leftMs },
+      });
+    put(3, 60_000);
+    await watch.refresh();
+    await watch.refresh();
+    expect(ended).toEqual([]);
+    put(4, -1);
+    await watch.refresh();
+    expect(ended).toEqual(["order"]);
+    expect(watch.of("order")?.hold).toBeDefined();
+    await watch.refresh();
+    expect(watch.of("order")).toEqual({ stage: "canary", share: 5, salt: "s", epoch: 5 });
+    expect(ended).toEqual(["order"]);
+  });
+
+  test("is not taken for true for ever when it cannot be read again, at any stage", async () => {
+    const { state, watch, pass } = setUp();
+    state.put("order", { stage: "shadow", share: 0, salt: "s", epoch: 1, hold: HOLD });
+    await watch.refresh();
+    state.unreachable = true;
+    pass(10_000);
+    expect(watch.of("order")?.hold).toBeDefined();
+    pass(1);
+    expect(watch.of("order")).toBeUndefined();
+  });
+
+  test("of an older epoch is nobody's to end", async () => {
+    const { state, put } = setUp();
+    const watch = new RolloutWatch({ state, who: "me" });
+    put("new", 9);
+    await watch.refresh();
+    state.put("order", {
+      stage: "new",
+      share: 0,
+      salt: "s",
+      epoch: 8,
+      hold: { ...HOLD, leftMs: -1 },
+    });
+    await watch.refresh();
+    expect((await state.read()).get("order")?.epoch).toBe(8);
+  });
+
+  test("leaves reads with whoever answered when it began, as far as that is known", async () => {
+    const { state, watch } = setUp();
+    const put = (stage: Stage, epoch: number, isHeld: boolean): Promise<void> => {
+      const rollout = { stage, share: 50, salt: "s", epoch };
+      state.put("order", isHeld ? { ...rollout, hold: HOLD } : rollout);
+      return watch.refresh();
+    };
+    await put("canary", 3, true);
+    // It was there before anything was read.
+    expect(watch.beforeHold("order")).toBeUndefined();
+    await put("canary", 4, false);
+    await put("canary", 5, true);
+    expect(watch.beforeHold("order")).toMatchObject({ stage: "canary" });
+    await put("legacy", 6, true);
+    expect(watch.beforeHold("order")).toMatchObject({ stage: "canary" });
+    await put("legacy", 7, false);
+    expect(watch.beforeHold("order")).toBeUndefined();
+    await put("legacy", 9, true);
+    // Something was missed.
+    expect(watch.beforeHold("order")).toBeUndefined();
+  });
+});

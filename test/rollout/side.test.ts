@@ -28,6 +28,22 @@ describe.each(STAGES)("at %s", (stage) => {
   });
 });
 
+test("a creation without an id goes to new at canary when what was drawn is below the share", () => {
+  for (const stage of STAGES)
+    for (const drawn of [0, 99, 100, 9_999]) {
+      const byChance = drawn < 100 ? "new" : "legacy";
+      const kept = stage === "canary" ? byChance : sideOf(stage, 100, undefined, "create");
+      expect(sideOf(stage, 100, undefined, "create", drawn)).toBe(kept);
+      expect(sideOf(stage, 100, 9_999, "create", drawn)).toBe(sideOf(stage, 100, 9_999, "create"));
+      expect(sideOf(stage, 100, undefined, "read", drawn)).toBe(
+        sideOf(stage, 100, undefined, "read"),
+      );
+      expect(sideOf(stage, 100, undefined, "write", drawn)).toBe(
+        sideOf(stage, 100, undefined, "write"),
+      );
+    }
+});
+
 test("with no share nothing has moved, with all of it everything", () => {
   for (const kind of KINDS)
     for (const bucket of [0, 5_000, 9_999]) {

@@ -6,6 +6,8 @@ rolloutStateContract("memory", () => {
   return Promise.resolve({
     state,
     put: (type, rollout) => Promise.resolve(state.put(type, rollout)),
+    acknowledged: (instance) => Promise.resolve(state.acknowledged(instance) ?? new Map()),
+    addStream: (stream) => Promise.resolve(state.addStream(stream)),
     [Symbol.asyncDispose]: () => state.close(),
   });
 });

@@ -2,13 +2,19 @@ import { describe, expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
 import { PostgresRolloutState } from "../../../connectors/postgres/rollout-state.ts";
 import { bucketOf } from "../../../src/rollout/bucket.ts";
+import type { Rollout } from "../../../src/rollout/stage.ts";
 import { rolloutStateContract } from "../../contract/rollout-state.contract.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
 
 const PUT = `
-  INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt, epoch) VALUES ($1, $2, $3, $4, $5, $6)
+  INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt, epoch, held_from, held_to, held_until)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9 * interval '1 ms')
   ON CONFLICT (pipeline, stream_type) DO UPDATE
-     SET stage = excluded.stage, share = excluded.share, salt = excluded.salt, epoch = excluded.epoch`;
+     SET stage = excluded.stage, share = excluded.share, salt = excluded.salt, epoch = excluded.epoch,
+         held_from = excluded.held_from, held_to = excluded.held_to, held_until = excluded.held_until`;
+const ADD_STREAM = `
+  INSERT INTO banyan.events (event_id, time, version, origin, stream_id, type, data)
+  VALUES (gen_random_uuid(), now(), 1, 'native', $1, 'Made', '{}')`;
 
 async function open() {
   const opened = await openTestStore("rollout");
@@ -17,14 +23,25 @@ async function open() {
     state,
     query: (sql: string, values: readonly unknown[] = []) =>
       opened.database.query(sql, [...values]),
-    put: async (
-      type: string,
-      { stage, share, salt, epoch }: { stage: string; share: number; salt: string; epoch: number },
-    ) => {
-      await opened.database.query(PUT, ["shop", type, stage, share, salt, epoch]);
+    put: async (type: string, { stage, share, salt, epoch, hold }: Rollout) => {
+      const held = [hold?.from, hold?.to, hold?.leftMs];
+      await opened.database.query(PUT, ["shop", type, stage, share, salt, epoch, ...held]);
       // Another migration's in the same store.
-      await opened.database.query(PUT, ["other", type, "new", 1, "x", epoch]);
+      await opened.database.query(PUT, ["other", type, "new", 1, "x", epoch, ...held]);
     },
+    acknowledged: async (instance: string) => {
+      const { rows } = await opened.database.query(
+        "SELECT stream_type, epoch::float8 FROM banyan.proxies WHERE pipeline = 'shop' AND instance = $1 AND seen_at > now() - interval '1 min'",
+        [instance],
+      );
+      return new Map(
+        (rows as { stream_type: string; epoch: number }[]).map((row) => [
+          row.stream_type,
+          row.epoch,
+        ]),
+      );
+    },
+    addStream: async (stream: string) => void (await opened.database.query(ADD_STREAM, [stream])),
     async [Symbol.asyncDispose]() {
       await state.close();
       await opened[Symbol.asyncDispose]();

@@ -3,8 +3,11 @@ import { readFileSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
 import { openPostgresEventStore } from "../../../connectors/postgres/event-store.ts";
+import { PostgresRolloutState } from "../../../connectors/postgres/rollout-state.ts";
+import { PostgresTrafficLog } from "../../../connectors/postgres/traffic-log.ts";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import { batchOf, event, position, streamOf, tailing } from "../../contract/event-batches.ts";
+import { trafficRow } from "../../contract/traffic-log.contract.ts";
 import type { TestDatabase } from "../../support/databases.ts";
 
 const SOURCE = "test://source";
@@ -61,6 +64,26 @@ test("the grants that the migrations name are all that the program needs", async
   expect(await store.pipeline("shop")).toMatchObject({ checkpoint: position(3) });
 });
 
+test("those grants are all that a proxy needs", async () => {
+  await using opened = await openTestStore("roles");
+  await using app = await openAs(opened.database);
+  const state = new PostgresRolloutState(app.url, "shop");
+  const traffic = new PostgresTrafficLog(app.url, "shop");
+  const proxy = { instance: "00000000-0000-4000-8000-000000000001", place: "here" };
+  await opened.database.query(
+    `INSERT INTO banyan.rollouts (pipeline, stream_type, stage, salt, epoch, held_from, held_to, held_until)
+     VALUES ('shop', 'order', 'shadow', 's', 1, 0, 10, now() - interval '1 s')`,
+  );
+  await state.acknowledge(proxy, new Map([["order", 1]]));
+  await state.acknowledge(proxy, new Map([["order", 2]]));
+  expect(await state.endHold("order", 1, "somebody")).toBe(true);
+  expect((await state.read()).get("order")).toMatchObject({ stage: "shadow", epoch: 2 });
+  expect(await state.existing(["order-1"])).toEqual(new Set());
+  await traffic.write(proxy.instance, [trafficRow({})]);
+  await state.leave(proxy);
+  await Promise.all([state.close(), traffic.close()]);
+});
+
 test("with those grants no event is changed, removed, or put where readers have passed", async () => {
   await using opened = await openTestStore("roles");
   await opened.store.append("order-1", [event("First")], "none");
@@ -88,9 +111,13 @@ test("with those grants no event is changed, removed, or put where readers have 
 });
 
 /** The store through a role of its own that has the named grants and nothing else. */
-async function openAs(
-  database: TestDatabase,
-): Promise<{ readonly store: EventStore; query(sql: string): Promise<unknown> } & AsyncDisposable> {
+async function openAs(database: TestDatabase): Promise<
+  {
+    readonly store: EventStore;
+    readonly url: string;
+    query(sql: string): Promise<unknown>;
+  } & AsyncDisposable
+> {
   const role = `app_${randomBytes(4).toString("hex")}`;
   const password = randomBytes(8).toString("hex");
   await database.query(`CREATE ROLE ${role} LOGIN PASSWORD '${password}'`);
@@ -101,6 +128,7 @@ async function openAs(
   const store = await openPostgresEventStore({ url: url.href });
   return {
     store,
+    url: url.href,
     query: (sql) =>
       database.query(`BEGIN; SET LOCAL ROLE ${role}; ${sql}; COMMIT`).finally(() => undefined),
     async [Symbol.asyncDispose]() {

@@ -1,0 +1,50 @@
+import { ShortSession } from "./short-session.ts";
+import type { TrafficLog } from "../../src/rollout/traffic-log.ts";
+import type { TrafficRow } from "../../src/rollout/traffic.ts";
+
+/** Each column in one array; `slower` as text, because unnest takes lists of lists apart to the last. */
+const WRITE = `
+  INSERT INTO banyan.traffic (pipeline, instance, second, stream_type, route, side, requests, errors, millis, slower,
+                              compared, different, uncompared, dropped)
+  SELECT $1, $2::uuid, to_timestamp(second), type, route, side, requests, errors, millis, slower::int[],
+         compared, different, uncompared, dropped
+    FROM unnest($3::float8[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::float8[], $10::text[],
+                $11::int[], $12::int[], $13::int[], $14::int[])
+      AS counted (second, type, route, side, requests, errors, millis, slower, compared, different, uncompared, dropped)
+  ON CONFLICT (pipeline, second, stream_type, route, side, instance) DO NOTHING`;
+
+/** Table banyan.traffic of the store, in a session of its own. */
+export class PostgresTrafficLog implements TrafficLog {
+  readonly #pipeline: string;
+  readonly #session: ShortSession;
+
+  /** @param pipeline name of the migration */
+  constructor(url: string, pipeline: string) {
+    this.#pipeline = pipeline;
+    this.#session = new ShortSession(url);
+  }
+
+  async write(instance: string, rows: readonly TrafficRow[]): Promise<void> {
+    const column = <T>(of: (row: TrafficRow) => T): readonly T[] => rows.map(of);
+    await this.#session.query("writing traffic", WRITE, [
+      this.#pipeline,
+      instance,
+      column(({ second }) => second),
+      column(({ type }) => type),
+      column(({ route }) => route),
+      column(({ side }) => side),
+      column(({ requests }) => requests),
+      column(({ errors }) => errors),
+      column(({ millis }) => millis),
+      column(({ slower }) => `{${slower.join(",")}}`),
+      column(({ compared }) => compared),
+      column(({ different }) => different),
+      column(({ uncompared }) => uncompared),
+      column(({ dropped }) => dropped),
+    ]);
+  }
+
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+}
