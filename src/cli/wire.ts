@@ -1,6 +1,7 @@
 import type { LoadedConfig } from "../config/load-config.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
+import type { ShadowLog } from "../rollout/shadow-log.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
 import type { RowSampler } from "../source/row-sample.ts";
@@ -85,6 +86,7 @@ async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
 
 export interface OpenedRollout {
   readonly state: RolloutState;
+  readonly shadowLog: ShadowLog;
   /** Says where the rollout is kept, without secrets. */
   readonly place: string;
   close(): Promise<void>;
@@ -93,6 +95,7 @@ export interface OpenedRollout {
 /** The rollout of this migration, in its store, which need not be there yet. */
 export async function openRolloutState(config: LoadedConfig): Promise<OpenedRollout> {
   const { PostgresRolloutState } = await import("../../connectors/postgres/rollout-state.ts");
+  const { PostgresShadowLog } = await import("../../connectors/postgres/shadow-log.ts");
   switch (config.store.kind) {
     case "postgres": {
       await openStore(config).then(
@@ -103,8 +106,12 @@ export async function openRolloutState(config: LoadedConfig): Promise<OpenedRoll
         },
       );
       const state = new PostgresRolloutState(config.store.url, config.name);
+      const shadowLog = new PostgresShadowLog(config.store.url, config.name);
       const { host, pathname } = new URL(config.store.url);
-      return { state, place: `postgres://${host}${pathname}`, close: () => state.close() };
+      const close = async (): Promise<void> => {
+        await Promise.all([state.close(), shadowLog.close()]);
+      };
+      return { state, shadowLog, place: `postgres://${host}${pathname}`, close };
     }
     case "embedded": {
       // Kept running for as long as the proxy reads from it.
@@ -113,12 +120,13 @@ export async function openRolloutState(config: LoadedConfig): Promise<OpenedRoll
         await import("../../connectors/embedded/embedded-postgres.ts");
       const server = await startEmbeddedPostgres({ dir: config.store.directory });
       const state = new PostgresRolloutState(server.url("banyan"), config.name);
+      const shadowLog = new PostgresShadowLog(server.url("banyan"), config.name);
       const close = async (): Promise<void> => {
-        await state.close();
+        await Promise.all([state.close(), shadowLog.close()]);
         await opened.close();
         await server.stop("fast");
       };
-      return { state, place: opened.place, close };
+      return { state, shadowLog, place: opened.place, close };
     }
   }
 }

@@ -3,6 +3,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { describeAddress, isLoopback, type Address } from "./listen-address.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { AdminSettings } from "./settings.ts";
+import type { Shadow } from "./shadow.ts";
 import type { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
@@ -16,6 +17,7 @@ export interface AdminParts {
   readonly metrics: ProxyMetrics;
   readonly watch: RolloutWatch;
   readonly upstreams: readonly Upstream[];
+  readonly shadow: Shadow | undefined;
   readonly isDraining: () => boolean;
   /** Begins the drain, as the first signal does. */
   readonly drain: () => void;
@@ -95,7 +97,7 @@ function isSame(a: string, b: string): boolean {
 }
 
 function addRoutes(app: FastifyInstance, parts: AdminParts): void {
-  const { watch, upstreams, metrics } = parts;
+  const { watch, upstreams, metrics, shadow } = parts;
   app.get("/health", async (_request, reply: FastifyReply) => {
     const state = parts.isDraining()
       ? "draining"
@@ -115,6 +117,7 @@ function addRoutes(app: FastifyInstance, parts: AdminParts): void {
       healthy: health.isWell,
       breakerOpen: isOpen,
     })),
+    shadow: shadow?.state ?? null,
   }));
   app.get("/metrics", async (_request, reply: FastifyReply) => {
     return await reply.type("text/plain; version=0.0.4").send(await metrics.text());

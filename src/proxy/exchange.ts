@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
+import type { AnswerTap } from "./answer-tap.ts";
 import { ClientFault } from "./client-fault.ts";
 import { lingerAfter } from "./linger.ts";
 import { responseHeaders } from "./pass-headers.ts";
@@ -22,6 +23,7 @@ export interface ExchangeOptions {
   readonly onHead: (failure: Error | undefined) => void;
   /** An answer that has begun has ended. */
   readonly onEnd: () => void;
+  readonly tap?: AnswerTap | undefined;
   /** The upstream changed the protocol. Absent: it was not asked to. */
   readonly onTunnel?: ((headers: readonly string[], socket: Duplex) => void) | undefined;
 }
@@ -61,12 +63,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void, text: string): boolean {
-    const { response, body, record } = this.#options;
+    const { response, body, record, tap } = this.#options;
     if (status < 200) {
       passHint(response, status, raw);
       return true;
     }
-    response.writeHead(status, text === "" ? undefined : text, responseHeaders(raw));
+    const headers = responseHeaders(raw);
+    response.writeHead(status, text === "" ? undefined : text, headers);
+    tap?.head(status, headers);
     this.#resume = resume;
     this.#hasHead = true;
     record.status = status;
@@ -87,7 +91,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onData(chunk: Buffer): boolean {
-    const { response, record } = this.#options;
+    const { response, record, tap } = this.#options;
+    tap?.data(chunk);
     // It may be all of the body: it waits for the end, which comes right behind it or not soon.
     if (this.#isFresh && record.bytesOut === 0 && chunk.length <= JOINED_BYTES_MAX) {
       record.bytesOut = chunk.length;
@@ -116,7 +121,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onComplete(trailers: readonly (Buffer | string)[] | null): void {
     if (this.#isOver) return;
-    const { response } = this.#options;
+    const { response, tap } = this.#options;
     this.#over();
     if (trailers !== null && trailers.length > 0) {
       const flat = responseHeaders(trailers);
@@ -127,6 +132,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
     if (this.#held === undefined) response.end();
     else endWith(response, this.#held);
+    tap?.end();
   }
 
   onUpgrade(_status: number, raw: Buffer[] | string[] | null, socket: Duplex): void {
@@ -146,12 +152,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #fail(error: Error): void {
-    const { response, record, onHead } = this.#options;
+    const { response, record, onHead, tap } = this.#options;
     if (!this.#hasHead) {
       this.#isOver = true;
       return onHead(failureOf(error));
     }
     this.#over();
+    tap?.broke();
     if (!(error instanceof ClientFault)) record.end = "upstream-broke-off";
     response.destroy();
   }

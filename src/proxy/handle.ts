@@ -5,7 +5,7 @@ import { admit, type Admitted } from "./admission.ts";
 import type { RequestParts } from "./aggregate-id.ts";
 import { endConnectionAfter, takeTurn } from "./connection-turns.ts";
 import { decide, needsBody } from "./decide.ts";
-import { forward } from "./forward.ts";
+import { forward, type Outgoing } from "./forward.ts";
 import { peerOf, type ForwardedHeaders } from "./forwarded-headers.ts";
 import type { HeldBodies, HeldBody } from "./held-bodies.ts";
 import { lingerAfter } from "./linger.ts";
@@ -16,6 +16,7 @@ import { bodyOf, REFUSALS, RETRY_AFTER_SECONDS, type Refusal } from "./refusal.t
 import { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { RouteMatch, RouteTable } from "./route-table.ts";
+import type { Shadow } from "./shadow.ts";
 import { UpstreamFailure, type Upstream } from "./upstream.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
 import type { Side } from "../rollout/stage.ts";
@@ -29,6 +30,7 @@ export interface Handling {
   readonly held: HeldBodies;
   readonly log: AccessLog;
   readonly metrics: ProxyMetrics;
+  readonly shadow: Shadow | undefined;
   /** No further request is taken on a connection once this is true. */
   readonly isDraining: () => boolean;
   /** Told of what should never be thrown. */
@@ -118,7 +120,7 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
     epoch: decision.epoch,
   });
   if (headers === "loop") return refuse(passage, "loop");
-  const outgoing = {
+  const plain: Outgoing = {
     target: admitted.target,
     headers,
     body: whole ?? (admitted.hasBody ? streamed(passage, body?.read) : undefined),
@@ -129,9 +131,13 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
         : undefined,
     onTunnel: wish.onTunnel,
   };
+  const { shadow } = handling;
+  const method = request.method!;
+  const outgoing = shadow?.accompany({ method, decision, parts, outgoing: plain }) ?? plain;
   if (whole !== undefined) record.bytesIn = whole.length;
   forward(upstreams[decision.side], { request, response, outgoing, record }, (failure) => {
     if (failure === undefined) return;
+    outgoing.tap?.broke();
     if (outgoing.body instanceof RequestBody) outgoing.body.destroy();
     if (failure instanceof UpstreamFailure) refuse(passage, failure.refusal);
     // Nobody is there to be answered, or what was sent cannot be sent on.

@@ -10,19 +10,25 @@ import { proxyMetrics, type ProxyMetrics } from "./metrics.ts";
 import { compileRoutes } from "./route-table.ts";
 import { clientServer } from "./server.ts";
 import type { ProxySettings } from "./settings.ts";
+import { addShadowMetrics } from "./shadow-metrics.ts";
+import { Shadow, type ShadowTrial } from "./shadow.ts";
 import { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
+import type { ShadowLog } from "../rollout/shadow-log.ts";
 import { RolloutWatch, type RolloutWatchOptions } from "../rollout/rollout-watch.ts";
 import { SIDES, type Side } from "../rollout/stage.ts";
 
 export interface ProxyOptions {
   readonly settings: ProxySettings;
   readonly state: RolloutState;
+  /** Gets mirrored writes and samples of differences; absent: they are only counted. */
+  readonly shadowLog?: ShadowLog | undefined;
   readonly watch?: Pick<RolloutWatchOptions, "keepMs" | "pollMs">;
   readonly onNote?: (text: string) => void;
   /** For tests: how long a client may take for its head. */
   readonly headersMsMax?: number;
+  readonly shadowTrial?: ShadowTrial;
   /** For tests: bytes of all bodies that routes look into. */
   readonly heldBytesMax?: number;
 }
@@ -58,6 +64,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const both = SIDES.map((side) => upstreams[side]);
   const log = openAccessLog(settings.accessLog);
   const metrics = proxyMetrics(both, watch, log, () => clients.connections);
+  const shadow = openShadow(options, watch, onNote);
+  if (shadow !== undefined) addShadowMetrics(shadow, metrics.registry);
   const handling: Handling = {
     routes: compileRoutes(settings.routes),
     watch,
@@ -67,6 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     held: new HeldBodies(options.heldBytesMax),
     log,
     metrics,
+    shadow,
     isDraining: () => isDraining,
     onBug: (error) => onNote(`a request could not be handled: ${describe(error)}`),
   };
@@ -78,6 +87,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const release = async (): Promise<void> => {
     stop.abort();
     await admin?.close();
+    await shadow?.close();
     await Promise.all(both.map((upstream) => upstream.close()));
     await log.close();
   };
@@ -87,6 +97,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
         metrics,
         watch,
         upstreams: both,
+        shadow,
         isDraining: () => isDraining,
         drain: ask,
         audit: (what, peer) => onNote(`audit: ${what} was asked for by ${peer}`),
@@ -116,6 +127,23 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       await Promise.all(running);
     },
   };
+}
+
+function openShadow(
+  { settings, shadowLog, shadowTrial }: ProxyOptions,
+  watch: RolloutWatch,
+  onNote: (text: string) => void,
+): Shadow | undefined {
+  const { shadow, upstreams } = settings;
+  if (shadow === undefined) return undefined;
+  return new Shadow({
+    settings: shadow,
+    upstreams,
+    watch,
+    log: shadowLog,
+    onNote,
+    trial: shadowTrial,
+  });
 }
 
 function watchRollout(

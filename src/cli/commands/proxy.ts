@@ -50,7 +50,8 @@ async function serve(
 ): Promise<ProxyDocument> {
   const rollout = await openRolloutState(config);
   defer(() => rollout.close());
-  const proxy = await startProxy({ settings, state: rollout.state, onNote: note });
+  const { state, shadowLog } = rollout;
+  const proxy = await startProxy({ settings, state, shadowLog, onNote: note });
   const listen = describeAddress(proxy.address);
   note(`listening on ${listen}; the rollout is read from ${rollout.place}`);
   if (proxy.admin !== undefined) note(`admin plane on ${describeAddress(proxy.admin)}`);
