@@ -37,6 +37,8 @@ export interface RunningProxy {
   readonly address: Address;
   readonly admin: Address | undefined;
   readonly metrics: ProxyMetrics;
+  /** Absent when nothing is compared or mirrored. */
+  readonly shadow: Shadow | undefined;
   /** Whether the rollout has been read. */
   isReady(): boolean;
   /** Settles when a drain was asked for on the admin plane. */
@@ -118,6 +120,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     address: addressOf(server, settings.listen),
     admin: admin?.address,
     metrics,
+    shadow,
     drainAsked,
     isReady: () => Number.isFinite(watch.ageMs),
     async close(signal) {

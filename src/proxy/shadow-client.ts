@@ -15,8 +15,10 @@ import type { Side } from "../rollout/stage.ts";
 const FAILURES_MAX = 10;
 /** and for how long, before one request tries it again. */
 const OPEN_MS = 1_000;
-/** Requests that wait for a connection. */
+/** Requests that wait for a connection, */
 const WAITING_MAX = 1_000;
+/** of their time at most: who is asked has the rest for an answer. */
+const WAITING_SHARE_MAX = 0.5;
 /** Head of an answer. */
 const HEAD_BYTES_MAX = 65_536;
 /** What a client knows of one side means nothing to the other, which is to give all of its answer. */
@@ -102,15 +104,17 @@ export class ShadowClient {
 
   /** @param keepsBody false: its status is all that counts of the answer */
   async ask(request: ShadowRequest, keepsBody = true): Promise<ShadowReply | NoReply> {
-    const deadlineMs = performance.now() + this.#settings.timeoutMs;
+    const { timeoutMs } = this.#settings;
+    const askedMs = performance.now();
     // Asked now, the breaker would let this request wait for the one that tries the side again.
     if (this.#isClosed || this.#breaker.state === CircuitState.HalfOpen) return "dropped";
     if (this.#inFlight < this.#settings.connectionsMax) this.#inFlight++;
     else if (this.#waiting.length >= WAITING_MAX) return "dropped";
     else await new Promise<void>((done) => this.#waiting.push(done));
     try {
-      if (this.#isClosed || performance.now() >= deadlineMs) return "dropped";
-      return await this.#guarded(() => this.#send(request, keepsBody, deadlineMs));
+      const hasTime = performance.now() - askedMs < timeoutMs * WAITING_SHARE_MAX;
+      if (this.#isClosed || !hasTime) return "dropped";
+      return await this.#guarded(() => this.#send(request, keepsBody, askedMs + timeoutMs));
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#inFlight--;

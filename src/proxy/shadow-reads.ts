@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AnswerTap } from "./answer-tap.ts";
 import { decodeAnswer } from "./decode-answer.ts";
@@ -72,6 +73,7 @@ export class ShadowReads {
 
   constructor(options: ShadowReadsOptions) {
     this.#options = options;
+    setMaxListeners(RECHECKS_MAX, this.#stop.signal);
     this.#sweep = setInterval(() => this.#endOld(), SWEEP_MS).unref();
   }
 

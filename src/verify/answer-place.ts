@@ -9,7 +9,7 @@ export const ROOT_PLACE = ".";
 
 const NAME = /^[\p{L}_$][\p{L}\p{N}_$-]*$/u;
 const PLACE =
-  /^(?:\.|\(header [a-z0-9-]+\)|(?:[\p{L}_$][\p{L}\p{N}_$-]*|\[\]|\["(?:[^"\\]|\\.)+"\])(?:\.[\p{L}_$][\p{L}\p{N}_$-]*|\[\]|\["(?:[^"\\]|\\.)+"\])*)$/u;
+  /^(?:\.|\(header [a-z0-9-]+\)|(?:[\p{L}_$][\p{L}\p{N}_$-]*|\[\]|\["(?:[^"\\]|\\.)*"\])(?:\.[\p{L}_$][\p{L}\p{N}_$-]*|\[\]|\["(?:[^"\\]|\\.)*"\])*)$/u;
 
 export function headerPlace(name: string): string {
   return `(header ${name})`;
