@@ -40,6 +40,7 @@ export function addShadowMetrics(shadow: Shadow, registry: Registry): void {
     });
   };
   gauge("under_way", "Reads and writes that are under way in shadow", () => shadow.state.underWay);
+  gauge("share", "Of the reads to be compared, those that are", () => shadow.state.share);
   gauge("held_bytes", "Bytes of bodies held for shadow traffic", () => shadow.state.heldBytes);
   gauge("rows_waiting", "Mirrored writes not in the store yet", () => shadow.state.rowsWaiting);
   gauge("rows_dropped", "Mirrored writes that will never be", () => shadow.state.rowsDropped);

@@ -6,6 +6,7 @@ import type { RouteSettings, ShadowSettings } from "./settings.ts";
 import type { ShadowBytes } from "./shadow-bytes.ts";
 import type { NoReply, ShadowClient, ShadowReply, ShadowRequest } from "./shadow-client.ts";
 import { ShadowNoise } from "./shadow-noise.ts";
+import { ShadowPressure } from "./shadow-pressure.ts";
 import { ReadTap, type TappedAnswer } from "./shadow-read-tap.ts";
 import { rulesOf } from "./shadow-rules.ts";
 import { ShadowTurns } from "./shadow-turns.ts";
@@ -39,6 +40,8 @@ export interface ShadowReadsOptions {
   readonly onDifference: (read: ShadowRead, differences: readonly Difference[]) => void;
   readonly random?: (() => number) | undefined;
   /** For tests. */
+  readonly busy?: (() => number) | undefined;
+  /** For tests. */
   readonly recheckMs?: readonly number[] | undefined;
 }
 
@@ -69,10 +72,12 @@ export class ShadowReads {
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
   readonly #sweep: NodeJS.Timeout;
+  readonly #pressure: ShadowPressure;
   #rechecks = 0;
 
   constructor(options: ShadowReadsOptions) {
     this.#options = options;
+    this.#pressure = new ShadowPressure(options.busy);
     setMaxListeners(RECHECKS_MAX, this.#stop.signal);
     this.#sweep = setInterval(() => this.#endOld(), SWEEP_MS).unref();
   }
@@ -80,6 +85,11 @@ export class ShadowReads {
   /** Reads that are under way in shadow, and answers that are still copied. */
   get underWay(): number {
     return this.#running.size + this.#open.size;
+  }
+
+  /** Of the reads that were chosen so many are compared; the proxy has more to do with its clients. */
+  get share(): number {
+    return this.#pressure.share;
   }
 
   /** What was learned, by path of the route. */
@@ -95,7 +105,7 @@ export class ShadowReads {
   tap(read: ShadowRead): AnswerTap | undefined {
     const { settings, bytes, onOutcome } = this.#options;
     if (settings.reads < 1 && this.#random() >= settings.reads) return undefined;
-    if (this.#running.size + this.#open.size >= READS_MAX) {
+    if (this.underWay >= READS_MAX || !this.#pressure.admit()) {
       onOutcome(read, "dropped");
       return undefined;
     }
@@ -112,6 +122,7 @@ export class ShadowReads {
 
   async close(): Promise<void> {
     clearInterval(this.#sweep);
+    this.#pressure.close();
     this.#stop.abort();
     for (const tap of this.#open) tap.broke();
     await Promise.all(this.#running);

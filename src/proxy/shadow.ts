@@ -34,6 +34,7 @@ export interface ShadowOptions {
 /** For tests. */
 export interface ShadowTrial {
   readonly random?: () => number;
+  readonly busy?: () => number;
   readonly recheckMs?: readonly number[];
   readonly bytesMax?: number;
 }
@@ -48,6 +49,8 @@ export interface Accompanied {
 
 export interface ShadowState {
   readonly reads: readonly ShadowTotal[];
+  /** Of the reads that were chosen, those that are compared now; fewer than all while the proxy is busy. */
+  readonly share: number;
   readonly noise: ShadowReads["noise"];
   readonly writesMirrored: number;
   readonly writesDropped: number;
@@ -95,6 +98,7 @@ export class Shadow {
       clients: this.#readClients,
       bytes: this.#bytes,
       random: trial.random,
+      busy: trial.busy,
       recheckMs: trial.recheckMs,
       onOutcome: (read, outcome) => {
         const { route, side } = read;
@@ -124,6 +128,7 @@ export class Shadow {
     ];
     return {
       reads: this.#totals.all,
+      share: this.#reads.share,
       noise: this.#reads.noise,
       writesMirrored: this.#mirrored,
       writesDropped: this.#dropped,

@@ -4,6 +4,7 @@ import { MemoryShadowLog } from "../../connectors/memory/shadow-log.ts";
 import { decodeAnswer } from "../../src/proxy/decode-answer.ts";
 import { ShadowBody, ShadowBytes } from "../../src/proxy/shadow-bytes.ts";
 import { ShadowNoise } from "../../src/proxy/shadow-noise.ts";
+import { ShadowPressure } from "../../src/proxy/shadow-pressure.ts";
 import { ShadowRows } from "../../src/proxy/shadow-rows.ts";
 import { sampleDifferences } from "../../src/proxy/shadow-sample.ts";
 import { ShadowTurns } from "../../src/proxy/shadow-turns.ts";
@@ -116,6 +117,27 @@ describe("comparisons", () => {
     ]);
     // Three rests of three times as long.
     expect(performance.now() - startedMs).toBeGreaterThan(4 * 5 + 3 * 14);
+  });
+});
+
+describe("a proxy that is busy", () => {
+  test("compares fewer reads, at once, and more again step by step", () => {
+    let busy = 0.5;
+    const pressure = new ShadowPressure(() => busy);
+    const admitted = (): number =>
+      Array.from({ length: 1_000 }, () => pressure.admit()).filter(Boolean).length;
+    pressure.look();
+    expect(admitted()).toBe(1_000);
+    busy = 0.9;
+    for (let i = 0; i < 2; i++) pressure.look();
+    expect(admitted()).toBe(250);
+    for (let i = 0; i < 20; i++) pressure.look();
+    expect(admitted()).toBeGreaterThan(0);
+    expect(admitted()).toBeLessThan(20);
+    busy = 0.7;
+    for (let i = 0; i < 20; i++) pressure.look();
+    expect(admitted()).toBe(1_000);
+    pressure.close();
   });
 });
 

@@ -187,6 +187,16 @@ describe("a read at stage shadow", () => {
   });
 });
 
+test("a proxy that is busy with its clients compares fewer reads, and counts the others as dropped", async () => {
+  await using legacy = await startApp("legacy", json(ORDER));
+  await using fresh = await startApp("new", json(ORDER));
+  const trial = { busy: () => 1 };
+  await using proxy = await startShadowProxy({ legacy: legacy.port, new: fresh.port, trial });
+  await until("it has noticed", () => proxy.shadow().share < 0.02);
+  for (let i = 0; i < 50; i++) expect((await ask(proxy, "/orders/7")).status).toBe(200);
+  expect((await proxy.readsOf(50)).dropped).toBeGreaterThanOrEqual(48);
+});
+
 describe("at the other stages", () => {
   test.each(["legacy", "complete"] as const)("%s: nothing is asked twice", async (stage) => {
     await using legacy = await startApp("legacy");

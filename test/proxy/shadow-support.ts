@@ -37,7 +37,7 @@ export async function startShadowProxy(options: ShadowProxyOptions): Promise<Sha
     ...options,
     settings: { shadow: { ...SHADOW, ...options.shadow }, ...options.settings },
     shadowLog: log,
-    shadowTrial: { recheckMs: [20, 40], ...options.trial },
+    shadowTrial: { recheckMs: [20, 40], busy: () => 0, ...options.trial },
   });
   const shadow = (): ShadowState => proxy.proxy.shadow!.state;
   const reads: ShadowProxy["reads"] = () => {
