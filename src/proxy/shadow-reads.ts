@@ -1,6 +1,8 @@
 import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { AnswerComparer } from "./answer-comparer.ts";
 import type { AnswerTap } from "./answer-tap.ts";
+import type { Compared } from "./compared-answers.ts";
 import { decodeAnswer } from "./decode-answer.ts";
 import type { RouteSettings, ShadowSettings } from "./settings.ts";
 import type { ShadowBytes } from "./shadow-bytes.ts";
@@ -9,15 +11,10 @@ import { ShadowNoise } from "./shadow-noise.ts";
 import { ShadowPressure } from "./shadow-pressure.ts";
 import { ReadTap, type TappedAnswer } from "./shadow-read-tap.ts";
 import { rulesOf } from "./shadow-rules.ts";
-import { ShadowTurns } from "./shadow-turns.ts";
 import type { ShadowOutcome } from "../rollout/shadow-counts.ts";
 import type { Side } from "../rollout/stage.ts";
-import {
-  compareAnswers,
-  type AnswerRulesWithHeaders,
-  type AnswerVerdict,
-} from "../verify/compare-answers.ts";
-import type { Difference } from "../verify/json-differences.ts";
+import type { SampleDifference } from "../rollout/shadow-log.ts";
+import type { AnswerRulesWithHeaders } from "../verify/compare-answers.ts";
 
 /** Reads under way in shadow, from the end of the client's answer to the verdict. */
 const READS_MAX = 2_000;
@@ -36,8 +33,8 @@ export interface ShadowReadsOptions {
   readonly bytes: ShadowBytes;
   /** Told once of each read that was chosen. */
   readonly onOutcome: (read: ShadowRead, outcome: ShadowOutcome) => void;
-  /** Before `onOutcome`. Legacy's side is `a`. */
-  readonly onDifference: (read: ShadowRead, differences: readonly Difference[]) => void;
+  /** Before `onOutcome`. */
+  readonly onDifference: (read: ShadowRead, differences: readonly SampleDifference[]) => void;
   readonly random?: (() => number) | undefined;
   /** For tests. */
   readonly busy?: (() => number) | undefined;
@@ -68,7 +65,7 @@ export class ShadowReads {
   readonly #options: ShadowReadsOptions;
   readonly #routes = new Map<RouteSettings, RouteMemory>();
   readonly #open = new Set<ReadTap>();
-  readonly #turns = new ShadowTurns();
+  readonly #comparer = new AnswerComparer();
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
   readonly #sweep: NodeJS.Timeout;
@@ -125,6 +122,7 @@ export class ShadowReads {
     this.#pressure.close();
     this.#stop.abort();
     for (const tap of this.#open) tap.broke();
+    await this.#comparer.close();
     await Promise.all(this.#running);
   }
 
@@ -182,19 +180,19 @@ export class ShadowReads {
 
   /** Asks both again until they are equal. */
   async #again(read: ShadowRead): Promise<ShadowOutcome> {
-    let differences: readonly Difference[] = [];
+    let differences: readonly SampleDifference[] = [];
     for (const waitMs of this.#options.recheckMs ?? RECHECK_MS) {
       await sleep(waitMs, undefined, { signal: this.#stop.signal, ref: false });
       const verdict = await this.#askBoth(read);
       if (typeof verdict === "string") return "uncompared";
       if (verdict.outcome !== "different") return told(verdict);
-      ({ differences } = verdict);
+      differences = verdict.samples;
     }
     this.#options.onDifference(read, differences);
     return "different";
   }
 
-  async #askBoth(read: ShadowRead): Promise<AnswerVerdict | NoReply> {
+  async #askBoth(read: ShadowRead): Promise<Compared | NoReply> {
     const { clients } = this.#options;
     const replies = await Promise.all([clients.legacy.ask(read), clients.new.ask(read)]);
     const [legacy, fresh] = replies;
@@ -216,10 +214,8 @@ export class ShadowReads {
     try {
       const verdict = await this.#compare(read, before, again, new Set(), true);
       if (verdict.outcome === "uncompared") return "failed";
-      const places =
-        verdict.outcome === "equal" ? [] : verdict.differences.map(({ place }) => place);
-      this.#memoryOf(read.route).noise.learn(places);
-      return new Set(places);
+      this.#memoryOf(read.route).noise.learn(verdict.places);
+      return new Set(verdict.places);
     } finally {
       again.body.free();
     }
@@ -232,23 +228,21 @@ export class ShadowReads {
     b: ShadowReply,
     noise: ReadonlySet<string> = new Set(),
     isBare = false,
-  ): Promise<AnswerVerdict> {
-    const { bodyBytesMax } = this.#options.settings;
+  ): Promise<Compared> {
+    const { bodyBytesMax, showValues: showsValues } = this.#options.settings;
     const memory = this.#memoryOf(route);
-    return await this.#turns.take(async () => {
+    const compared = await this.#comparer.compare(async () => {
       const [left, right] = await Promise.all(
         [a, b].map(({ status, headers, body }) =>
           decodeAnswer(status, headers, body.whole(), bodyBytesMax),
         ),
       );
-      return () => {
-        if (left === undefined || right === undefined) return { outcome: "uncompared" };
-        const all = isBare ? noise : new Set([...memory.noise.places, ...noise]);
-        const verdict = compareAnswers(left, right, memory.rules, all);
-        if (verdict.outcome !== "uncompared" && verdict.noise.size > 0) memory.noisy++;
-        return verdict;
-      };
+      if (left === undefined || right === undefined) return undefined;
+      const all = isBare ? noise : new Set([...memory.noise.places, ...noise]);
+      return { a: left, b: right, rules: memory.rules, noise: all, showsValues };
     });
+    if (compared.isNoisy) memory.noisy++;
+    return compared;
   }
 
   #memoryOf(route: RouteSettings): RouteMemory {
@@ -267,7 +261,7 @@ export class ShadowReads {
   }
 }
 
-function told({ outcome }: AnswerVerdict): ShadowOutcome {
+function told({ outcome }: Compared): ShadowOutcome {
   return outcome === "equal" ? "compared" : outcome;
 }
 

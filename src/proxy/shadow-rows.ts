@@ -57,12 +57,19 @@ export class ShadowRows {
   /** Stores what is left, if the store takes it soon, and counts the rest as dropped. */
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.#running;
-    const deadlineMs = performance.now() + END_MS_MAX;
-    while (this.#writes.length + this.#samples.size > 0 && performance.now() < deadlineMs) {
-      if (!(await this.#flush())) break;
-    }
+    const late = new AbortController();
+    await Promise.race([
+      this.#flushAll(),
+      sleep(END_MS_MAX, undefined, { signal: late.signal }).catch(() => undefined),
+    ]);
+    late.abort();
     this.#dropped += this.#writes.splice(0).length;
+  }
+
+  async #flushAll(): Promise<void> {
+    await this.#running;
+    let isDone = true;
+    while (isDone && this.#writes.length + this.#samples.size > 0) isDone = await this.#flush();
   }
 
   async #run(): Promise<void> {

@@ -9,15 +9,14 @@ import { ShadowBytes } from "./shadow-bytes.ts";
 import { ShadowClient } from "./shadow-client.ts";
 import { ShadowReads, type ShadowRead } from "./shadow-reads.ts";
 import { ShadowRows } from "./shadow-rows.ts";
-import { sampleDifferences, sampleTarget } from "./shadow-sample.ts";
+import { sampleTarget } from "./shadow-sample.ts";
 import { ShadowWrites } from "./shadow-writes.ts";
 import { streamId } from "../mapping/stream-id.ts";
 import { isStorableText } from "../model/storable-text.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
 import { ShadowTotals, type ShadowCounts, type ShadowTotal } from "../rollout/shadow-counts.ts";
-import type { ShadowLog } from "../rollout/shadow-log.ts";
+import type { SampleDifference, ShadowLog } from "../rollout/shadow-log.ts";
 import type { Side } from "../rollout/stage.ts";
-import type { Difference } from "../verify/json-differences.ts";
 
 export interface ShadowOptions {
   readonly settings: ShadowSettings;
@@ -213,12 +212,12 @@ export class Shadow {
     return { ...outgoing, headers, onSend, tap: mirror.answer };
   }
 
-  #sample(read: ShadowRead, differences: readonly Difference[]): void {
+  #sample(read: ShadowRead, differences: readonly SampleDifference[]): void {
     this.#rows?.addSample({
       streamType: read.route.stream,
       route: nameOf(read),
       target: sampleTarget(read.target),
-      differences: sampleDifferences(differences, this.#options.settings.showValues),
+      differences,
       seenAt: new Date(),
     });
   }
@@ -245,7 +244,7 @@ function correlated(headers: readonly string[]): {
   readonly headers: readonly string[];
   readonly correlationId: string;
 } {
-  const at = headers.indexOf("banyan-correlation");
+  const at = headers.findIndex((text, i) => i % 2 === 0 && text === "banyan-correlation");
   if (at !== -1) return { headers, correlationId: headers[at + 1]! };
   const correlationId = randomUUID();
   return { headers: [...headers, "banyan-correlation", correlationId], correlationId };

@@ -1,15 +1,16 @@
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { MemoryShadowLog } from "../../connectors/memory/shadow-log.ts";
+import { AnswerComparer } from "../../src/proxy/answer-comparer.ts";
 import { decodeAnswer } from "../../src/proxy/decode-answer.ts";
 import { ShadowBody, ShadowBytes } from "../../src/proxy/shadow-bytes.ts";
 import { ShadowNoise } from "../../src/proxy/shadow-noise.ts";
 import { ShadowPressure } from "../../src/proxy/shadow-pressure.ts";
 import { ShadowRows } from "../../src/proxy/shadow-rows.ts";
 import { sampleDifferences } from "../../src/proxy/shadow-sample.ts";
-import { ShadowTurns } from "../../src/proxy/shadow-turns.ts";
 import { ShadowTotals } from "../../src/rollout/shadow-counts.ts";
 import type { ShadowWrite } from "../../src/rollout/shadow-log.ts";
+import type { Answer } from "../../src/verify/compare-answers.ts";
 import { until } from "./proxy-support.ts";
 
 describe("noise", () => {
@@ -96,27 +97,66 @@ describe("samples", () => {
 });
 
 describe("comparisons", () => {
-  test("are made one after the other, in turn, also after one that failed, with rests", async () => {
-    const turns = new ShadowTurns();
-    const done: number[] = [];
-    const busy = (n: number) => () => {
-      const startedMs = performance.now();
-      while (performance.now() - startedMs < 5);
-      done.push(n);
-      if (n === 1) throw new Error("a mistake");
-    };
-    const startedMs = performance.now();
-    const all = [0, 1, 2, 3].map((n) => turns.take(() => Promise.resolve(busy(n))));
-    const settled = await Promise.allSettled(all);
-    expect(done).toEqual([0, 1, 2, 3]);
-    expect(settled.map(({ status }) => status)).toEqual([
-      "fulfilled",
-      "rejected",
-      "fulfilled",
-      "fulfilled",
-    ]);
-    // Three rests of three times as long.
-    expect(performance.now() - startedMs).toBeGreaterThan(4 * 5 + 3 * 14);
+  const rules = {
+    headers: [],
+    ignore: new Set<string>(),
+    unordered: new Set(["."]),
+    tolerances: new Map<string, number>(),
+    timestamps: new Map<string, number>(),
+  };
+  const answer = (value: unknown): Answer => ({
+    status: 200,
+    headers: new Map([["content-type", "application/json"]]),
+    body: Buffer.from(JSON.stringify(value)),
+  });
+  const pair = (left: unknown, right: unknown) => {
+    const [a, b] = [answer(left), answer(right)];
+    const noise = new Set(["[].noise"]);
+    return () => Promise.resolve({ a, b, rules, noise, showsValues: true });
+  };
+  const many = (change: object) =>
+    Array.from({ length: 20_000 }, (_, id) => ({ id, name: "x".repeat(20), ...change }));
+
+  test("of large answers come to the same as of small ones, and let this thread go on", async () => {
+    const comparer = new AnswerComparer();
+    const small = comparer.compare(pair([{ id: 1 }], [{ id: 2, noise: 1 }]));
+    const large = [
+      comparer.compare(pair(many({}), many({ id: 3, noise: 1 }))),
+      comparer.compare(pair(many({}), many({}).toReversed())),
+    ];
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
+    expect(await small).toEqual({
+      outcome: "different",
+      places: ["[].id"],
+      samples: [{ place: "[].id", legacy: "1", new: "2" }],
+      isNoisy: true,
+    });
+    const before = ticks;
+    expect(await large[0]).toMatchObject({
+      outcome: "different",
+      places: ["[].id"],
+      isNoisy: true,
+    });
+    expect(await large[1]).toMatchObject({ outcome: "equal", places: [] });
+    expect(ticks - before).toBeGreaterThan(3);
+    clearInterval(timer);
+    await comparer.close();
+  });
+
+  test("that fail, or cannot be made, keep nobody waiting", async () => {
+    const comparer = new AnswerComparer();
+    const failing = comparer.compare(() => Promise.reject(new Error("a mistake")));
+    const nothing = comparer.compare(() => Promise.resolve(undefined));
+    const good = comparer.compare(pair([], []));
+    await expect(failing).rejects.toThrow("a mistake");
+    expect(await nothing).toMatchObject({ outcome: "uncompared" });
+    expect(await good).toMatchObject({ outcome: "equal" });
+    const late = comparer.compare(pair(many({}), many({ id: 3 })));
+    await new Promise((done) => setTimeout(done, 50));
+    await comparer.close();
+    expect(await late).toMatchObject({ outcome: "uncompared" });
+    expect(await comparer.compare(pair([], []))).toMatchObject({ outcome: "uncompared" });
   });
 });
 
