@@ -205,7 +205,7 @@ describe("at the other stages", () => {
     await using proxy = await startShadowProxy({ ...ports, rollout: { stage } });
     await ask(proxy, "/orders/7");
     await ask(proxy, "/orders/7", { method: "PUT", body: "{}" });
-    expect([legacy.received.length, fresh.received.length].sort()).toEqual([0, 2]);
+    expect(legacy.received.length + fresh.received.length).toBe(2);
     expect(proxy.shadow()).toMatchObject({ reads: [], underWay: 0, writesMirrored: 0 });
   });
 
