@@ -8,7 +8,7 @@ export interface PacedResult {
 
 const CONNECTIONS = 64;
 const TICK_MS = 1;
-const SETTLE_MS = 2_000;
+const SETTLE_MS = 20_000;
 
 interface Connection {
   readonly socket: Socket;
