@@ -83,7 +83,9 @@ describe("a read at stage shadow", () => {
     };
     await using legacy = await startApp("legacy", answer);
     await using fresh = await startApp("new", answer);
-    await using proxy = await startShadowProxy({ legacy: legacy.port, new: fresh.port });
+    // Nothing was learned before the first one.
+    const trial = { recheckMs: [20] };
+    await using proxy = await startShadowProxy({ legacy: legacy.port, new: fresh.port, trial });
     for (let i = 0; i < 3; i++) {
       await ask(proxy, "/orders/7");
       await proxy.readsOf(i + 1);
@@ -315,6 +317,17 @@ describe("a shadow that", () => {
     await using fresh = await startRawApp(answer);
     const { reads } = await hold(fresh.port, 5, { timeoutMs: 300 });
     expect(reads).toMatchObject({ compared: 0, uncompared: 5 });
+  });
+
+  test("never ends is given up at the limit, long before its time is over", async () => {
+    await using fresh = await startRawApp((_, response) => {
+      const timer = setInterval(() => response.write(Buffer.alloc(30_000)), 1);
+      response.on("close", () => clearInterval(timer));
+    });
+    const startedMs = performance.now();
+    const { reads } = await hold(fresh.port, 5, { timeoutMs: 60_000 });
+    expect(reads).toMatchObject({ compared: 0, uncompared: 5 });
+    expect(performance.now() - startedMs).toBeLessThan(10_000);
   });
 
   test("does not speak HTTP is not compared", async () => {
