@@ -66,7 +66,8 @@ test("what the built program sees in shadow is in the store: a difference of lar
   const read = (await (await fetch(`${url}?token=secret`)).json()) as { total: number };
   expect(read.total).toBe(1);
   expect((await fetch(url, { method: "PUT", body: "{}" })).status).toBe(200);
-  const rowsOf = async (sql: string): Promise<readonly unknown[]> => (await events.query(sql)).rows;
+  const rowsOf = async (sql: string): Promise<readonly unknown[]> =>
+    (await events.query(sql)).rows as readonly unknown[];
   const samples = "SELECT route, target, differences FROM banyan.shadow_samples";
   await until("a sample is stored", async () => (await rowsOf(samples)).length > 0);
   running.child.kill("SIGTERM");
