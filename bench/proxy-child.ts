@@ -1,4 +1,5 @@
 /** One server of the proxy benchmark in a process of its own: `proxy-child.ts <kind> <upstream port>`. Prints its port. */
+import { writeSync } from "node:fs";
 import { createServer, type Server as HttpServer } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { createProxyServer } from "http-proxy-3";
@@ -6,21 +7,40 @@ import { createProxyServer as createHttpxy } from "httpxy";
 import { MemoryRolloutState } from "../connectors/memory/rollout-state.ts";
 import { startProxy } from "../src/proxy/proxy.ts";
 import { Agent } from "node:http";
-import { BODY, type ProxyKind } from "./proxy-kinds.ts";
+import { BODY, type ChildKind } from "./proxy-kinds.ts";
+import type { ShadowSettings } from "../src/proxy/settings.ts";
+import type { Rollout } from "../src/rollout/stage.ts";
 
 const CONNECTIONS_MAX = 512;
-const [kind, upstreamPort] = process.argv.slice(2) as [ProxyKind | "upstream", string];
+const [kind, upstreamPort] = process.argv.slice(2) as [ChildKind, string];
+/** The defaults of a config. */
+const SHADOW: ShadowSettings = {
+  reads: 1,
+  noise: 0.02,
+  timeoutMs: 5_000,
+  connectionsMax: 64,
+  bodyBytesMax: 1_048_576,
+  headers: [],
+  showValues: false,
+  except: [],
+  normalise: [],
+};
 const target = `http://127.0.0.1:${upstreamPort}`;
 
-process.stdout.write(`${await portOf()}\n`);
+const port = await portOf();
 process.once("SIGTERM", () => process.exit(0));
+process.stdout.write(`${port}\n`);
 
 async function portOf(): Promise<number> {
   switch (kind) {
     case "upstream":
       return await listen(upstream());
     case "banyan":
-      return await banyan();
+      return await banyan({ stage: "canary", share: 5_000 });
+    case "banyan-compared":
+      return await banyan({ stage: "shadow", share: 0 }, 1);
+    case "banyan-uncompared":
+      return await banyan({ stage: "shadow", share: 0 }, 0);
     case "http-proxy-3": {
       const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX });
       const proxy = createProxyServer({ target, agent, xfwd: true });
@@ -56,9 +76,9 @@ function upstream(): ReturnType<typeof createTcpServer> {
 }
 
 /** With what a migration under way has: routes, ids, a share, a log that nobody reads. */
-async function banyan(): Promise<number> {
+async function banyan(at: Pick<Rollout, "stage" | "share">, reads?: number): Promise<number> {
   const state = new MemoryRolloutState();
-  state.put("order", { stage: "canary", share: 5_000, salt: "bench", epoch: 1 });
+  state.put("order", { ...at, salt: "bench", epoch: 1 });
   const to = {
     url: target,
     connectionsMax: CONNECTIONS_MAX,
@@ -67,7 +87,7 @@ async function banyan(): Promise<number> {
     idleMsMax: 300_000,
     healthEveryMs: 5_000,
   };
-  const { address } = await startProxy({
+  const { address, shadow } = await startProxy({
     settings: {
       listen: { host: "127.0.0.1", port: 0 },
       upstreams: { legacy: to, new: to },
@@ -91,9 +111,12 @@ async function banyan(): Promise<number> {
       ],
       trusted: [],
       accessLog: process.env["BENCH_ACCESS_LOG"],
+      shadow: reads === undefined ? undefined : { ...SHADOW, reads },
     },
     state,
   });
+  // How much was compared is told at the end: a comparison that was dropped costs nothing.
+  if (reads === 1) process.once("SIGTERM", () => writeSync(1, JSON.stringify(shadow!.state.reads)));
   return address.port;
 }
 

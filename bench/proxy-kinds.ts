@@ -3,6 +3,9 @@ export const PROXY_KINDS = ["banyan", "httpxy", "http-proxy-3", "nginx"] as cons
 
 export type ProxyKind = (typeof PROXY_KINDS)[number];
 
+/** What proxy-child.ts can be. */
+export type ChildKind = ProxyKind | "upstream" | "banyan-compared" | "banyan-uncompared";
+
 /** What every request is answered with; every answer is compared with it. */
 export const BODY = JSON.stringify({
   id: "4711",

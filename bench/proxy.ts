@@ -1,9 +1,10 @@
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BODY, PROXY_KINDS, type ProxyKind } from "./proxy-kinds.ts";
 import { load, type LoadResult } from "./proxy-load.ts";
+import { startChild } from "./start-proxy-child.ts";
 import { median, processNow, ratio, say, spread } from "./support.ts";
 import { freePort } from "../connectors/embedded/embedded-postgres.ts";
 
@@ -101,26 +102,6 @@ async function start(
   if (kind === "nginx") return await startNginx(upstream, folder);
   const { child, port } = await startChild(kind, upstream);
   return { kind, port, pids: () => [child.pid!], stop: () => void child.kill() };
-}
-
-async function startChild(
-  kind: string,
-  upstream: number,
-): Promise<{ readonly child: ChildProcess; readonly port: number }> {
-  const jiti = join(import.meta.dirname, "../node_modules/jiti/lib/jiti-cli.mjs");
-  const script = join(import.meta.dirname, "proxy-child.ts");
-  const child = spawn(process.execPath, [jiti, script, kind, String(upstream)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const port = await new Promise<number>((done, fail) => {
-    const timer = setTimeout(() => fail(new Error(`${kind} did not start`)), START_MS_MAX);
-    child.stdout.once("data", (text: Buffer) => {
-      clearTimeout(timer);
-      done(Number(text.toString()));
-    });
-    child.once("exit", () => fail(new Error(`${kind} ended`)));
-  });
-  return { child, port };
 }
 
 async function startNginx(upstream: number, folder: string): Promise<Running | undefined> {

@@ -2,7 +2,7 @@
  * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
  * the ratios mean something, the absolute figures only describe the machine.
  *
- *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy]
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow]
  */
 import { parseArgs } from "node:util";
 import { benchChunkedBaseline } from "./chunked-baseline.ts";
@@ -10,6 +10,7 @@ import { benchImpact } from "./impact.ts";
 import { benchLatency } from "./latency.ts";
 import { describeMachine, say } from "./support.ts";
 import { benchProxy } from "./proxy.ts";
+import { benchShadow } from "./shadow.ts";
 import { benchThroughput } from "./throughput.ts";
 import { benchVerify } from "./verify.ts";
 
@@ -19,7 +20,7 @@ const { values } = parseArgs({
     rows: { type: "string", default: "1000000" },
     rounds: { type: "string", default: "1" },
     identity: { type: "string", default: "full,default" },
-    only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy" },
+    only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy,shadow" },
   },
 });
 
@@ -49,3 +50,5 @@ if (values.only.includes("impact"))
   await benchImpact({ rows: Number(values.rows), rounds: Math.max(3, Number(values.rounds)) });
 if (values.only.includes("proxy"))
   await benchProxy({ rounds: Math.max(3, Number(values.rounds)), seconds: 5 });
+if (values.only.includes("shadow"))
+  await benchShadow({ rounds: Math.max(3, Number(values.rounds)), seconds: 10 });

@@ -81,7 +81,7 @@ describe("the layers", () => {
   });
 
   test("adapters know the ports and the words, never the commands", () => {
-    const ports = ["rollout-state", "stage", "traffic", "traffic-log"].map(
+    const ports = ["rollout-state", "shadow-log", "stage", "traffic", "traffic-log"].map(
       (name) => `src/rollout/${name}.ts`,
     );
     const allowed = ["src/model/", "src/runtime/", "src/source/", "src/store/", ...ports];

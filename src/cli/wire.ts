@@ -1,6 +1,7 @@
 import type { LoadedConfig } from "../config/load-config.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
+import type { ShadowLog } from "../rollout/shadow-log.ts";
 import type { TrafficLog } from "../rollout/traffic-log.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
@@ -87,6 +88,7 @@ async function openConfiguredStore(config: LoadedConfig): Promise<OpenedStore> {
 export interface OpenedRollout {
   readonly state: RolloutState;
   readonly traffic: TrafficLog;
+  readonly shadowLog: ShadowLog;
   /** Says where the rollout is kept, without secrets. */
   readonly place: string;
   close(): Promise<void>;
@@ -96,14 +98,15 @@ export interface OpenedRollout {
 export async function openRolloutState(config: LoadedConfig): Promise<OpenedRollout> {
   const { PostgresRolloutState } = await import("../../connectors/postgres/rollout-state.ts");
   const { PostgresTrafficLog } = await import("../../connectors/postgres/traffic-log.ts");
-  const open = (url: string): Pick<OpenedRollout, "state" | "traffic" | "close"> => {
+  const { PostgresShadowLog } = await import("../../connectors/postgres/shadow-log.ts");
+  const open = (url: string): Omit<OpenedRollout, "place"> => {
     const state = new PostgresRolloutState(url, config.name);
     const traffic = new PostgresTrafficLog(url, config.name);
-    return {
-      state,
-      traffic,
-      close: async () => void (await Promise.all([state.close(), traffic.close()])),
+    const shadowLog = new PostgresShadowLog(url, config.name);
+    const close = async (): Promise<void> => {
+      await Promise.all([state.close(), traffic.close(), shadowLog.close()]);
     };
+    return { state, traffic, shadowLog, close };
   };
   switch (config.store.kind) {
     case "postgres": {

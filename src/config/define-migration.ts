@@ -62,6 +62,39 @@ export interface ProxyConfig {
   readonly trusted?: readonly string[];
   /** A file that gets one line of JSON per request. */
   readonly accessLog?: string;
+  readonly shadow?: ShadowConfig;
+}
+
+/** How reads are compared and writes mirrored; see docs/6-proxy.md. */
+export interface ShadowConfig {
+  /** Share of the reads that are compared, 0 to 1. */
+  readonly reads?: number;
+  /** Share of those of which legacy is asked twice. */
+  readonly noise?: number;
+  readonly timeoutMs?: number;
+  readonly connectionsMax?: number;
+  readonly bodyBytesMax?: number;
+  /** Headers of an answer that count. */
+  readonly headers?: readonly string[];
+  /** Samples of differences have the values. */
+  readonly showValues?: boolean;
+  /** Paths of routes that are neither compared nor mirrored. */
+  readonly except?: readonly string[];
+  readonly normalise?: readonly NormaliserConfig[];
+}
+
+/** What answers may differ in. Places are written `updatedAt`, `lines[].id`, `(header etag)`. */
+export interface NormaliserConfig {
+  /** Path of the routes that are meant; all when absent. */
+  readonly path?: string;
+  /** Left out, with all that is below them. */
+  readonly ignore?: readonly string[];
+  /** Arrays whose elements have no order. */
+  readonly unordered?: readonly string[];
+  /** By how much numbers may differ. */
+  readonly tolerances?: Readonly<Record<string, number>>;
+  /** By how many milliseconds timestamps may differ. */
+  readonly timestampsWithinMs?: Readonly<Record<string, number>>;
 }
 
 export interface UpstreamConfig {
@@ -100,13 +133,13 @@ export interface RouteConfig {
 /** How a new service in shadow is judged by what legacy did; see docs/7-rollout.md. */
 export interface DualConfig {
   /** By stream type: what may differ between two sides that decided the same. */
-  readonly normalise?: Readonly<Record<string, NormaliserConfig>>;
+  readonly normalise?: Readonly<Record<string, DualNormaliserConfig>>;
   /** Whether the events must be the same too, not only the rows they fold to. */
   readonly compareEvents?: boolean;
   readonly windowSeconds?: number;
 }
 
-export interface NormaliserConfig {
+export interface DualNormaliserConfig {
   /** Columns that are not compared: `updated_at` in every table, `payments.captured_at` in one. */
   readonly ignore?: readonly string[];
   /** By table, as the stream names it: key columns that each side makes up by itself. */

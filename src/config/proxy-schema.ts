@@ -4,32 +4,47 @@ import { isLoopback, parseAddress, type Address } from "../proxy/listen-address.
 import { parseNetwork } from "../proxy/forwarded-headers.ts";
 import { hasParameter, problemOfPattern, shapeOf } from "../proxy/route-table.ts";
 import type { ProxySettings } from "../proxy/settings.ts";
+import { isPlace } from "../verify/answer-place.ts";
 
 /** Longest list of routes. */
 const ROUTES_MAX = 1_000;
 const TOKEN_LENGTH_MIN = 16;
+/** Places of one normaliser. */
+const PLACES_MAX = 200;
 
 /** The shape of `proxy` in a config. @param secret a text, or a reference to the environment */
 export function proxySchema(secret: z.ZodType<string>) {
-  return z.strictObject({
-    listen: addressSchema,
-    admin: z
-      .strictObject({
-        listen: addressSchema,
-        token: secret.pipe(z.string().min(TOKEN_LENGTH_MIN)).optional(),
-      })
-      .refine(({ listen, token }) => token !== undefined || isLoopback(listen.host), {
-        path: ["token"],
-        error: 'is needed on an address that others can reach: env("BANYAN_ADMIN_TOKEN")',
-      })
-      .optional(),
-    upstreams: z.strictObject({ legacy: upstreamSchema(secret), new: upstreamSchema(secret) }),
-    routes: z.array(routeSchema).max(ROUTES_MAX).superRefine(refuseDoubles),
-    trusted: z
-      .array(z.string().refine((text) => parseNetwork(text) !== undefined, NETWORK))
-      .default([]),
-    accessLog: z.string().min(1).optional(),
-  });
+  return z
+    .strictObject({
+      listen: addressSchema,
+      admin: z
+        .strictObject({
+          listen: addressSchema,
+          token: secret.pipe(z.string().min(TOKEN_LENGTH_MIN)).optional(),
+        })
+        .refine(({ listen, token }) => token !== undefined || isLoopback(listen.host), {
+          path: ["token"],
+          error: 'is needed on an address that others can reach: env("BANYAN_ADMIN_TOKEN")',
+        })
+        .optional(),
+      upstreams: z.strictObject({ legacy: upstreamSchema(secret), new: upstreamSchema(secret) }),
+      routes: z.array(routeSchema).max(ROUTES_MAX).superRefine(refuseDoubles),
+      trusted: z
+        .array(z.string().refine((text) => parseNetwork(text) !== undefined, NETWORK))
+        .default([]),
+      accessLog: z.string().min(1).optional(),
+      shadow: shadowSchema.prefault({}),
+    })
+    .superRefine(({ routes, shadow }, context) => {
+      for (const { path, place } of pathsOf(shadow)) {
+        if (path === undefined || routes.some((one) => one.path === path)) continue;
+        context.addIssue({
+          code: "custom",
+          path: ["shadow", ...place],
+          message: "is the path of none of the routes",
+        });
+      }
+    });
 }
 
 export type ParsedProxy = z.output<ReturnType<typeof proxySchema>>;
@@ -113,6 +128,44 @@ const routeSchema = z
       add("id", "cannot be in a body that GET and HEAD do not have");
     }
   });
+
+const placeSchema = z
+  .string()
+  .max(500)
+  .refine(isPlace, "must be a place in an answer, as lines[].id or (header etag)");
+
+const normaliserSchema = z.strictObject({
+  path: z.string().optional(),
+  ignore: z.array(placeSchema).max(PLACES_MAX).default([]),
+  unordered: z.array(placeSchema).max(PLACES_MAX).default([]),
+  tolerances: z.record(placeSchema, z.number().min(0)).default({}),
+  timestampsWithinMs: z.record(placeSchema, z.number().min(0).max(86_400_000)).default({}),
+});
+
+const shadowSchema = z.strictObject({
+  reads: z.number().min(0).max(1).default(1),
+  noise: z.number().min(0).max(1).default(0.02),
+  timeoutMs: z.int().min(10).max(60_000).default(5_000),
+  connectionsMax: z.int().min(1).max(1_000).default(64),
+  bodyBytesMax: z.int().min(1_024).max(16_777_216).default(1_048_576),
+  headers: z
+    .array(NAME.regex(/^[\w-]+$/))
+    .max(100)
+    .default([]),
+  showValues: z.boolean().default(false),
+  except: z.array(z.string()).max(ROUTES_MAX).default([]),
+  normalise: z.array(normaliserSchema).max(ROUTES_MAX).default([]),
+});
+
+function pathsOf({ except, normalise }: z.output<typeof shadowSchema>): readonly {
+  readonly path: string | undefined;
+  readonly place: readonly (string | number)[];
+}[] {
+  return [
+    ...except.map((path, at) => ({ path, place: ["except", at] })),
+    ...normalise.map(({ path }, at) => ({ path, place: ["normalise", at, "path"] })),
+  ];
+}
 
 /** Two routes for the same requests: which of them counts would depend on their order. */
 function refuseDoubles(

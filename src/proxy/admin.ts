@@ -4,6 +4,7 @@ import { describeAddress, isLoopback, type Address } from "./listen-address.ts";
 import type { ProxyMetrics } from "./metrics.ts";
 import type { MoveParts } from "./move-metrics.ts";
 import type { AdminSettings } from "./settings.ts";
+import type { Shadow } from "./shadow.ts";
 import type { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
@@ -19,6 +20,7 @@ export interface AdminParts extends MoveParts {
   readonly metrics: ProxyMetrics;
   readonly watch: RolloutWatch;
   readonly upstreams: readonly Upstream[];
+  readonly shadow: Shadow | undefined;
   readonly isDraining: () => boolean;
   /** Begins the drain, as the first signal does. */
   readonly drain: () => void;
@@ -98,7 +100,7 @@ function isSame(a: string, b: string): boolean {
 }
 
 function addRoutes(app: FastifyInstance, parts: AdminParts): void {
-  const { watch, upstreams, metrics, presence, heldRequests, underWay, creations } = parts;
+  const { watch, upstreams, metrics, presence, heldRequests, underWay, creations, shadow } = parts;
   app.get("/health", async (_request, reply: FastifyReply) => {
     const state = parts.isDraining()
       ? "draining"
@@ -123,6 +125,7 @@ function addRoutes(app: FastifyInstance, parts: AdminParts): void {
       healthy: health.isWell,
       breakerOpen: isOpen,
     })),
+    shadow: shadow?.state ?? null,
   }));
   app.get("/metrics", async (_request, reply: FastifyReply) => {
     return await reply.type("text/plain; version=0.0.4").send(await metrics.text());

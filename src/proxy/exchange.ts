@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
+import type { AnswerTap } from "./answer-tap.ts";
 import { ClientFault } from "./client-fault.ts";
 import type { Look } from "./creations.ts";
 import { lingerAfter } from "./linger.ts";
@@ -33,6 +34,7 @@ export interface ExchangeOptions {
   readonly isWrite?: boolean;
   /** By its status, whether the answer must be looked at before it goes on. */
   readonly lookAt?: ((status: number) => Look | undefined) | undefined;
+  readonly tap?: AnswerTap | undefined;
   /** The upstream changed the protocol. Absent: it was not asked to. */
   readonly onTunnel?: ((headers: readonly string[], socket: Duplex) => void) | undefined;
 }
@@ -107,22 +109,21 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void, text: string): boolean {
-    const { response, body, record } = this.#options;
+    const { response, body, record, tap } = this.#options;
     if (status < 200) {
       if (!this.#isUnwanted) passHint(response, status, raw);
       return true;
     }
+    const headers = responseHeaders(raw);
+    tap?.head(status, headers);
     this.#resume = resume;
     this.#hasHead = true;
     record.status = status;
     record.headMs = performance.now() - record.startedMs;
     const look = this.#isUnwanted ? undefined : this.#options.lookAt?.(status);
     if (this.#isUnwanted) this.#limitUnwanted();
-    else if (look === undefined) this.#begin(status, text, responseHeaders(raw));
-    else {
-      const headers = responseHeaders(raw);
-      this.#withheld = { status, text, headers, chunks: [], bytes: 0, look };
-    }
+    else if (look === undefined) this.#begin(status, text, headers);
+    else this.#withheld = { status, text, headers, chunks: [], bytes: 0, look };
     if (body !== undefined) lingerAfter(response);
     this.#options.onHead(undefined);
     // Has ended with its head, although it may name the length of the body that another would have.
@@ -144,6 +145,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onData(chunk: Buffer): boolean {
+    this.#options.tap?.data(chunk);
+    return this.#passOn(chunk);
+  }
+
+  #passOn(chunk: Buffer): boolean {
     const { response, record } = this.#options;
     if (this.#isUnwanted) return true;
     if (this.#withheld !== undefined) return this.#withhold(chunk, this.#withheld);
@@ -176,7 +182,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#withheld = undefined;
     void withheld.look(undefined);
     this.#begin(withheld.status, withheld.text, withheld.headers);
-    return this.onData(Buffer.concat(withheld.chunks));
+    return this.#passOn(Buffer.concat(withheld.chunks));
   }
 
   /** The answer has come to its end: looks at it, and passes it on when it may go. */
@@ -206,6 +212,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       const { response } = this.#options;
       this.#show(withheld, trailers).catch(() => response.destroy());
     } else if (!this.#isUnwanted) this.#end(trailers);
+    this.#options.tap?.end();
   }
 
   #end(trailers: readonly (Buffer | string)[] | null): void {
@@ -238,12 +245,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #fail(error: Error): void {
-    const { response, record, onHead } = this.#options;
+    const { response, record, onHead, tap } = this.#options;
     if (!this.#hasHead) {
       this.#isOver = true;
       return onHead(failureOf(error));
     }
     this.#over(false);
+    tap?.broke();
     if (!(error instanceof ClientFault)) record.end = "upstream-broke-off";
     response.destroy();
   }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
+import type { AnswerTap } from "./answer-tap.ts";
 import { Exchange } from "./exchange.ts";
 import type { Look } from "./creations.ts";
 import type { RequestBody } from "./request-body.ts";
@@ -18,6 +19,8 @@ export interface Outgoing {
   /** Right before it is sent. */
   readonly onSend?: (() => void) | undefined;
   readonly onTunnel?: ((headers: readonly string[], socket: Duplex) => void) | undefined;
+  /** Looks on at the answer. */
+  readonly tap?: AnswerTap | undefined;
 }
 
 /** Methods that may be sent again, because they change nothing. */
@@ -83,7 +86,7 @@ function send(
   { request, response, outgoing, record, onWriteEnd, lookAt }: ForwardParts,
   settled: (failure: Error | undefined) => void,
 ): void {
-  const { target, headers, body, upgrade, onTunnel } = outgoing;
+  const { target, headers, body, upgrade, onTunnel, tap } = outgoing;
   let isSettled = false;
   const exchange = new Exchange({
     response,
@@ -104,6 +107,7 @@ function send(
     },
     isWrite: onWriteEnd !== undefined,
     lookAt,
+    tap,
     onTunnel,
   });
   const onClose = (): void => {

@@ -8,7 +8,7 @@ import { endConnectionAfter, takeTurn } from "./connection-turns.ts";
 import { countTraffic } from "./count-traffic.ts";
 import type { Creations } from "./creations.ts";
 import { decide, needsBody, type Decision } from "./decide.ts";
-import { forward, type ForwardParts } from "./forward.ts";
+import { forward, type ForwardParts, type Outgoing } from "./forward.ts";
 import { peerOf, type ForwardedHeaders } from "./forwarded-headers.ts";
 import type { HeldBodies, HeldBody } from "./held-bodies.ts";
 import type { HeldRequests } from "./held-requests.ts";
@@ -20,6 +20,7 @@ import { bodyOf, REFUSALS, RETRY_AFTER_SECONDS, type Refusal } from "./refusal.t
 import { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { RouteMatch, RouteTable } from "./route-table.ts";
+import type { Shadow } from "./shadow.ts";
 import { UpstreamFailure, type Upstream } from "./upstream.ts";
 import type { RolloutWatch } from "../rollout/rollout-watch.ts";
 import type { Side } from "../rollout/stage.ts";
@@ -41,6 +42,7 @@ export interface Handling {
   readonly random: () => number;
   readonly log: AccessLog;
   readonly metrics: ProxyMetrics;
+  readonly shadow: Shadow | undefined;
   /** No further request is taken on a connection once this is true. */
   readonly isDraining: () => boolean;
   /** Told of what should never be thrown. */
@@ -148,7 +150,7 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
   record.correlation = routed?.correlation;
   const headers = requestHeaders(request, admitted, { ...handling, peer: record.peer, routed });
   if (headers === "loop") return refuse(passage, "loop");
-  const outgoing = {
+  const plain: Outgoing = {
     target: admitted.target,
     headers,
     body: whole ?? (admitted.hasBody ? streamed(passage, body?.read) : undefined),
@@ -159,6 +161,9 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
         : undefined,
     onTunnel: wish.onTunnel,
   };
+  const { shadow } = handling;
+  const method = request.method!;
+  const outgoing = shadow?.accompany({ method, decision, parts, outgoing: plain }) ?? plain;
   if (whole !== undefined) record.bytesIn = whole.length;
   const forwarded = {
     request,
@@ -171,6 +176,7 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
   record.sentMs = performance.now();
   sendOn(upstreams[decision.side], forwarded, (failure) => {
     if (failure === undefined) return;
+    outgoing.tap?.broke();
     if (outgoing.body instanceof RequestBody) outgoing.body.destroy();
     if (failure instanceof UpstreamFailure) refuse(passage, failure.refusal);
     // Nobody is there to be answered, or what was sent cannot be sent on.

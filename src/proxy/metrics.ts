@@ -8,6 +8,8 @@ import { STAGES } from "../rollout/stage.ts";
 
 export interface ProxyMetrics {
   readonly requests: number;
+  /** For metrics of other parts. */
+  readonly registry: Registry;
   observe(record: RequestRecord): void;
   /** In Prometheus' text form. */
   text(): Promise<string>;
@@ -95,6 +97,7 @@ export function proxyMetrics(parts: MetricParts): ProxyMetrics {
   const durations = new Map<string, Histogram.Internal<"side">>();
   let total = 0;
   return {
+    registry: registers[0]!,
     get requests() {
       return total;
     },

@@ -14,10 +14,13 @@ import { proxyMetrics, type ProxyMetrics } from "./metrics.ts";
 import { compileRoutes } from "./route-table.ts";
 import { clientServer } from "./server.ts";
 import type { ProxySettings } from "./settings.ts";
+import { addShadowMetrics } from "./shadow-metrics.ts";
+import { Shadow, type ShadowTrial } from "./shadow.ts";
 import { Upstream } from "./upstream.ts";
 import { BanyanError } from "../model/errors.ts";
 import { Presence } from "../rollout/presence.ts";
 import type { ProxyPlace, RolloutState } from "../rollout/rollout-state.ts";
+import type { ShadowLog } from "../rollout/shadow-log.ts";
 import { RolloutWatch, type RolloutWatchOptions } from "../rollout/rollout-watch.ts";
 import { SIDES, type Rollout, type Side } from "../rollout/stage.ts";
 import { TrafficCounts } from "../rollout/traffic.ts";
@@ -31,6 +34,8 @@ const LOOK_MS = 20;
 export interface ProxyOptions {
   readonly settings: ProxySettings;
   readonly state: RolloutState;
+  /** Gets mirrored writes and samples of differences; absent: they are only counted. */
+  readonly shadowLog?: ShadowLog | undefined;
   readonly watch?: Pick<RolloutWatchOptions, "keepMs" | "pollMs">;
   /** Where the counts of requests go; absent: nowhere. */
   readonly traffic?: TrafficLog;
@@ -39,6 +44,7 @@ export interface ProxyOptions {
   readonly random?: () => number;
   /** For tests: how long a client may take for its head. */
   readonly headersMsMax?: number;
+  readonly shadowTrial?: ShadowTrial;
   /** For tests: bytes of all bodies that routes look into. */
   readonly heldBytesMax?: number;
   /** For tests: requests that wait for the end of a hold, and for how long. */
@@ -56,6 +62,8 @@ export interface RunningProxy {
   readonly place: ProxyPlace;
   /** Counts of requests, for those who have something to add. */
   readonly traffic: TrafficCounts;
+  /** Absent when nothing is compared or mirrored. */
+  readonly shadow: Shadow | undefined;
   /** Whether the rollout has been read. */
   isReady(): boolean;
   /** Settles when a drain was asked for on the admin plane. */
@@ -116,6 +124,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     log,
     connections: () => clients.connections,
   });
+  const shadow = openShadow(options, watch, traffic, onNote);
+  if (shadow !== undefined) addShadowMetrics(shadow, metrics.registry);
   const handling: Handling = {
     routes: compileRoutes(settings.routes),
     watch,
@@ -127,6 +137,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     random: options.random ?? Math.random,
     log,
     metrics,
+    shadow,
     isDraining: () => isDraining,
     onBug: (error) => onNote(`a request could not be handled: ${describe(error)}`),
   };
@@ -138,6 +149,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const release = async (): Promise<void> => {
     stop.abort();
     await admin?.close();
+    await shadow?.close();
     await Promise.all(both.map((upstream) => upstream.close()));
     await log.close();
   };
@@ -149,6 +161,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
         watch,
         upstreams: both,
         instance: place.instance,
+        shadow,
         isDraining: () => isDraining,
         drain: ask,
         audit: (what, peer) => onNote(`audit: ${what} was asked for by ${peer}`),
@@ -177,6 +190,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     metrics,
     place,
     traffic,
+    shadow,
     drainAsked,
     isReady: () => Number.isFinite(watch.ageMs),
     async close(signal) {
@@ -189,6 +203,25 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       await presence.leave();
     },
   };
+}
+
+function openShadow(
+  { settings, shadowLog, shadowTrial }: ProxyOptions,
+  watch: RolloutWatch,
+  counts: TrafficCounts,
+  onNote: (text: string) => void,
+): Shadow | undefined {
+  const { shadow, upstreams } = settings;
+  if (shadow === undefined) return undefined;
+  return new Shadow({
+    settings: shadow,
+    upstreams,
+    watch,
+    log: shadowLog,
+    counts,
+    onNote,
+    trial: shadowTrial,
+  });
 }
 
 function watchRollout(

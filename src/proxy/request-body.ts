@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
+import type { BodyTap } from "./answer-tap.ts";
 import { ClientFault } from "./client-fault.ts";
 import type { RequestRecord } from "./request-record.ts";
 
@@ -18,6 +19,8 @@ export class RequestBody extends Readable {
   readonly #timer: NodeJS.Timeout;
   readonly #record: RequestRecord;
   #isWhole = false;
+  #first: Buffer | undefined;
+  #tap: BodyTap | undefined;
 
   /**
    * @param first what was read of it already
@@ -36,12 +39,20 @@ export class RequestBody extends Readable {
       if (request.isPaused()) this.#timer.refresh();
       else onSilence();
     }, SILENCE_MS_MAX).unref();
+    this.#first = first;
     if (first !== undefined) this.#take(first);
     request.on("data", this.#take).on("end", this.#end).on("close", this.#close);
     request.resume();
   }
 
+  /** Shows all of it to a tap too. Right after it was made, or never. */
+  copyTo(tap: BodyTap): void {
+    this.#tap = tap;
+    if (this.#first !== undefined) tap.data(this.#first);
+  }
+
   override _read(): void {
+    this.#first = undefined;
     this.#request.resume();
   }
 
@@ -50,18 +61,22 @@ export class RequestBody extends Readable {
     this.#request.off("data", this.#take).off("end", this.#end).off("close", this.#close);
     // What still comes is thrown away, so that the connection can go on or end in order.
     this.#request.resume();
+    this.#tap?.broke();
     done(error);
   }
 
   readonly #take = (chunk: Buffer): void => {
     this.#record.bytesIn += chunk.length;
     this.#timer.refresh();
+    this.#tap?.data(chunk);
     if (!this.push(chunk)) this.#request.pause();
   };
 
   readonly #end = (): void => {
     clearTimeout(this.#timer);
     this.#isWhole = true;
+    this.#tap?.end();
+    this.#tap = undefined;
     this.push(null);
   };
 

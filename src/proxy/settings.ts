@@ -13,6 +13,38 @@ export interface ProxySettings {
   readonly trusted: readonly string[];
   /** A file that gets a line of JSON per request. */
   readonly accessLog?: string | undefined;
+  /** Absent: nothing is compared and nothing mirrored, whatever the stage. */
+  readonly shadow?: ShadowSettings | undefined;
+}
+
+export interface ShadowSettings {
+  /** Share of the reads that are compared, 0 to 1. */
+  readonly reads: number;
+  /** Share of the compared reads of which legacy is asked twice, to learn what differs by itself. */
+  readonly noise: number;
+  /** From the moment that a request in shadow is wanted to the end of its answer. */
+  readonly timeoutMs: number;
+  /** Requests under way at once at each side; writes have as many of their own. */
+  readonly connectionsMax: number;
+  /** Larger answers are not compared, and larger writes not mirrored. */
+  readonly bodyBytesMax: number;
+  /** Headers of an answer that count. */
+  readonly headers: readonly string[];
+  /** Samples of differences have the values of bodies and headers. */
+  readonly showValues: boolean;
+  /** Paths of routes that are neither compared nor mirrored. */
+  readonly except: readonly string[];
+  readonly normalise: readonly ShadowNormaliser[];
+}
+
+/** What answers may differ in; places as in src/verify/answer-place.ts. */
+export interface ShadowNormaliser {
+  /** Of the routes that are meant; absent: all. */
+  readonly path?: string | undefined;
+  readonly ignore: readonly string[];
+  readonly unordered: readonly string[];
+  readonly tolerances: Readonly<Record<string, number>>;
+  readonly timestampsWithinMs: Readonly<Record<string, number>>;
 }
 
 export interface AdminSettings {

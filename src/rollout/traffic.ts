@@ -1,10 +1,8 @@
+import type { ShadowOutcome } from "./shadow-counts.ts";
 import { SIDES, type Side } from "./stage.ts";
 
 /** See `slower` of {@link TrafficRow}. */
 export const LATENCY_BOUNDS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000] as const;
-
-/** What came of shadow reads. */
-export type ShadowCount = "compared" | "different" | "uncompared" | "dropped";
 
 /** What one proxy saw within one second of one route and side: a row of banyan.traffic. */
 export interface TrafficRow {
@@ -69,10 +67,10 @@ export class TrafficCounts {
   }
 
   /** What came of a shadow read. @param side that the client's answer came from */
-  addShadow(type: string, route: string, side: Side, count: ShadowCount): void {
+  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome): void {
     const cell = this.#cell(type, route, side);
-    cell[count]++;
-    if (count === "different") cell.compared++;
+    cell[outcome]++;
+    if (outcome === "different") cell.compared++;
   }
 
   /** Rows of seconds that have ended, oldest first, which {@link written} takes away. */

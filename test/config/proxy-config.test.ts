@@ -65,6 +65,28 @@ test("a proxy has defaults, secrets from the environment, and paths from the con
   expect(parse(undefined)).toBeUndefined();
 });
 
+test("shadow traffic has defaults, and rules for places of answers", () => {
+  expect(parse(PROXY)!.shadow).toEqual({
+    reads: 1,
+    noise: 0.02,
+    timeoutMs: 5_000,
+    connectionsMax: 64,
+    bodyBytesMax: 1_048_576,
+    headers: [],
+    showValues: false,
+    except: [],
+    normalise: [],
+  });
+  const rule = {
+    path: "/orders/:id",
+    ignore: ["lines[].id", "(header etag)"],
+    tolerances: { a: 1 },
+  };
+  expect(parse({ ...PROXY, shadow: { normalise: [rule] } })!.shadow!.normalise).toEqual([
+    { ...rule, unordered: [], timestampsWithinMs: {} },
+  ]);
+});
+
 test("a command that is not the proxy needs none of its secrets, and still tells what is wrong with it", () => {
   const admin = { listen: "[::]:1", token: env("TOKEN") };
   const loaded = parseConfig(configWith({ ...PROXY, admin }), FILE, {});
@@ -119,6 +141,27 @@ describe("what is wrong with a proxy is told with its place", () => {
       "a stream that is not mapped",
       { routes: [{ ...route, stream: "basket" }] },
       /none of the streams: order[^]*routes\[0\]\.stream/,
+    ],
+    ["a share beyond all", { shadow: { reads: 1.1 } }, /shadow\.reads/],
+    [
+      "a place that there cannot be",
+      { shadow: { normalise: [{ ignore: ["$.lines[0]"] }] } },
+      /must be a place[^]*shadow\.normalise\[0\]\.ignore\[0\]/,
+    ],
+    [
+      "a tolerance at no place",
+      { shadow: { normalise: [{ tolerances: { "a..b": 1 } }] } },
+      /shadow\.normalise\[0\]\.tolerances/,
+    ],
+    [
+      "rules for a path that no route has",
+      { shadow: { normalise: [{ path: "/baskets" }] } },
+      /none of the routes[^]*shadow\.normalise\[0\]\.path/,
+    ],
+    [
+      "a route left out that there is not",
+      { shadow: { except: ["/baskets"] } },
+      /none of the routes[^]*shadow\.except\[0\]/,
     ],
     [
       "a write without an id",

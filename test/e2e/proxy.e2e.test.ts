@@ -32,6 +32,7 @@ export default defineMigration({
     upstreams: { legacy: app(process.env.LEGACY_PORT), new: app(process.env.NEW_PORT) },
     routes: [{ method: "GET", path: "/orders/:id", stream: "order", kind: "read", id: { path: "id" } }],
     accessLog: "access.log",
+    shadow: { reads: 0 },
   },
 });`;
 const TOKEN = "token-of-the-admin-plane";

@@ -50,8 +50,8 @@ async function serve(
 ): Promise<ProxyDocument> {
   const rollout = await openRolloutState(config);
   defer(() => rollout.close());
-  const { state, traffic } = rollout;
-  const proxy = await startProxy({ settings, state, traffic, onNote: note });
+  const { state, traffic, shadowLog } = rollout;
+  const proxy = await startProxy({ settings, state, traffic, shadowLog, onNote: note });
   const listen = describeAddress(proxy.address);
   note(`listening on ${listen}; the rollout is read from ${rollout.place}`);
   if (proxy.admin !== undefined) note(`admin plane on ${describeAddress(proxy.admin)}`);
