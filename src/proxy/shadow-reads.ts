@@ -169,7 +169,7 @@ export class ShadowReads {
         isLegacy ? answer : other,
         isLegacy ? other : answer,
       );
-      if (this.#random() < settings.noise && typeof legacy !== "string")
+      if (settings.noise > 0 && this.#random() < settings.noise && typeof legacy !== "string")
         await this.#learn(read, legacy);
       return told(verdict);
     } finally {
