@@ -5,17 +5,27 @@ import { count, note, plural } from "./output.ts";
 import type { Progress } from "./progress.ts";
 import { isRunning } from "./running.ts";
 import type { Session } from "./session.ts";
+import { openRolloutState } from "./wire.ts";
 import { BanyanError } from "../model/errors.ts";
 import { runPipeline, type PipelineOptions } from "../pipeline/pipeline.ts";
 import { requestRebaseline } from "../pipeline/rebaseline-plan.ts";
+import { MovedStreams } from "../rollout/moved-streams.ts";
+import type { Authority } from "../store/authority.ts";
 
 const LOOK_MS = 250;
+const REQUESTS_LOOKED_AT = 1_000;
+
+/** What a pipeline is run with in passing. */
+export type ReadAnewOptions = PipelineOptions & { readonly authority: Authority };
 
 export async function pipelineOptionsOf(
-  { config, source, store }: Session,
+  { config, scope, source, store }: Session,
   progress: Progress,
-): Promise<PipelineOptions> {
+): Promise<ReadAnewOptions> {
+  const rollout = await openRolloutState(config);
+  scope.defer(() => rollout.close());
   return {
+    authority: new MovedStreams(rollout.state),
     name: config.name,
     source: await source(),
     store: await store(),
@@ -49,22 +59,32 @@ export function noteReadAnew(pipeline: string, streams: number, isRunning: boole
 
 /**
  * Has streams read anew, by the pipeline that runs or else here, and waits until it is done or the
- * session ends.
+ * session ends. Those over which the new service decides are left: their rows follow their events.
  *
  * @param reason for people; it stands in the events
  * @returns how many were asked for now, without those that had been already
  */
 export async function readAnew(
   { config, scope, store }: Session,
-  options: PipelineOptions,
+  options: ReadAnewOptions,
   streams: readonly string[],
   { reason, isRunning }: { readonly reason: string; readonly isRunning: boolean },
   progress: Progress,
 ): Promise<number> {
   const opened = await store();
-  const asked = await requestRebaseline(opened, config.name, streams, reason);
-  const isDone = async (): Promise<boolean> =>
-    (await opened.rebaselineRequests(config.name, "0", 1)).length === 0;
+  const { authority } = options;
+  await authority.refresh();
+  const own = streams.filter((stream) => !authority.isMoved(stream));
+  if (own.length < streams.length)
+    note(
+      `${plural(streams.length - own.length, "stream")} left as they are: the new service decides over them`,
+    );
+  if (own.length === 0) return 0;
+  const asked = await requestRebaseline(opened, config.name, own, reason);
+  const isDone = async (): Promise<boolean> => {
+    const waiting = await opened.rebaselineRequests(config.name, "0", REQUESTS_LOOKED_AT);
+    return waiting.every(({ stream }) => authority.isMoved(stream));
+  };
   const stop = new AbortController();
   const either = AbortSignal.any([stop.signal, scope.signal]);
   const running = isRunning

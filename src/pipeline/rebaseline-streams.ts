@@ -51,7 +51,8 @@ export interface RebaselineStreamsOptions {
  *   would be undone
  * @param checkpoint where the log was read to
  * @param commit commits what was staged
- * @returns whether some are left that cannot be read yet, because a baseline of their type goes on
+ * @returns whether some are left that cannot be read yet: because a baseline of their type goes on, or the
+ *   new service decides over them, and the rows must not be told in place of what it decided
  */
 export async function rebaselineStreams(
   options: RebaselineStreamsOptions,
@@ -66,7 +67,7 @@ export async function rebaselineStreams(
   },
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { store, pipeline, mapping, frontiers } = options;
+  const { store, pipeline, mapping, frontiers, writer } = options;
   // Nobody knows when it went wrong; before the rows were read as a whole it cannot have been.
   const wholeAt = async (type: string): Promise<Position> => {
     const { tables = [] } = (await store.pipeline(pipeline)) ?? {};
@@ -79,7 +80,10 @@ export async function rebaselineStreams(
     const requests = await store.rebaselineRequests(pipeline, after, STREAMS_PER_CHUNK);
     if (requests.length === 0) break;
     after = requests.at(-1)!.id;
-    const byType = groupBy(requests, ({ stream }) => streamTypeOf(stream));
+    await writer.learnMoved();
+    const ready = requests.filter(({ stream }) => !writer.isMoved(stream));
+    if (ready.length < requests.length) isLeft = true;
+    const byType = groupBy(ready, ({ stream }) => streamTypeOf(stream));
     for (const [type, some] of byType) {
       const stream = mapping.stream(type);
       const frontier = frontiers.of(type);

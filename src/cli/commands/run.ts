@@ -6,13 +6,14 @@ import { parityNote } from "../parity-note.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
 import type { CommonArgs } from "../session.ts";
-import { openSource, openStore, type OpenedStore } from "../wire.ts";
+import { openRolloutState, openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Drift } from "../../mapping/drift.ts";
 import type { BaselineMode, StreamBaseline } from "../../pipeline/baseline-plan.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { Position } from "../../model/position.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
+import { MovedStreams } from "../../rollout/moved-streams.ts";
 import { isShort } from "../../source/change-source.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
 
@@ -67,6 +68,8 @@ export const runCommand: CommandModule<object, RunArgs> = {
       if (store === undefined) return writeResult(args.json, null, () => "stopped");
       const opened = store;
       defer(() => opened.close());
+      const rollout = await openRolloutState(config);
+      defer(() => rollout.close());
       progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       if (listen !== undefined) {
         const parity = (): ReturnType<typeof parityNote> => parityNote(opened.store, config.name);
@@ -87,6 +90,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
               source,
               store: opened.store,
               streams: config.streams,
+              authority: new MovedStreams(rollout.state),
               limits: config.limits,
               pace: config.limits,
               baseline: args.baseline,
