@@ -15,7 +15,46 @@
 --     banyan.shadow_samples, banyan.traffic, banyan.reserved_ids, banyan.reverse_progress, banyan.reverse_conflicts
 --     TO banyan_app;
 --   GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO banyan_app;
---   GRANT EXECUTE ON FUNCTION banyan.begin_capture, banyan.advance_pipeline, banyan.authority, banyan.lock_authority TO banyan_app;
+--   GRANT EXECUTE ON FUNCTION banyan.begin_capture, banyan.advance_pipeline, banyan.authority, banyan.lock_authority,
+--     banyan.guard_authority TO banyan_app;
+
+-- Changes that came back because Banyan itself wrote them from events of a service.
+ALTER TABLE banyan.pipelines ADD COLUMN changes_echoed bigint NOT NULL DEFAULT 0;
+
+-- As in 001, with one count more.
+CREATE OR REPLACE FUNCTION banyan.advance_pipeline(
+  pipeline int, writer_epoch bigint, new_phase text, new_checkpoint text, new_baseline_position text,
+  new_status jsonb, ledger bigint[]  -- in the order of the columns, changes_echoed last
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  generation bigint;
+BEGIN
+  UPDATE banyan.pipelines p
+     SET phase = new_phase,
+         checkpoint = coalesce(new_checkpoint, p.checkpoint),
+         baseline_position = coalesce(new_baseline_position, p.baseline_position),
+         status = new_status,
+         changes_in = changes_in + ledger[1],
+         changes_claimed = changes_claimed + ledger[2],
+         changes_fallback = changes_fallback + ledger[3],
+         changes_unchanged = changes_unchanged + ledger[4],
+         changes_parked = changes_parked + ledger[5],
+         events = events + ledger[6],
+         baselined = baselined + ledger[7],
+         baseline_rows = baseline_rows + ledger[8],
+         transactions = transactions + ledger[9],
+         changes_echoed = changes_echoed + coalesce(ledger[10], 0),
+         updated_at = clock_timestamp()
+   WHERE p.id = pipeline AND p.epoch = writer_epoch
+     AND (new_checkpoint IS NULL OR p.checkpoint IS NULL OR new_checkpoint COLLATE "C" >= p.checkpoint)
+  RETURNING p.quarantine_generation INTO generation;
+  IF FOUND THEN
+    RETURN generation;
+  ELSIF EXISTS (SELECT FROM banyan.pipelines p WHERE p.id = pipeline AND p.epoch = writer_epoch) THEN
+    RAISE EXCEPTION 'the checkpoint would go back to %', new_checkpoint USING ERRCODE = 'BN002';
+  END IF;
+  RAISE EXCEPTION 'another writer has taken over' USING ERRCODE = 'BN001';
+END $$;
 
 -- While a move is under way proxies hold back the writes of these buckets. Nobody lets them go by the clock
 -- alone: after `held_until` anybody may end the hold by an update that raises the epoch, and that update
@@ -49,6 +88,24 @@ END $$;
 CREATE FUNCTION banyan.lock_authority(migration text, type text) RETURNS void LANGUAGE sql AS $$
   SELECT pg_advisory_xact_lock(hashtextextended('banyan.authority:' || migration || ':' || type, 0))
 $$;
+
+-- Among the last statements of a capture transaction: of each stream type that it holds events of, the
+-- lowest bucket that legacy decided over when they were mapped. A move that has taken such an aggregate from
+-- legacy since is met here, and one that comes later waits for the COMMIT.
+CREATE FUNCTION banyan.guard_authority(migration text, types text[], lowest int[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  moved text;
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('banyan.authority:' || migration || ':' || type, 0))
+     FROM (SELECT unnest(types) AS type ORDER BY 1) t;
+  SELECT r.stream_type INTO moved
+    FROM unnest(types, lowest) AS t(type, bucket)
+    JOIN banyan.rollouts r ON r.pipeline = migration AND r.stream_type = t.type
+   WHERE t.bucket < CASE r.stage WHEN 'canary' THEN r.share WHEN 'new' THEN 10000 WHEN 'complete' THEN 10000 ELSE 0 END;
+  IF FOUND THEN
+    RAISE EXCEPTION 'aggregates of % have moved since their changes were mapped', moved USING ERRCODE = 'BN004';
+  END IF;
+END $$;
 
 -- What each proxy knows. A move waits until every one of them has acknowledged its hold.
 CREATE TABLE banyan.proxies (
@@ -211,4 +268,4 @@ CREATE TABLE banyan.reverse_conflicts (
 
 REVOKE ALL ON banyan.proxies, banyan.shadow_writes, banyan.proposals, banyan.traffic, banyan.shadow_samples, banyan.moves,
   banyan.rollout_log, banyan.reserved_ids, banyan.reverse_progress, banyan.reverse_conflicts FROM PUBLIC;
-REVOKE ALL ON FUNCTION banyan.authority, banyan.lock_authority, banyan.refuse_rewriting FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.authority, banyan.lock_authority, banyan.guard_authority, banyan.refuse_rewriting FROM PUBLIC;

@@ -49,6 +49,10 @@ export class MemoryCaptureWriter implements CaptureWriter {
     return this.#run(() => streams.map((stream) => this.#state.streams.get(stream)?.length ?? 0));
   }
 
+  storedVersions(streams: readonly string[]): Promise<readonly number[]> {
+    return this.versions(streams);
+  }
+
   images(table: string, keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     return this.#run(() => {
       const { images } = pipelineOf(this.#state, this.record.name);

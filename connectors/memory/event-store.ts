@@ -219,6 +219,7 @@ const NOTHING_COUNTED: Ledger = {
   changesFallback: 0,
   changesUnchanged: 0,
   changesParked: 0,
+  changesEchoed: 0,
   events: 0,
   baselined: 0,
   baselineRows: 0,

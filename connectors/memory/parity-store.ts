@@ -8,8 +8,11 @@ import type {
   FoldSums,
   ParityFinding,
   ParityStore,
+  ReverseState,
   SavedReport,
 } from "../../src/store/parity-store.ts";
+
+const DECIDED: ReadonlySet<string> = new Set(["native", "import"]);
 
 interface Entry {
   readonly stream: string;
@@ -79,7 +82,8 @@ export class MemoryParityStore implements ParityStore {
     const byStream = new Map(folds.byStream);
     const all = [...byStream.values()].flat();
     const touched = this.#touched(scope, folds.foldedTo);
-    const to = this.#state.log.length;
+    const { log } = this.#state;
+    const to = log.length;
     return {
       sums(role: number, buckets: number) {
         const sums = emptySums(buckets);
@@ -98,12 +102,23 @@ export class MemoryParityStore implements ParityStore {
           entry.role === role && wanted.includes(Number(entry.key & BigInt(buckets - 1)));
         return Promise.resolve(sumsOf(all.filter(isIn)));
       },
-      foreign: () =>
-        Promise.resolve(all.filter(({ role }) => role === -1).map(({ stream }) => stream)),
+      decided(after, limit) {
+        const kept = all.filter(({ role }) => role === -1).map(({ stream }) => stream);
+        const late = log
+          .slice(Number(after ?? 0), to)
+          .filter((event) => isOf(scope)(event) && DECIDED.has(event.origin))
+          .map(({ stream }) => stream);
+        const streams = after === undefined ? kept : [...new Set(late)];
+        return Promise.resolve(streams.slice(0, limit));
+      },
       touched: () => this.#events(touched, to),
       events: (streams) => this.#events(streams, to),
       close: () => Promise.resolve(),
     };
+  }
+
+  reverse(): Promise<ReverseState> {
+    return Promise.resolve({ after: undefined, conflicts: [] });
   }
 
   saveReport(pipeline: string, report: unknown): Promise<void> {

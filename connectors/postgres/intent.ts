@@ -1,4 +1,4 @@
-import type { Intent } from "../../src/model/change.ts";
+import type { Echo, Intent } from "../../src/model/change.ts";
 import { isStorableText } from "../../src/model/storable-text.ts";
 
 /** `pg_logical_emit_message(true, 'banyan', '{"actor": …}')` says who and why. */
@@ -6,6 +6,11 @@ export const INTENT_PREFIX = "banyan";
 /** Beyond these bounds a message says nothing usable: its metadata stands in every event of the transaction. */
 const CONTENT_LENGTH_MAX = 64 * 1024;
 const DEPTH_MAX = 32;
+/**
+ * `pg_logical_emit_message(true, 'banyan.echo', '{"pipeline": …, "stream": …, "version": …}')` says that the
+ * transaction brings the rows of a stream to what its events up to that version say.
+ */
+export const ECHO_PREFIX = "banyan.echo";
 /** Marks written by {@link PostgresSource} itself; they carry nothing. */
 export const FENCE_PREFIX = "banyan.fence";
 
@@ -27,6 +32,18 @@ export function mergeIntent(earlier: Intent | undefined, content: string): Inten
     ...given("causationId", causationId ?? causationid),
     metadata: { ...earlier?.metadata, ...metadata },
   };
+}
+
+/**
+ * What one message says of an echo of this pipeline. Undefined for another pipeline's, and for one that
+ * cannot be understood: its changes are then taken for somebody else's.
+ */
+export function parseEcho(content: string, pipeline: string): Echo | undefined {
+  const said = parseObject(content);
+  if (said === undefined || said["pipeline"] !== pipeline) return undefined;
+  const { stream, version } = said;
+  if (typeof stream !== "string" || !Number.isSafeInteger(version)) return undefined;
+  return { stream, version: version as number };
 }
 
 /** Identifiers may come as numbers; anything else but text says nothing usable. */

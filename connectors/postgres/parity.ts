@@ -5,6 +5,7 @@ import type { ParitySnapshot } from "../../src/source/change-source.ts";
 import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
 import { connect, disconnect } from "./session.ts";
 import { readLoad } from "./source-load.ts";
+import { readApplied } from "./applied-events.ts";
 import { askClient, SnapshotRows } from "./snapshot-rows.ts";
 import { snapshotSums } from "./snapshot-sums.ts";
 
@@ -12,6 +13,8 @@ export interface ParityOptions {
   readonly url: string;
   readonly applicationName: string;
   readonly publication: string;
+  /** Whose events may have been written back. */
+  readonly pipeline?: string | undefined;
   readonly keys: PlannedKeys;
   /** A read that has said nothing for so long is asked after. */
   readonly silenceMs: number;
@@ -59,6 +62,7 @@ export async function openParity(
       columnsLeftOut: new Map(
         entries.map(({ table, generatedLeftOut }) => [table.name, generatedLeftOut]),
       ),
+      applied: (streams) => readApplied(ask, options.pipeline, streams),
       seen: taken!.seen,
       sees: visibility(taken!.seen),
       readRows: (table, orderBy, aborted) => rows.readRows(table, orderBy, aborted),

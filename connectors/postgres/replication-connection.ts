@@ -41,6 +41,8 @@ export interface ReplicationOptions {
   /** The socket is not read while more than this is decoded and not taken; an estimate of memory. */
   readonly bufferBytesMax: number;
   readonly partBytesMax: number;
+  /** Whose echoes are told; see TransactionAssembler. */
+  readonly pipeline?: string | undefined;
 }
 
 /**
@@ -79,7 +81,8 @@ export class ReplicationConnection {
   private constructor(options: ReplicationOptions) {
     this.#options = options;
     this.#acknowledged = options.acknowledged ?? (0n as Lsn);
-    this.#assembler = new TransactionAssembler(options.xids, options.from, options.partBytesMax);
+    const { xids, from, partBytesMax, pipeline } = options;
+    this.#assembler = new TransactionAssembler(xids, from, partBytesMax, pipeline);
     this.#decoder = new PgoutputDecoder(options.relations, this.#assembler);
     this.#wire = new Wire(
       options.client,

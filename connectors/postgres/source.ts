@@ -47,6 +47,8 @@ export interface PostgresSourceOptions {
   readonly url: string;
   readonly slot: string;
   readonly publication: string;
+  /** Name of the migration: whose native events come back as echoes, see intent.ts. None when absent. */
+  readonly pipeline?: string;
   /** Tables with a key of their own naming, as the config has them; the others need not be listed. */
   readonly plan?: CapturePlan;
   readonly applicationName?: string;
@@ -79,7 +81,8 @@ export function openPostgresSource(options: PostgresSourceOptions): ChangeSource
 }
 
 class PostgresSource implements ChangeSource {
-  readonly #options: Required<Omit<PostgresSourceOptions, "plan">>;
+  readonly #options: Required<Omit<PostgresSourceOptions, "plan" | "pipeline">> &
+    Pick<PostgresSourceOptions, "pipeline">;
   readonly #control: ControlSession;
   readonly #ask: Ask;
   readonly #keys = new Map<string, readonly string[]>();
@@ -370,6 +373,7 @@ class PostgresSource implements ChangeSource {
       xids: new XidEpoch(facts.xid),
       bufferBytesMax: Math.max(bufferBytesMax, partBytesMax),
       partBytesMax,
+      pipeline: this.#options.pipeline,
     });
   }
 

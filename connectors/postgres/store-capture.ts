@@ -105,6 +105,23 @@ export class PostgresCaptureWriter implements CaptureWriter {
     }
   }
 
+  async storedVersions(streams: readonly string[]): Promise<readonly number[]> {
+    if (this.#dead !== undefined) throw this.#dead;
+    try {
+      const { rows } = await this.#reader.query<[number | null]>({
+        name: "banyan-stored-versions",
+        text: `SELECT (SELECT e.version FROM banyan.events e WHERE e.stream_id = s.id COLLATE "C"
+                        ORDER BY e.version DESC LIMIT 1)
+                 FROM unnest($1::text[]) WITH ORDINALITY AS s(id, n) ORDER BY s.n`,
+        values: [textArray(streams)],
+        rowMode: "array",
+      });
+      return rows.map(([version]) => version ?? 0);
+    } catch (error) {
+      throw classifyStore(error, "reading stream versions");
+    }
+  }
+
   async images(table: string, keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     return this.#run("reading row images", () =>
       readImages(this.#client, this.#pipelineId, table, keys),
@@ -163,6 +180,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
         progress.baselines === undefined
           ? undefined
           : writeBaselines(this.#client, this.#pipelineId, progress.baselines),
+        this.#guardAuthority(progress.lowestBuckets),
         this.#client.query<{ generation: string }>({
           name: "banyan-advance",
           text: "SELECT banyan.advance_pipeline($1, $2, $3, $4, $5, $6, $7) AS generation",
@@ -179,10 +197,21 @@ export class PostgresCaptureWriter implements CaptureWriter {
         this.#client.query("COMMIT"),
       ]);
       failpoint("batch-commit-sent");
-      const [, , , advanced] = await sent;
+      const [, , , , advanced] = await sent;
       this.#transaction = undefined;
       this.#checkpoint = checkpoint ?? this.#checkpoint;
       return { quarantineGeneration: Number(advanced.rows[0]!.generation) };
+    });
+  }
+
+  /** Ahead of the COMMIT and in the same round trip: a move waits for that, or is known here. */
+  #guardAuthority(lowestBuckets: Progress["lowestBuckets"]): Promise<unknown> | undefined {
+    if (lowestBuckets === undefined || lowestBuckets.size === 0) return undefined;
+    // The statements behind it fail as well, so its failure must be the first to be heard of.
+    return this.#client.query({
+      name: "banyan-guard",
+      text: "SELECT banyan.guard_authority($1, $2, $3)",
+      values: [this.record.name, [...lowestBuckets.keys()], [...lowestBuckets.values()]],
     });
   }
 
@@ -263,4 +292,5 @@ const LEDGER_COLUMNS: readonly (keyof Ledger)[] = [
   "baselined",
   "baselineRows",
   "transactions",
+  "changesEchoed",
 ];

@@ -4,6 +4,8 @@ import { BanyanError } from "../../src/model/errors.ts";
 /** Raised by banyan.advance_pipeline. */
 const FENCED = "BN001";
 const CHECKPOINT_BACK = "BN002";
+/** Raised by banyan.guard_authority. */
+const AUTHORITY_CHANGED = "BN004";
 const UNIQUE_VIOLATION = "23505";
 
 /**
@@ -18,6 +20,12 @@ export function classifyStore(error: unknown, doing: string): BanyanError {
   if (code === FENCED) return fenced(error);
   if (code === CHECKPOINT_BACK)
     return new BanyanError("INVARIANT_BROKEN", `${doing}: ${message}`, { cause: error });
+  if (code === AUTHORITY_CHANGED) {
+    return new BanyanError("AUTHORITY_CHANGED", `${doing}: ${message}`, {
+      cause: error,
+      hint: "It is tried again, with what is known now.",
+    });
+  }
   if (isTaken(error, "stream_id")) {
     return new BanyanError(
       "STREAM_VERSION_CONFLICT",

@@ -73,7 +73,7 @@ export async function readFeed(
   return { events: rows.map(recordedEvent), next };
 }
 
-function cursorParts(cursor: FeedCursor | undefined): [string, string] {
+export function cursorParts(cursor: FeedCursor | undefined): [string, string] {
   if (cursor === undefined) return ["0", "0"];
   const match = /^(\d{1,20})\/(\d{1,19})$/.exec(cursor);
   invariant(match !== null, `"${cursor}" is no cursor of this store`);

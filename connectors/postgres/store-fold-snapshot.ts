@@ -1,12 +1,13 @@
 import type pg from "pg";
 import { disconnect } from "./session.ts";
 import { textArray } from "./store-arrays.ts";
+import { cursorParts } from "./store-events.ts";
 import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
 import { wrapSum } from "./row-sums.ts";
 import { classifyStore } from "./store-errors.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
-import type { FoldEvent } from "../../src/store/event-store.ts";
+import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import type {
   FoldBucketSums,
   FoldScope,
@@ -98,9 +99,22 @@ class PostgresFoldSnapshot implements FoldSnapshot {
     ]);
   }
 
-  async foreign(): Promise<readonly string[]> {
-    const { streams } = await this.#folds("role = -1", []);
-    return streams;
+  async decided(after: FeedCursor | undefined, limit: number): Promise<readonly string[]> {
+    const rows =
+      after === undefined
+        ? await this.#query<readonly [string]>(
+            "SELECT stream_id FROM banyan.parity_folds WHERE scope_id = $1 AND role = -1 LIMIT $2",
+            [this.#known.id, limit],
+          )
+        : await this.#query<readonly [string]>(
+            // Found by the place, as in eventsFrom: a captured event costs a look, and no more.
+            `SELECT DISTINCT stream_id
+               FROM (SELECT stream_id, origin FROM banyan.events
+                      WHERE (transaction_id, position) > ($1::text::xid8, $2::bigint) OFFSET 0) AS late
+              WHERE origin IN ('native', 'import') AND ${ofStreamType(this.#scope.streamType)} LIMIT $3`,
+            [...cursorParts(after), limit],
+          );
+    return rows.map(([stream]) => stream);
   }
 
   async *touched(signal: AbortSignal): AsyncGenerator<readonly FoldEvent[], void, void> {

@@ -5,7 +5,12 @@ import { FEED_END } from "./store-events.ts";
 import { ofStreamType } from "./store-fold.ts";
 import { eventsFrom, findScope, openFoldSnapshot } from "./store-fold-snapshot.ts";
 import { advanceFolds } from "./store-fold-writer.ts";
-import type { FoldEvent } from "../../src/store/event-store.ts";
+import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
+import {
+  REVERSE_CONFLICTS_MAX,
+  type ReverseConflict,
+  type ReverseState,
+} from "../../src/store/parity-store.ts";
 import type {
   FoldScope,
   FoldSnapshot,
@@ -71,6 +76,24 @@ export class PostgresParityStore implements ParityStore {
         await disconnect(client);
         throw error;
       }
+    });
+  }
+
+  async reverse(pipeline: string): Promise<ReverseState> {
+    return await this.#run("reading how far events are written back", async () => {
+      // One statement, so that nothing moves from the one to the other in between.
+      const { rows } = await this.#pool.query<{
+        after: FeedCursor | null;
+        conflicts: readonly ReverseConflict[];
+      }>(
+        `SELECT (SELECT cursor FROM banyan.reverse_progress WHERE pipeline = $1) AS after,
+                coalesce((SELECT json_agg(json_build_object('stream', c.stream_id, 'version', c.version, 'table', c.table_name,
+                                                            'key', c.row_key, 'columns', c.columns, 'reason', c.reason))
+                            FROM (SELECT * FROM banyan.reverse_conflicts WHERE pipeline = $1
+                                   ORDER BY stream_id LIMIT $2) c), '[]') AS conflicts`,
+        [pipeline, REVERSE_CONFLICTS_MAX],
+      );
+      return { after: rows[0]!.after ?? undefined, conflicts: rows[0]!.conflicts };
     });
   }
 

@@ -20,6 +20,7 @@ export interface PipelineRow {
   readonly changes_fallback: string;
   readonly changes_unchanged: string;
   readonly changes_parked: string;
+  readonly changes_echoed: string;
   readonly events: string;
   readonly baselined: string;
   readonly baseline_rows: string;
@@ -52,6 +53,7 @@ export function pipelineRecord(row: PipelineRow, source: string): PipelineRecord
       changesFallback: Number(row.changes_fallback),
       changesUnchanged: Number(row.changes_unchanged),
       changesParked: Number(row.changes_parked),
+      changesEchoed: Number(row.changes_echoed),
       events: Number(row.events),
       baselined: Number(row.baselined),
       baselineRows: Number(row.baseline_rows),

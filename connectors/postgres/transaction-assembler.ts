@@ -1,5 +1,6 @@
 import type {
   Change,
+  Echo,
   Intent,
   Operation,
   SourceTransaction,
@@ -7,7 +8,7 @@ import type {
 } from "../../src/model/change.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { Cells, SourceTable } from "../../src/model/table.ts";
-import { INTENT_PREFIX, mergeIntent } from "./intent.ts";
+import { ECHO_PREFIX, INTENT_PREFIX, mergeIntent, parseEcho } from "./intent.ts";
 import { checkpointAt, lsnDigits, wordDigits, type Lsn } from "./lsn.ts";
 import type { PgoutputSink } from "./pgoutput.ts";
 import type { XidEpoch } from "./xid.ts";
@@ -29,6 +30,7 @@ type OpenTransaction = { -readonly [K in keyof SourceTransaction]: SourceTransac
 export class TransactionAssembler implements PgoutputSink {
   readonly #xids: XidEpoch;
   readonly #partBytesMax: number;
+  readonly #pipeline: string | undefined;
   #queue: TransactionPart[] = [];
   #queuedBytes = 0;
   #open: OpenTransaction | undefined;
@@ -37,6 +39,7 @@ export class TransactionAssembler implements PgoutputSink {
   #logBytes = 0;
   #ordinal = 0;
   #intent: Intent | undefined;
+  #echo: Echo[] | undefined;
   /** True once a part of the open transaction is queued: then its end must be told, even with no change left. */
   #begun = false;
   /** Digits of the LSN up to which the log has been read, with nothing of it in flight. */
@@ -44,7 +47,9 @@ export class TransactionAssembler implements PgoutputSink {
   /** Digits of the end of the last transaction queued; before the first, where the stream began. */
   #lastEnd: string;
 
-  constructor(xids: XidEpoch, from: Lsn, partBytesMax: number) {
+  /** @param pipeline whose echoes are told; none when absent */
+  constructor(xids: XidEpoch, from: Lsn, partBytesMax: number, pipeline?: string) {
+    this.#pipeline = pipeline;
     this.#xids = xids;
     this.#lastEnd = lsnDigits(from);
     this.#partBytesMax = partBytesMax;
@@ -86,6 +91,7 @@ export class TransactionAssembler implements PgoutputSink {
     this.#open = { id, commit, end: checkpointAt(commit), committedAtUs };
     this.#ordinal = 0;
     this.#intent = undefined;
+    this.#echo = undefined;
     this.#begun = false;
   }
 
@@ -111,8 +117,18 @@ export class TransactionAssembler implements PgoutputSink {
 
   message(transactional: boolean, prefix: string, content: string): void {
     // Without a transaction there is nobody whose intent it could be.
-    if (transactional && prefix === INTENT_PREFIX)
-      this.#intent = mergeIntent(this.#intent, content);
+    if (!transactional) return;
+    if (prefix === INTENT_PREFIX) this.#intent = mergeIntent(this.#intent, content);
+    else if (prefix === ECHO_PREFIX && this.#pipeline !== undefined) {
+      const echo = parseEcho(content, this.#pipeline);
+      if (echo !== undefined) this.#addEcho(echo);
+    }
+  }
+
+  #addEcho(echo: Echo): void {
+    this.#changesBytes += CHANGE_BYTES + echo.stream.length;
+    if (this.#echo === undefined) this.#open!.echo = this.#echo = [];
+    this.#echo.push(echo);
   }
 
   commit(endHigh: number, endLow: number): void {
@@ -120,7 +136,10 @@ export class TransactionAssembler implements PgoutputSink {
     const digits = wordDigits(endHigh, endLow);
     this.#open = undefined;
     this.#readTo = digits;
-    if (this.#changes.length === 0 && !this.#begun) return;
+    if (this.#changes.length === 0 && !this.#begun) {
+      this.#changesBytes = 0;
+      return;
+    }
     transaction.end = checkpointAt(digits);
     this.#lastEnd = digits;
     this.#queuePart(transaction, true);

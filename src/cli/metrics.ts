@@ -85,6 +85,7 @@ export function pipelineMetrics(
     set(ledger.changesClaimed, { told: "named" });
     set(ledger.changesFallback, { told: "fallback" });
     set(ledger.changesUnchanged, { told: "unchanged" });
+    set(ledger.changesEchoed, { told: "echo" });
   });
   counter("events", "Events written", [], ({ ledger }, set) => set(ledger.events));
   counter("transactions", "Source transactions", [], ({ ledger }, set) => set(ledger.transactions));

@@ -5,10 +5,13 @@ import { pipelineOptions } from "./pipeline-options.ts";
 import type { Progress } from "./progress.ts";
 import { isRunning } from "./running.ts";
 import type { Session } from "./session.ts";
+import { openRolloutState } from "./wire.ts";
 import { BanyanError } from "../model/errors.ts";
 import { runPipeline, type PipelineOptions } from "../pipeline/pipeline.ts";
 import { requestRebaseline } from "../pipeline/rebaseline-plan.ts";
 import type { NotReadAnew, PipelineStatus } from "../pipeline/status.ts";
+import { MovedStreams } from "../rollout/moved-streams.ts";
+import type { Authority } from "../store/authority.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 const LOOK_MS = 250;
@@ -16,13 +19,21 @@ const LOOK_MS = 250;
 const LOOK_AT_RUN_MS = 2_000;
 /** A run that ended may have been restarted, which takes a moment. */
 const GONE_MS_MAX = 10_000;
+/** Requests that may wait for legacy to decide again. */
+const REQUESTS_LOOKED_AT = 1_000;
+
+/** What a pipeline is run with in passing. */
+export type ReadAnewOptions = PipelineOptions & { readonly authority: Authority };
 
 export async function pipelineOptionsOf(
-  { config, source, store }: Session,
+  { config, scope, source, store }: Session,
   progress: Progress,
-): Promise<PipelineOptions> {
+): Promise<ReadAnewOptions> {
+  const rollout = await openRolloutState(config);
+  scope.defer(() => rollout.close());
   return {
     ...pipelineOptions(config, await source(), await store()),
+    authority: new MovedStreams(rollout.state),
     onProgress: ({ ledger }) => progress.update(`${count(ledger.events)} events`),
   };
 }
@@ -49,7 +60,7 @@ export function noteReadAnew(pipeline: string, streams: number, isRunning: boole
 
 /**
  * Has streams read anew, by the pipeline that runs or else here, and waits until it is done or the
- * session ends.
+ * session ends. Those over which the new service decides are left: their rows follow their events.
  *
  * @param reason for people; it stands in the events
  * @returns how many were asked for now, without those that had been already, and what could not be read
@@ -57,13 +68,21 @@ export function noteReadAnew(pipeline: string, streams: number, isRunning: boole
  */
 export async function readAnew(
   { config, scope, store }: Session,
-  options: PipelineOptions,
+  options: ReadAnewOptions,
   streams: readonly string[],
   { reason, isRunning: isOthers }: { readonly reason: string; readonly isRunning: boolean },
   progress: Progress,
 ): Promise<ReadAnew> {
   const opened = await store();
-  const asked = await requestRebaseline(opened, config.name, streams, reason);
+  const { authority } = options;
+  await authority.refresh();
+  const own = streams.filter((stream) => !authority.isMoved(stream));
+  if (own.length < streams.length)
+    note(
+      `${plural(streams.length - own.length, "stream")} left as they are: the new service decides over them`,
+    );
+  if (own.length === 0) return { asked: 0, notReadAnew: [] };
+  const asked = await requestRebaseline(opened, config.name, own, reason);
   const stop = new AbortController();
   const either = AbortSignal.any([stop.signal, scope.signal]);
   const by = { isOthers };
@@ -79,7 +98,12 @@ export async function readAnew(
   const ending = <T>(work: Promise<T>): Promise<T> => work.finally(() => stop.abort());
   const onLook = (): void => progress.update(`reading ${plural(asked, "stream")} anew`);
   const waiting = ending(
-    untilReadAnew(opened, config.name, { isOthers: () => by.isOthers, onLook }, either),
+    untilReadAnew(
+      opened,
+      config.name,
+      { isOthers: () => by.isOthers, isLeft: (stream) => authority.isMoved(stream), onLook },
+      either,
+    ),
   );
   const failing = running?.catch((error: unknown) => {
     stop.abort();
@@ -108,11 +132,14 @@ export async function untilReadAnew(
   pipeline: string,
   {
     isOthers,
+    isLeft = () => false,
     onLook,
     goneMsMax = GONE_MS_MAX,
     lookAtRunMs = LOOK_AT_RUN_MS,
   }: {
     readonly isOthers: () => boolean;
+    /** Streams that nobody reads anew for now. */
+    readonly isLeft?: (stream: string) => boolean;
     readonly onLook: () => void;
     readonly goneMsMax?: number;
     readonly lookAtRunMs?: number;
@@ -121,7 +148,11 @@ export async function untilReadAnew(
 ): Promise<void> {
   let lastSeenMs = performance.now();
   let lookedMs = lastSeenMs;
-  while (!signal.aborted && (await store.rebaselineRequests(pipeline, "0", 1)).length > 0) {
+  const isOver = async (): Promise<boolean> => {
+    const waiting = await store.rebaselineRequests(pipeline, "0", REQUESTS_LOOKED_AT);
+    return waiting.every(({ stream }) => isLeft(stream));
+  };
+  while (!signal.aborted && !(await isOver())) {
     onLook();
     const nowMs = performance.now();
     if (!isOthers()) lastSeenMs = nowMs;

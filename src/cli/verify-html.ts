@@ -127,7 +127,7 @@ function differences(report: ParityReport): string {
   return `<h2>Differences</h2>${shown}${report.samples.map(difference).join("\n")}`;
 }
 
-function difference({ verdict, table, stream, key, columns }: ParitySample): string {
+function difference({ verdict, table, stream, key, columns, reason }: ParitySample): string {
   const rows = columns.map(
     ({ column, row, fold }) =>
       `<tr><th scope="row">${breakable(column)}</th><td data-label="Row">${cell(row)}</td><td data-label="Fold">${cell(fold)}</td></tr>`,
@@ -136,8 +136,9 @@ function difference({ verdict, table, stream, key, columns }: ParitySample): str
     rows.length === 0
       ? ""
       : `<table class="wide stacks"><thead><tr><th>Column</th><th>Row</th><th>Fold of the events</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+  const why = reason === undefined ? "" : ` Not written back: ${escapeHtml(reason)}.`;
   return `<details class="card"><summary>${breakable(table)} ${escapeHtml(key)} <span class="soft">${verdict}</span></summary>
-<p>${VERDICTS[verdict]}. Its stream: ${escapeHtml(stream)}.</p>${list}</details>`;
+<p>${VERDICTS[verdict]}. Its stream: ${escapeHtml(stream)}.${why}</p>${list}</details>`;
 }
 
 function cell(value: string | null): string {

@@ -15,7 +15,7 @@ export async function openSource(config: LoadedConfig): Promise<ChangeSource> {
     case "postgres": {
       const { openPostgresSource } = await import("../../connectors/postgres/source.ts");
       const { url, slot, publication } = config.source;
-      return openPostgresSource({ url, slot, publication });
+      return openPostgresSource({ url, slot, publication, pipeline: config.name });
     }
   }
 }

@@ -41,7 +41,7 @@ export function emptyOutput(): MappedChanges {
   return {
     events: new EventBuffer(),
     parked: [],
-    counts: { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, parked: 0 },
+    counts: { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, parked: 0, echoed: 0 },
   };
 }
 

@@ -10,11 +10,11 @@ import { BanyanError } from "../model/errors.ts";
 import type { EventContext } from "../model/event.ts";
 import { changePosition, type Position } from "../model/position.ts";
 
-/** Where mapped changes go. Counts hold: in = claimed + fallback + unchanged + parked. */
+/** Where mapped changes go. Counts hold: in = claimed + fallback + unchanged + parked + echoed. */
 export interface MappedChanges {
   readonly events: EventBuffer;
   readonly parked: ParkedEntry[];
-  readonly counts: Record<"changesIn" | Telling | "parked", number>;
+  readonly counts: Record<"changesIn" | Telling | "parked" | "echoed", number>;
 }
 
 /** Same shape as the store's `ParkedChange`. */
@@ -29,6 +29,12 @@ export interface ParkedEntry {
   readonly change: ParkedPayload;
 }
 
+/** Why a change is parked. */
+export interface Refusal {
+  readonly code: string;
+  readonly reason: string;
+}
+
 const NOTHING_ABSORBED = [] as const;
 
 /**
@@ -36,7 +42,7 @@ const NOTHING_ABSORBED = [] as const;
  * events depend on the transaction alone, not on how transactions are batched.
  *
  * A change that cannot be mapped is parked and blocks its stream; what comes after it for that
- * stream is parked behind it. The others go on.
+ * stream is parked behind it. The others go on. An echo becomes no event: the store told it first.
  */
 export class ChangeMapper {
   readonly #mapping: Mapping;
@@ -53,6 +59,7 @@ export class ChangeMapper {
 
   /**
    * @param changes in commit order, images completed
+   * @param refused streams of this transaction whose changes are parked as they are, and why
    * @throws BanyanError `TRUNCATE_REFUSED` · `INVARIANT_BROKEN`
    */
   map(
@@ -60,19 +67,51 @@ export class ChangeMapper {
     changes: readonly Change[],
     intent: Intent | undefined,
     out: MappedChanges,
+    refused?: ReadonlyMap<string, Refusal>,
   ): void {
     const scope = this.scope(transaction, intent);
+    const said = { transaction, intent, refused };
+    const own = transaction.echo === undefined ? changes : this.#withoutEchoes(changes, said, out);
     const absorption = this.#mapping.takesChildren
-      ? absorbChildren(changes, this.#mapping, this.blocked)
+      ? absorbChildren(own, this.#mapping, this.blocked)
       : undefined;
-    for (const change of changes) {
+    for (const change of own) {
       if (change.kind === "truncate") throw truncateRefused(change.table.name);
       const mapper = this.#mapping.mapperOf(change.table);
       if (mapper === undefined) continue;
       if (change.half !== "joined") out.counts.changesIn += 1;
       if (absorption?.taken.has(change) === true) out.counts.claimed += 1;
-      else this.#mapOne(change, mapper, scope, absorption, { transaction, intent }, out);
+      else this.#mapOne(change, mapper, scope, absorption, said, out);
     }
+  }
+
+  /**
+   * What is left when echoes are counted and left out. Of a row that moved between a stream that the
+   * transaction echoes and one that it does not, the side of the other is left.
+   */
+  #withoutEchoes(changes: readonly Change[], said: Said, out: MappedChanges): readonly Change[] {
+    const echoed = new Set(said.transaction.echo!.map(({ stream }) => stream));
+    for (const stream of said.refused?.keys() ?? []) echoed.delete(stream);
+    const rest: Change[] = [];
+    for (const change of changes) {
+      const mapper = change.kind === "truncate" ? undefined : this.#mapping.mapperOf(change.table);
+      if (change.kind === "truncate" || mapper === undefined) {
+        rest.push(change);
+        continue;
+      }
+      const streams = streamsOf(change, mapper);
+      const others = streams.filter((stream) => !echoed.has(stream));
+      if (others.length === streams.length) rest.push(change);
+      else {
+        const isLeftToo = others.length > 0 && others[0] === streams[0];
+        if (change.half !== "joined" && !isLeftToo) {
+          out.counts.changesIn += 1;
+          out.counts.echoed += 1;
+        }
+        if (others.length > 0) rest.push({ ...change, half: isLeftToo ? "left" : "joined" });
+      }
+    }
+    return rest;
   }
 
   /** What the changes of a transaction share; contexts are made once per mapping version. */
@@ -99,12 +138,13 @@ export class ChangeMapper {
     said: Said,
     out: MappedChanges,
   ): void {
-    const streams = this.blocked.size > 0 ? streamsOf(change, mapper) : undefined;
-    if (streams?.some((stream) => this.blocked.has(stream)) === true) {
+    const mayWait = this.blocked.size > 0 || said.refused !== undefined;
+    const streams = mayWait ? streamsOf(change, mapper) : undefined;
+    if (streams?.some((stream) => this.#refusalOf(stream, said) !== undefined) === true) {
       // Its stream may have been blocked only after the rows were taken, by an earlier change.
       absorption?.giveBack(change);
       if (streams.length > 1) return this.#mapApart(change, mapper, scope, said, out);
-      return this.#park(change, streams[0]!, BEHIND, said, out);
+      return this.#park(change, streams[0]!, this.#refusalOf(streams[0]!, said)!, said, out);
     }
     const mark = out.events.length;
     try {
@@ -122,6 +162,10 @@ export class ChangeMapper {
     }
   }
 
+  #refusalOf(stream: string, { refused }: Said): Refusal | undefined {
+    return this.blocked.has(stream) ? BEHIND : refused?.get(stream);
+  }
+
   /**
    * Maps a row's move between two streams one side at a time, so that each waits or fails for itself.
    * The change is counted with the side it left.
@@ -137,13 +181,7 @@ export class ChangeMapper {
     this.#mapOne({ ...change, half: "joined" }, mapper, scope, undefined, said, out);
   }
 
-  #park(
-    change: RowChange,
-    stream: string,
-    why: { readonly code: string; readonly reason: string },
-    said: Said,
-    out: MappedChanges,
-  ): void {
+  #park(change: RowChange, stream: string, why: Refusal, said: Said, out: MappedChanges): void {
     this.blocked.add(stream);
     if (change.half !== "joined") out.counts.parked += 1;
     out.parked.push({
@@ -153,7 +191,7 @@ export class ChangeMapper {
       table: change.table.name,
       operation: change.kind,
       ...why,
-      change: parkChange(change, said.transaction, said.intent),
+      change: parkChange(change, withEchoOf(said.transaction, stream), said.intent),
     });
   }
 }
@@ -161,6 +199,15 @@ export class ChangeMapper {
 interface Said {
   readonly transaction: SourceTransaction;
   readonly intent: Intent | undefined;
+  readonly refused: ReadonlyMap<string, Refusal> | undefined;
+}
+
+/** What a parked change of one stream must know; a transaction may echo thousands. */
+function withEchoOf(transaction: SourceTransaction, stream: string): SourceTransaction {
+  if (transaction.echo === undefined) return transaction;
+  const { echo, ...rest } = transaction;
+  const own = echo.filter((one) => one.stream === stream);
+  return own.length === 0 ? rest : { ...rest, echo: own };
 }
 
 /** The stream a row is in before the change and the one after it; usually one. Never empty. */
@@ -187,7 +234,7 @@ const BEHIND = {
   reason: "waits behind an earlier change of its stream",
 } as const;
 
-function reasonOf(error: unknown): { readonly code: string; readonly reason: string } {
+function reasonOf(error: unknown): Refusal {
   const code = error instanceof BanyanError ? error.code : "VALUE_UNMAPPABLE";
   return { code, reason: error instanceof Error ? error.message : String(error) };
 }

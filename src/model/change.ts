@@ -55,6 +55,18 @@ export interface SourceTransaction {
   readonly end: Position;
   /** Microseconds since 1970-01-01 UTC. */
   readonly committedAtUs: number;
+  /**
+   * Streams whose rows Banyan itself brought to what the store's events say, as the transaction says of
+   * itself. Absent where there are none; complete with the last part at the latest.
+   */
+  readonly echo?: readonly Echo[];
+}
+
+/** What came from the store's events comes back through the log. */
+export interface Echo {
+  readonly stream: string;
+  /** Of the last event that is in the rows. */
+  readonly version: number;
 }
 
 /**

@@ -39,6 +39,7 @@ export const ERROR_CODES = {
   STORE_OCCUPIED: { recovery: "operator", exitCode: EXIT.environment },
   STORE_SCHEMA_NEWER: { recovery: "operator", exitCode: EXIT.environment },
   STREAM_VERSION_CONFLICT: { recovery: "retry", exitCode: EXIT.environment },
+  AUTHORITY_CHANGED: { recovery: "retry", exitCode: EXIT.environment },
   PIPELINE_FENCED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_STOPPED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
@@ -50,6 +51,8 @@ export const ERROR_CODES = {
 
   VALUE_UNMAPPABLE: { recovery: "operator", exitCode: EXIT.environment },
   SCHEMA_DRIFT: { recovery: "operator", exitCode: EXIT.environment },
+  FOREIGN_WRITE: { recovery: "operator", exitCode: EXIT.environment },
+  ECHO_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
   BEFORE_IMAGE_MISSING: { recovery: "operator", exitCode: EXIT.environment },
   QUARANTINE_FULL: { recovery: "operator", exitCode: EXIT.environment },
   STREAM_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },

@@ -1,4 +1,5 @@
 import { Frontiers } from "./frontiers.ts";
+import { FOREIGN_WRITE, refuseChanges } from "./refuse-changes.ts";
 import { settleChanges, type Changes, type SettledChanges } from "./settle-changes.ts";
 import { StreamVersions } from "./stream-versions.ts";
 import type { StatusBoard } from "./status-board.ts";
@@ -7,10 +8,12 @@ import type { Mapping } from "../mapping/compile.ts";
 import type { Drift } from "../mapping/drift.ts";
 import { ChangeMapper, type MappedChanges } from "../mapping/change-mapper.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
+import { streamTypeOf } from "../mapping/stream-id.ts";
 import { completeImages, type ImageLookup } from "../mapping/row-images.ts";
 import type { Change, Intent, SourceTransaction } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
+import { NOTHING_MOVED, type Authority } from "../store/authority.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import { Turns } from "../runtime/turns.ts";
 import type {
@@ -59,7 +62,10 @@ export class EventWriter {
   /** The last of them, those that have ended too. */
   readonly #inLine: Promise<unknown>[] = [];
   #ledger: Ledger = EMPTY_LEDGER;
+  /** Of what was staged since the last commit, see `Progress.lowestBuckets`. */
+  #lowestBuckets = new Map<string, number>();
   readonly #frontiers: Frontiers;
+  readonly #authority: Authority;
   readonly #turns = new Turns();
 
   constructor(options: {
@@ -74,7 +80,10 @@ export class EventWriter {
     readonly onDrift: (drift: Drift) => void;
     /** Stream types whose baseline goes on beside the log. */
     readonly frontiers?: Frontiers;
+    /** Legacy decides over everything when absent. */
+    readonly authority?: Authority | undefined;
   }) {
+    this.#authority = options.authority ?? NOTHING_MOVED;
     this.#frontiers = options.frontiers ?? new Frontiers();
     this.#writer = options.writer;
     this.#mapping = options.mapping;
@@ -119,10 +128,55 @@ export class EventWriter {
     for (const { changes } of transactions) await this.adoptShapes(changes);
     const { changes, images } = await this.complete(transactions);
     const out = emptyOutput();
+    const settled = transactions.map(({ transaction }, n) => ({
+      transaction,
+      changes: changes[n]!,
+    }));
+    const refused = await this.#refuse(settled);
     for (const [n, { transaction, intent }] of transactions.entries()) {
-      this.mapper.map(transaction, changes[n]!, intent, out);
+      this.mapper.map(transaction, changes[n]!, intent, out, refused[n]);
     }
     await this.stage(out, images, transactions.length);
+  }
+
+  /** Maps changes of one transaction, images completed; parks those that must not become events. */
+  async map({ transaction, changes, intent }: WholeTransaction, out: MappedChanges): Promise<void> {
+    const [refused] = await this.#refuse([{ transaction, changes }]);
+    this.mapper.map(transaction, changes, intent, out, refused);
+  }
+
+  /**
+   * Parks changes of one stream when it waits in quarantine, or the new service decides over it as of the
+   * last {@link learnMoved}. @returns whether it did
+   */
+  parkWaiting(
+    { transaction, changes, intent }: WholeTransaction,
+    stream: string,
+    out: MappedChanges,
+  ): boolean {
+    const isMoved = this.isMoved(stream);
+    if (!isMoved && !this.mapper.blocked.has(stream)) return false;
+    const refused = isMoved ? new Map([[stream, FOREIGN_WRITE]]) : undefined;
+    this.mapper.map(transaction, changes, intent, out, refused);
+    return true;
+  }
+
+  /** Brings {@link isMoved} up to date. */
+  async learnMoved(): Promise<void> {
+    await this.#authority.refresh();
+  }
+
+  /** Whether the new service decides over a stream. */
+  isMoved(stream: string): boolean {
+    return this.#authority.isMoved(stream);
+  }
+
+  #refuse(transactions: readonly Changes[]): ReturnType<typeof refuseChanges> {
+    return refuseChanges(transactions, {
+      mapping: this.#mapping,
+      authority: this.#authority,
+      versions: (streams) => this.#askVersions(() => this.#writer.storedVersions(streams)),
+    });
   }
 
   /**
@@ -151,7 +205,10 @@ export class EventWriter {
     transactions: number,
     settled: Settled = {},
   ): Promise<void> {
-    await this.#versions.assign(out.events, (streams) => this.#versionsOf(streams));
+    await this.#versions.assign(out.events, (streams) =>
+      this.#askVersions(() => this.#writer.versions(streams)),
+    );
+    this.#noteBuckets(out.events);
     this.count(out, transactions);
     await this.stageVersioned(out.events, images, out.parked, settled);
   }
@@ -195,7 +252,10 @@ export class EventWriter {
 
   /** Gives events their versions; all that the commit has of their streams are here. */
   async assignVersions(events: EventBuffer): Promise<void> {
-    await this.#versions.assignOnce(events, (streams) => this.#versionsOf(streams));
+    this.#noteBuckets(events);
+    await this.#versions.assignOnce(events, (streams) =>
+      this.#askVersions(() => this.#writer.versions(streams)),
+    );
   }
 
   count(out: MappedChanges, transactions: number): void {
@@ -206,6 +266,7 @@ export class EventWriter {
       changesFallback: counts.fallback,
       changesUnchanged: counts.unchanged,
       changesParked: counts.parked,
+      changesEchoed: counts.echoed,
       events: events.length,
       transactions,
     });
@@ -228,19 +289,40 @@ export class EventWriter {
   ): Promise<void> {
     const ledger = this.#ledger;
     this.#ledger = EMPTY_LEDGER;
+    const lowestBuckets = this.#lowestBuckets;
+    this.#lowestBuckets = new Map();
     await this.#next(async () => {
       const status = this.#board.snapshot();
-      const result = await this.#writer.commit({ ...progress, ledger, status });
+      const result = await this.#writer.commit({ ...progress, lowestBuckets, ledger, status });
       this.#versions.committed();
       this.#board.committed(ledger, progress.checkpoint);
       then(result);
     });
   }
 
+  /** What legacy was still entitled to make in a bucket that has moved asks nothing. */
+  #noteBuckets({ streams, length }: EventBuffer): void {
+    const authority = this.#authority;
+    if (length === 0 || authority === NOTHING_MOVED) return;
+    const lowest = this.#lowestBuckets;
+    if (!authority.hasBegun) {
+      for (const { type } of this.#mapping.streams) lowest.set(type, 0);
+      return;
+    }
+    for (let i = 0; i < length; i++) {
+      const stream = streams[i]!;
+      if (authority.isMoved(stream)) continue;
+      const type = streamTypeOf(stream);
+      const bucket = authority.bucketOf(stream) ?? 0;
+      if (bucket < (lowest.get(type) ?? Infinity)) lowest.set(type, bucket);
+    }
+  }
+
   /** Drops what was staged since the last commit. Nothing more may be written, only committed. */
   async rollback(): Promise<void> {
     await this.#next(() => this.#writer.rollback());
     this.#ledger = EMPTY_LEDGER;
+    this.#lowestBuckets = new Map();
     await this.settle();
   }
 
@@ -251,6 +333,7 @@ export class EventWriter {
   async dropBaseline(): Promise<void> {
     await this.#next(() => this.#writer.rollback()).catch(() => undefined);
     this.#ledger = EMPTY_LEDGER;
+    this.#lowestBuckets = new Map();
   }
 
   /** Waits until all that was begun has ended. */
@@ -305,9 +388,9 @@ export class EventWriter {
   }
 
   /** Asked beside the line. Of a writer that is dead, what it died of is the reason, as the line tells it. */
-  async #versionsOf(streams: readonly string[]): Promise<readonly number[]> {
+  async #askVersions(ask: () => Promise<readonly number[]>): Promise<readonly number[]> {
     try {
-      return await this.#writer.versions(streams);
+      return await ask();
     } catch (error) {
       await this.#pending;
       throw error;
@@ -328,7 +411,7 @@ export function emptyOutput(): MappedChanges {
   return {
     events: new EventBuffer(),
     parked: [],
-    counts: { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, parked: 0 },
+    counts: { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, parked: 0, echoed: 0 },
   };
 }
 

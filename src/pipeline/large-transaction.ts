@@ -129,7 +129,7 @@ export class LargeTransaction {
       changes.push(decodeChange(line, this.#tables));
     }
     const out = emptyOutput();
-    this.#writer.mapper.map(last.transaction, changes, this.#intent, out);
+    await this.#writer.map({ transaction: last.transaction, changes, intent: this.#intent }, out);
     await this.#writer.assignVersions(out.events);
     this.#writer.count(out, 0);
     await this.#writer.stageVersioned(new EventBuffer(), [], out.parked);

@@ -16,6 +16,7 @@ import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource, LogLeft } from "../source/change-source.ts";
+import { NOTHING_MOVED, type Authority } from "../store/authority.ts";
 import type { CaptureWriter, EventStore, PipelinePhase } from "../store/event-store.ts";
 
 export interface PipelineOptions {
@@ -31,6 +32,8 @@ export interface PipelineOptions {
   /** How a baseline is read; where that is worth it and possible in chunks when absent. */
   readonly baseline?: BaselineMode;
   readonly pace?: PaceLimits;
+  /** Who decides over which aggregate; legacy over all when absent. */
+  readonly authority?: Authority;
   readonly onProgress?: (status: PipelineStatus) => void;
   /** Told how the baseline of each stream type is read, and why. */
   readonly onBaseline?: (plans: readonly StreamBaseline[]) => void;
@@ -65,7 +68,7 @@ const NOTE_MS_MAX = 5_000;
  * nothing repeated, because events and checkpoint are one transaction.
  */
 export async function runPipeline(options: PipelineOptions, signal: AbortSignal): Promise<void> {
-  const { name, source, store } = options;
+  const { name, source, store, authority = NOTHING_MOVED } = options;
   const { uri } = await source.identify();
   await store.migrate();
   const capture = await store.openCapture(name, uri, options.ifFree);
@@ -84,6 +87,7 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     const started =
       checkpoint === undefined ? await begin(run, signal) : await resume(run, checkpoint, signal);
 
+    await authority.refresh();
     refuseTooMany(await store.quarantine.count(name));
     await releaseQuarantine(name, store, started.mapping, started.writer);
     // Durable before the log is read: a TRUNCATE asks the store which rows there are.
@@ -107,17 +111,19 @@ export async function runPipeline(options: PipelineOptions, signal: AbortSignal)
     const recalling = recall(run, started, lagBytes, either);
     // A baseline in chunks goes on beside the log; when one of the two fails, the other ends as well.
     let failure: unknown;
-    const baselining = chunks.run(either).catch((error: unknown) => {
+    const end = (error: unknown): void => {
       if (!either.aborted) failure = error;
       over.abort();
-    });
+    };
+    const baselining = chunks.run(either).catch(end);
+    const watching = authority.run(either).catch(end);
     const beside = { frontiers: started.frontiers, gate, phase };
     try {
       const options = { ...run, ...started, pipeline: name, onProgress: run.report, beside };
       await tail(options, started.from, either);
     } finally {
       over.abort();
-      await Promise.all([recalling, baselining]);
+      await Promise.all([recalling, baselining, watching]);
     }
     if (failure !== undefined) throw failure;
 

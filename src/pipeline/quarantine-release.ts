@@ -12,7 +12,8 @@ const PARKED_PER_PAGE = 2_000;
 
 /**
  * Loads which streams are blocked, and maps the parked changes of those that were decided about:
- * `retry` all of them, `skip` all but the first. What fails again is parked again, as new.
+ * `retry` all of them, `skip` all but the first. What fails again is parked again, as new; so is what was
+ * written past the new service, as long as that decides over the aggregate.
  *
  * Stages only; the caller commits, before it writes anything else. Nothing else may be staged before
  * in the same commit.
@@ -82,7 +83,7 @@ async function release(
     });
     await writer.adoptShapes(changes);
     const { transaction, intent } = payloads[0]!;
-    writer.mapper.map(transaction, changes, intent, out);
+    await writer.map({ transaction, changes, intent }, out);
   }
   failpoint("quarantine-before-release");
   const idOf = ({ id }: ParkedRecord): string => id;

@@ -3,6 +3,8 @@ import type { RebaselinePage } from "./rebaseline-streams.ts";
 
 /** Between two looks at whether the source shows all that was told. */
 const LOOK_MS = 1_000;
+/** Between two looks at whether legacy decides again over streams that have moved. */
+const LEFT_LOOK_MS = 10_000;
 
 /**
  * When the next streams are read anew that somebody asked for: some at a time, so that the log is
@@ -17,6 +19,8 @@ export class RebaselinePace {
   /** Not before, however idle; and not before while the log has something to tell. */
   #restsUntilMs = 0;
   #yieldsUntilMs = 0;
+  /** When those that were left are looked at again. */
+  #againAtMs = Number.POSITIVE_INFINITY;
 
   constructor(frontiers: Frontiers) {
     this.#frontiers = frontiers;
@@ -31,14 +35,18 @@ export class RebaselinePace {
   due(isIdle: boolean): string | undefined {
     const nowMs = performance.now();
     if (nowMs < this.#restsUntilMs || (!isIdle && nowMs < this.#yieldsUntilMs)) return undefined;
-    if (this.#after === undefined && this.#canGoOn()) this.#after = "0";
+    if (this.#after === undefined && (nowMs >= this.#againAtMs || this.#canGoOn())) this.asked();
     return this.#after;
   }
 
   /** @param startedMs `performance.now()` when it began; the log gets as much time as that took */
-  passed({ after, deferred, isUnseen }: RebaselinePage, startedMs: number): void {
+  passed({ after, deferred, isLeft, isUnseen }: RebaselinePage, startedMs: number): void {
     const nowMs = performance.now();
-    if (this.#after === "0") this.#deferred.clear();
+    if (this.#after === "0") {
+      this.#deferred.clear();
+      this.#againAtMs = Number.POSITIVE_INFINITY;
+    }
+    if (isLeft) this.#againAtMs = nowMs + LEFT_LOOK_MS;
     for (const type of deferred) this.#deferred.add(type);
     this.#after = after;
     if (isUnseen) this.#restsUntilMs = nowMs + LOOK_MS;

@@ -34,6 +34,8 @@ export interface RebaselinePage {
   readonly after: string | undefined;
   /** Stream types of requests that were passed over, because a baseline of the type goes on. */
   readonly deferred: readonly string[];
+  /** Some wait: the new service decides over them, and the rows must not be told in place of what it decided. */
+  readonly isLeft: boolean;
   /** Nothing was read, because the source does not yet show all that was told. */
   readonly isUnseen: boolean;
 }
@@ -61,16 +63,19 @@ export async function rebaselinePage(
   at: RebaselineAt,
   signal: AbortSignal,
 ): Promise<RebaselinePage> {
-  const { store, pipeline, frontiers } = options;
+  const { store, pipeline, frontiers, writer } = options;
   const requests = await store.rebaselineRequests(pipeline, at.after, STREAMS_PER_CHUNK);
   const after = requests.length < STREAMS_PER_CHUNK ? undefined : requests.at(-1)!.id;
-  const byType = groupBy(requests, ({ stream }) => streamTypeOf(stream));
+  await writer.learnMoved();
+  const ready = requests.filter(({ stream }) => !writer.isMoved(stream));
+  const isLeft = ready.length < requests.length;
+  const byType = groupBy(ready, ({ stream }) => streamTypeOf(stream));
   const deferred = [...byType.keys()].filter((type) => !isReadable(frontiers, type));
   for (const type of deferred) byType.delete(type);
   if (byType.size > 0 && !(await at.told.areSeen(signal)))
-    return { after: at.after, deferred, isUnseen: true };
+    return { after: at.after, deferred, isLeft, isUnseen: true };
   for (const [type, some] of byType) await carryOut(options, type, some, at, signal);
-  return { after, deferred, isUnseen: false };
+  return { after, deferred, isLeft, isUnseen: false };
 }
 
 async function carryOut(

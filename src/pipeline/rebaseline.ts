@@ -31,12 +31,15 @@ export interface RebaselineResult {
   /** Aggregates that are there, and those that are gone. */
   readonly restated: number;
   readonly gone: number;
+  /** Aggregates left as their events have them, because the new service decides over them. */
+  readonly moved: number;
 }
 
 /**
  * Begins the log anew after the place in it was lost, in the same history: every aggregate gets an event
  * that says so and holds its rows as of one exact point, where the log is read on. Aggregates that the
- * source no longer has get one that says that.
+ * source no longer has get one that says that. Those over which the new service decides are left as their
+ * events have them: what it decided may not be in their rows.
  *
  * One store transaction: killed anywhere, nothing is written, and it is run again.
  *
@@ -101,6 +104,7 @@ async function restate(
   failpoint("rebaseline-slot-created");
   const mapping = compileMapping(run.streams, snapshot.tables, await store.mappings());
   const writer = writerOf(run, mapping, new Frontiers());
+  await writer.learnMoved();
   const version = await writer.mappingVersion();
   mapping.setVersion(version);
   const { position: to } = snapshot;
@@ -112,12 +116,13 @@ async function restate(
     reason,
     tag: writer.mapper.tag,
   };
-  const done = { restated: 0, gone: 0, events: 0 };
+  const done = { restated: 0, gone: 0, moved: 0, events: 0 };
   for (const stream of mapping.streams) {
     const writing = new Restating(stream, mapping, snapshot, { writer, store, facts });
     await writing.write(signal);
     done.restated += writing.restated;
     done.gone += writing.gone;
+    done.moved += writing.moved;
     done.events += writing.events;
     run.report();
   }
@@ -143,12 +148,14 @@ async function restate(
   const progress = { phase: "stopped", checkpoint: to, tables, baselines } as const;
   await writer.commit(progress, () => undefined);
   await writer.settle();
-  return { from, to, restated: done.restated, gone: done.gone };
+  const { restated, gone, moved } = done;
+  return { from, to, restated, gone, moved };
 }
 
 /** What waited in quarantine lies before the gap: the rows that follow hold what came of it. */
 async function giveUpParked(store: EventStore, pipeline: string, writer: EventWriter) {
   for (const { stream } of await store.quarantine.streams(pipeline)) {
+    if (writer.isMoved(stream)) continue;
     for await (const records of parkedChanges(store, pipeline, stream)) {
       const skipped = records.map(({ id }) => id);
       await writer.stageVersioned(new EventBuffer(), [], [], { skipped });
@@ -172,6 +179,7 @@ class Restating {
   #images: NewImage[] = [];
   restated = 0;
   gone = 0;
+  moved = 0;
   events = 0;
 
   constructor(
@@ -196,8 +204,13 @@ class Restating {
     }
     for await (const group of mergeChildren(this.#snapshot, this.#mappers, signal)) {
       for (const aggregate of group) {
-        if (!aggregate.continues) this.restated += 1;
-        this.#push(streamOfAggregate(this.#mappers, aggregate), aggregate);
+        const stream = streamOfAggregate(this.#mappers, aggregate);
+        if (this.#isLeft(stream)) {
+          if (!aggregate.continues) this.moved += 1;
+        } else {
+          if (!aggregate.continues) this.restated += 1;
+          this.#push(stream, aggregate);
+        }
         keepImages(this.#images, this.#mappers, aggregate);
         await this.#stageIfFull();
       }
@@ -206,6 +219,7 @@ class Restating {
     let last: { stream: string; isCaptured: boolean } | undefined;
     const end = async (): Promise<void> => {
       if (last?.isCaptured !== true || (this.#versions.get(last.stream) ?? -1) < 0) return;
+      if (this.#isLeft(last.stream)) return;
       this.gone += 1;
       this.#push(last.stream, undefined);
       await this.#stageIfFull();
@@ -240,14 +254,19 @@ class Restating {
     this.events += 1;
   }
 
+  /** One that the store does not know yet is legacy's to have made. */
+  #isLeft(stream: string): boolean {
+    return this.#to.writer.isMoved(stream) && this.#versions.get(stream) !== undefined;
+  }
+
   async #stageIfFull(): Promise<void> {
-    if (isStageFull(this.#buffer)) await this.#stage();
+    if (isStageFull(this.#buffer, this.#images.length)) await this.#stage();
   }
 
   async #stage(): Promise<void> {
     const [events, images] = [this.#buffer, this.#images];
     this.#buffer = new EventBuffer();
     this.#images = [];
-    if (events.length > 0) await this.#to.writer.stageBaseline(events, { images });
+    if (events.length + images.length > 0) await this.#to.writer.stageBaseline(events, { images });
   }
 }

@@ -4,7 +4,7 @@ import type { EventBuffer } from "../mapping/event-buffer.ts";
 const EVENTS_PER_STAGE = 4_000;
 const DATA_LENGTH_PER_STAGE_MAX = 8 * 1024 * 1024;
 
-/** Whether events are enough to be staged together. */
-export function isStageFull({ length, dataLength }: EventBuffer): boolean {
-  return length >= EVENTS_PER_STAGE || dataLength >= DATA_LENGTH_PER_STAGE_MAX;
+/** Whether events are enough to be staged together. @param beside images or parked changes that go with them */
+export function isStageFull({ length, dataLength }: EventBuffer, beside = 0): boolean {
+  return length + beside >= EVENTS_PER_STAGE || dataLength >= DATA_LENGTH_PER_STAGE_MAX;
 }

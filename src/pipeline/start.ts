@@ -236,6 +236,7 @@ export function writerOf(run: Run, mapping: Mapping, frontiers: Frontiers): Even
     describe: (table) => describe(run, table),
     onDrift: run.onDrift ?? (() => undefined),
     frontiers,
+    authority: run.authority,
   });
   return run.writer;
 }

@@ -82,6 +82,7 @@ export const EMPTY_LEDGER: Ledger = {
   changesFallback: 0,
   changesUnchanged: 0,
   changesParked: 0,
+  changesEchoed: 0,
   events: 0,
   baselined: 0,
   baselineRows: 0,

@@ -112,7 +112,7 @@ export class TruncateWriter {
     const { changes, images } = await this.#writer.complete([{ transaction, changes: rows }]);
     const settled = changes[0] as readonly RowChange[];
     const out = emptyOutput();
-    this.#writer.mapper.map(transaction, settled, intent, out);
+    await this.#writer.map({ transaction, changes: settled, intent }, out);
     await this.#writer.stage(out, images, 0);
     for (const row of settled) overlay.apply(row, this.#mapping.mapperOf(row.table));
   }
@@ -133,6 +133,7 @@ export class TruncateWriter {
     let out = emptyOutput();
     let images: ImageChange[] = [];
     const frontier = this.#frontiers.of(plan.type);
+    await this.#writer.learnMoved();
     for await (const cells of this.#liveRows(change, plan, mapper, overlay, signal)) {
       const streamOf = (): string => mapper.streamIdOf(cells);
       // Read after the statement: the row is another one, which came later.
@@ -151,24 +152,23 @@ export class TruncateWriter {
         after: undefined,
       } as const;
       const stream = streamsOf(removal, mapper)[0]!;
-      if (this.#writer.mapper.blocked.has(stream)) {
-        this.#writer.mapper.map(transaction, [removal], intent, out);
-        count += 1;
-        continue;
+      const whole = { transaction, changes: [removal], intent };
+      if (!this.#writer.parkWaiting(whole, stream, out)) {
+        // A row that was emptied away is a change like any other, though the log has one for all.
+        out.counts.changesIn += 1;
+        out.counts.fallback += 1;
+        const index = out.events.push(
+          stream,
+          plan.fallback.type,
+          transaction.committedAtUs,
+          changePosition(transaction.commit, change.ordinal),
+          mapper.removal(cells),
+          scope.contextOf(mapper.mappingVersion),
+        );
+        writeBaselineId(out.events.ids, index * 16, prefix, plan.truncateSlot, count, tag);
       }
-      // A row that was emptied away is a change like any other, though the log has one for all.
-      out.counts.changesIn += 1;
-      out.counts.fallback += 1;
-      const index = out.events.push(
-        stream,
-        plan.fallback.type,
-        transaction.committedAtUs,
-        changePosition(transaction.commit, change.ordinal),
-        mapper.removal(cells),
-        scope.contextOf(mapper.mappingVersion),
-      );
-      writeBaselineId(out.events.ids, index * 16, prefix, plan.truncateSlot, count++, tag);
-      if (!isStageFull(out.events)) continue;
+      count += 1;
+      if (!isStageFull(out.events, out.parked.length)) continue;
       await this.#writer.stage(out, images, 0);
       out = emptyOutput();
       images = [];

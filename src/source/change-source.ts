@@ -243,6 +243,13 @@ export interface ParitySnapshot extends RowSnapshot {
     keys: readonly (readonly Cell[])[],
     signal: AbortSignal,
   ): AsyncIterable<readonly Cells[]>;
+  /**
+   * How far the rows of some streams hold the events of a service: the version of the last one that was
+   * written back. A stream of which nothing was is not in it.
+   *
+   * @throws BanyanError `SOURCE_NOT_READY` when the role may not read that
+   */
+  applied(streams: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Which transactions it sees, as text to be kept; see {@link ChangeSource.visibility}. */
   readonly seen: string;
   /** Whether the snapshot sees what this transaction wrote. @param transaction `SourceTransaction.id` */

@@ -165,7 +165,7 @@ export type FoldEvent = Pick<
 
 export type PipelinePhase = "new" | "baseline" | "tail" | "stopped";
 
-/** Additive counts. in = claimed + fallback + unchanged + parked at every checkpoint. */
+/** Additive counts. in = claimed + fallback + unchanged + parked + echoed at every checkpoint. */
 export interface Ledger {
   /** Row changes of mapped tables that arrived. */
   readonly changesIn: number;
@@ -177,6 +177,8 @@ export interface Ledger {
   readonly changesUnchanged: number;
   /** Put into quarantine. */
   readonly changesParked: number;
+  /** Of rows that Banyan itself wrote back from events of a service: no event. */
+  readonly changesEchoed: number;
   readonly events: number;
   /** Aggregates that got a baseline event. */
   readonly baselined: number;
@@ -285,9 +287,12 @@ export interface CaptureWriter {
 
   /**
    * Current version of each stream, 0 when it does not exist; sees what was committed, not what is
-   * staged. The one call that may be made while a `stage` or `commit` is under way.
+   * staged. It and {@link storedVersions} may be called while a `stage` or `commit` is under way.
    */
   versions(streams: readonly string[]): Promise<readonly number[]>;
+
+  /** The same whoever wrote to them meanwhile: to look at, and not to number events by. */
+  storedVersions(streams: readonly string[]): Promise<readonly number[]>;
 
   /**
    * Kept row images, JSON text by column name, as written by earlier `stage`s, staged ones included.
@@ -302,7 +307,8 @@ export interface CaptureWriter {
   /**
    * Ends the transaction: ledger added, checkpoint set, all durable.
    *
-   * @throws BanyanError `PIPELINE_FENCED` when another writer has taken over: nothing was written
+   * @throws BanyanError `PIPELINE_FENCED` when another writer has taken over: nothing was written;
+   *   `AUTHORITY_CHANGED` when an aggregate has moved since its change was mapped, likewise
    */
   commit(progress: Progress): Promise<CommitResult>;
 
@@ -349,6 +355,11 @@ export interface Progress {
   readonly tables?: readonly CapturedTable[];
   /** Likewise, of the same stream type. */
   readonly baselines?: readonly BaselineRecord[];
+  /**
+   * Of each stream type that was captured from, the lowest bucket of an aggregate that legacy decided over
+   * when it was mapped: events are not stored behind a move that took it from legacy.
+   */
+  readonly lowestBuckets?: ReadonlyMap<string, number>;
   /** Added to the stored counts. */
   readonly ledger: Partial<Ledger>;
   readonly status: unknown;

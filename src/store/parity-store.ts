@@ -1,4 +1,4 @@
-import type { FoldEvent } from "./event-store.ts";
+import type { FeedCursor, FoldEvent } from "./event-store.ts";
 
 /**
  * What a verification keeps beside the events: for each aggregate the hashes of its folded rows, so that
@@ -31,6 +31,9 @@ export interface ParityStore {
   /** All that is kept of a stream type and all of its events, as of one moment. */
   openFolds(scope: FoldScope): Promise<FoldSnapshot>;
 
+  /** How far what services decided is in the legacy rows, as the reverse sync last said. */
+  reverse(pipeline: string): Promise<ReverseState>;
+
   /** Keeps a report as the pipeline's latest. */
   saveReport(pipeline: string, report: unknown): Promise<void>;
   /** The latest report. Undefined when there was none. */
@@ -40,6 +43,26 @@ export interface ParityStore {
   saveFindings(pipeline: string, findings: readonly ParityFinding[]): Promise<void>;
   findings(pipeline: string): Promise<readonly ParityFinding[]>;
 }
+
+export interface ReverseState {
+  /** Events before it are in the rows, or wait in a conflict. Undefined when nothing was written back yet. */
+  readonly after: FeedCursor | undefined;
+  /** By stream, at most {@link REVERSE_CONFLICTS_MAX}. */
+  readonly conflicts: readonly ReverseConflict[];
+}
+
+/** A stream whose events are not written back, because a row is not as they were decided on. */
+export interface ReverseConflict {
+  readonly stream: string;
+  /** Of the first event that waits. */
+  readonly version: number;
+  readonly table: string;
+  readonly key: string;
+  readonly columns: readonly string[];
+  readonly reason: string;
+}
+
+export const REVERSE_CONFLICTS_MAX = 10_000;
 
 /** How finely kept folds are summed up at most. */
 export const FOLD_BUCKETS_MAX = 2 ** 16;
@@ -57,7 +80,7 @@ export interface FoldSums {
   /** Every stream that was folded, also those without rows. */
   readonly folded: readonly string[];
   readonly streams: readonly string[];
-  /** Number of the role in its stream type; -1 marks a stream that holds events that were not captured. */
+  /** Number of the role in its stream type; -1 marks a stream with events of a service, beside its sums. */
   readonly roles: readonly number[];
   /** Hash of the stream's key, see RowHash.key. */
   readonly keys: readonly bigint[];
@@ -72,8 +95,11 @@ export interface FoldSnapshot {
   foldsOf(streams: readonly string[]): Promise<FoldSums>;
   /** What is kept in these buckets. `folded` is empty. */
   foldsIn(buckets: number, wanted: readonly number[], role: number): Promise<FoldSums>;
-  /** Streams that hold events which were not captured. */
-  foreign(): Promise<readonly string[]>;
+  /**
+   * Streams with events of a service that come after a place in the feed; without one, all that are kept
+   * and have any.
+   */
+  decided(after: FeedCursor | undefined, limit: number): Promise<readonly string[]>;
   /** All events of the streams that have one which the kept folds do not have. */
   touched(signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
   /** All events of these streams, ordered by stream and version. */

@@ -1,5 +1,6 @@
 import type { ParitySample, TableParity } from "./parity-report.ts";
-import { FOREIGN, StreamHashes, isForeign } from "./stream-hashes.ts";
+import { AsOfSnapshot } from "./as-of-snapshot.ts";
+import { StreamHashes } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
@@ -16,6 +17,8 @@ import {
   type FoldScope,
   type FoldSnapshot,
   type FoldSums,
+  type ReverseConflict,
+  type ReverseState,
 } from "../store/parity-store.ts";
 
 export interface ComparisonOptions {
@@ -23,6 +26,8 @@ export interface ComparisonOptions {
   readonly snapshot: ParitySnapshot;
   readonly store: EventStore;
   readonly mapping: Mapping;
+  /** Read before the snapshot was taken. */
+  readonly reverse: ReverseState;
   readonly folder: Folder;
   readonly samplesMax: number;
   readonly showValues: boolean;
@@ -37,6 +42,8 @@ const ROWS_PER_LOOK = 200_000;
 const STREAMS_PER_LOOK = 500;
 /** Differences that are kept by key; all are counted. */
 const DIFFERENCES_MAX = 10_000;
+/** Streams with events that are not written back yet which are folded as of the snapshot from the start. */
+const LATE_STREAMS_MAX = 100_000;
 /** More events than these are folded into what is kept, instead of once for this comparison. */
 export const EVENTS_BESIDE_MAX = 50_000;
 
@@ -56,27 +63,33 @@ export interface RowSums {
  * aggregates that differ are folded from their events as of the snapshot and compared row by row. That
  * last step alone finds differences; all before it only says where to look.
  *
- * Streams for which the rows cannot speak are left out on both sides: those in quarantine, and those
- * that a service has written to, because what it decided is not in the legacy rows.
+ * What services decided counts as far as it was written back into the rows that the snapshot sees. The kept
+ * folds hold all of it, so streams with events behind the place that the reverse sync has come to are folded
+ * from their events. Streams in quarantine are left out on both sides: the rows cannot speak for them.
  */
 export class Comparison {
   readonly tables: TableParity[] = [];
   readonly samples: ParitySample[] = [];
   /** The first {@link DIFFERENCES_MAX}. */
   readonly differences: Difference[] = [];
-  /** Streams left out because of events that were not captured. */
-  readonly foreign = new Set<string>();
   /** Rows of streams left out. */
   excludedRows = 0;
   /** Of them those whose key is too long to name a stream. */
   unnamedRows = 0;
   readonly effort = { buckets: 0, bucketsDiffering: 0, aggregatesExamined: 0 };
   readonly #options: ComparisonOptions;
-  readonly #sees: (event: FoldEvent) => boolean;
+  readonly #asOf: AsOfSnapshot;
+  readonly #conflicts: ReadonlyMap<string, ReverseConflict>;
 
   constructor(options: ComparisonOptions) {
     this.#options = options;
-    this.#sees = visibleEvents(options.snapshot);
+    this.#asOf = new AsOfSnapshot(options.snapshot);
+    this.#conflicts = new Map(options.reverse.conflicts.map((one) => [one.stream, one]));
+  }
+
+  /** Streams of which something that a service decided is not in the rows yet, as far as was looked. */
+  get late(): ReadonlySet<string> {
+    return this.#asOf.late;
   }
 
   /** Sums up the rows of a stream type where they are. */
@@ -107,12 +120,9 @@ export class Comparison {
     const folds = await store.parity.openFolds(scopeOf(this.#options.pipeline, rows.hashes));
     try {
       const overlay = await this.#foldTouched(rows.hashes, folds, signal);
-      const foreign = [...(await folds.foreign()), ...overlay.foreign];
-      for (const stream of foreign) this.foreign.add(stream);
-      const leftOut = new Set([
-        ...foreign,
-        ...[...quarantined].filter((id) => id.startsWith(`${rows.stream.type}-`)),
-      ]);
+      const leftOut = new Set(
+        [...quarantined].filter((id) => id.startsWith(`${rows.stream.type}-`)),
+      );
       for (let role = 0; role < rows.hashes.mappers.length; role++)
         await this.#compareRole({ ...rows, role, folds, overlay, leftOut }, signal);
     } finally {
@@ -135,11 +145,9 @@ export class Comparison {
     const { store, pipeline } = this.#options;
     const folds = await store.parity.openFolds(scopeOf(pipeline, hashes));
     try {
-      const known = await folds.foldsOf(streams);
-      const foreign = new Set(known.streams.filter((_, i) => known.roles[i] === FOREIGN));
       const plans = hashes.mappers.map(({ parts }) => ({ key: parts.streamColumns, buckets: 1 }));
       const suspects = streams
-        .filter((stream) => !foreign.has(stream) && !quarantined.has(stream))
+        .filter((stream) => !quarantined.has(stream))
         .map((stream) => ({ stream, keys: [keyOfStream(stream)], count: 0, sum: 0n }));
       const found = { missing: 0, extra: 0, different: 0 };
       for (let role = 0; role < hashes.mappers.length; role++) {
@@ -154,7 +162,7 @@ export class Comparison {
     }
   }
 
-  /** Streams with events that the kept folds do not have, folded as of the snapshot. */
+  /** Streams with events that the kept folds do not have, or that the rows may not have, folded as of the snapshot. */
   async #foldTouched(
     hashes: StreamHashes,
     folds: FoldSnapshot,
@@ -162,11 +170,31 @@ export class Comparison {
   ): Promise<Overlay> {
     const overlay = new Overlay();
     this.#options.onProgress(`folding what changed of ${hashes.stream.type}`, 0);
-    const events = folds.touched(signal);
-    for await (const page of hashes.fold(events, this.#options.folder, this.#sees))
-      overlay.add(page);
+    const add = async (events: AsyncIterable<readonly FoldEvent[]>): Promise<void> => {
+      const { folder } = this.#options;
+      const ready = this.#asOf.ready(events);
+      const include = (event: FoldEvent): boolean => this.#asOf.includes(event);
+      for await (const page of hashes.fold(ready, folder, include)) overlay.add(page);
+    };
+    await add(folds.touched(signal));
+    const late = await this.#lateStreams(hashes, folds, overlay);
+    for (let at = 0; at < late.length; at += STREAMS_PER_LOOK)
+      await add(folds.events(late.slice(at, at + STREAMS_PER_LOOK), signal));
     overlay.replaced = await inParts([...overlay.folded], (part) => folds.foldsOf(part));
     return overlay;
+  }
+
+  /** Streams whose kept folds may hold what is not in the rows yet. */
+  async #lateStreams(
+    { stream: { type } }: StreamHashes,
+    folds: FoldSnapshot,
+    { folded }: Overlay,
+  ): Promise<readonly string[]> {
+    const { after } = this.#options.reverse;
+    const late = new Set(await folds.decided(after, LATE_STREAMS_MAX));
+    for (const stream of this.#conflicts.keys())
+      if (stream.startsWith(`${type}-`)) late.add(stream);
+    return [...late].filter((stream) => !folded.has(stream));
   }
 
   async #compareRole(look: RoleLook, signal: AbortSignal): Promise<void> {
@@ -306,8 +334,9 @@ export class Comparison {
       }
     }
     const versions = new Map<string, number>();
-    const events = folds.events([...streams], signal);
-    for await (const { stream, version, state } of foldStreams(events, folder, this.#sees)) {
+    const events = this.#asOf.ready(folds.events([...streams], signal));
+    const include = (event: FoldEvent): boolean => this.#asOf.includes(event);
+    for await (const { stream, version, state } of foldStreams(events, folder, include)) {
       versions.set(stream, version);
       for (const cells of hashes.rowsOf(state, role)) {
         const entry = pair(stream, mapper.keyOf(cells));
@@ -326,7 +355,9 @@ export class Comparison {
           ? []
           : differingColumns(mapper, row, fold, showValues);
       const sample = { verdict, table: mapper.table.name, stream, key, columns } as const;
-      if (this.samples.length < samplesMax) this.samples.push(sample);
+      const reason = this.#conflicts.get(stream)?.reason;
+      if (this.samples.length < samplesMax)
+        this.samples.push(reason === undefined ? sample : { ...sample, reason });
       const names = columns.map(({ column }) => column);
       const version = versions.get(stream) ?? 0;
       this.differences.push({ ...sample, columns: names, version });
@@ -361,15 +392,11 @@ interface Pair {
 /** Folds that take the place of those that are kept. */
 class Overlay {
   readonly folded = new Set<string>();
-  readonly foreign: string[] = [];
   replaced: readonly FoldSums[] = [];
   readonly #pages: FoldSums[] = [];
 
   add(page: FoldSums): void {
     for (const stream of page.folded) this.folded.add(stream);
-    page.streams.forEach((stream, i) => {
-      if (page.roles[i] === FOREIGN) this.foreign.push(stream);
-    });
     this.#pages.push(page);
   }
 
@@ -413,23 +440,6 @@ export function scopeOf(pipeline: string, { stream, fingerprint }: StreamHashes)
 function bucketsFor(rows: number): number {
   const wanted = Math.min(FOLD_BUCKETS_MAX, Math.max(16, rows / ROWS_PER_BUCKET));
   return 2 ** Math.ceil(Math.log2(wanted));
-}
-
-/** Whether an event belongs into a fold as of the snapshot. */
-export function visibleEvents(snapshot: ParitySnapshot): (event: FoldEvent) => boolean {
-  const seen = new Map<string, boolean>();
-  return (event) => {
-    const { sourceTransaction } = event;
-    if (isForeign(event)) return false;
-    if (sourceTransaction === undefined) return true;
-    let visible = seen.get(sourceTransaction);
-    if (visible === undefined) {
-      visible = snapshot.sees(sourceTransaction);
-      if (seen.size > 10_000) seen.clear();
-      seen.set(sourceTransaction, visible);
-    }
-    return visible;
-  };
 }
 
 /** Undefined for a key that is too long to name a stream: its changes wait in quarantine. */

@@ -1,4 +1,5 @@
 import type { Position } from "../model/position.ts";
+import type { ReverseConflict } from "../store/parity-store.ts";
 
 /** Equal, different, or could not tell. The third is never the first. */
 export type ParityState = "equal" | "different" | "inconclusive";
@@ -26,9 +27,14 @@ export interface ParityReport {
   readonly different: number;
   readonly tables: readonly TableParity[];
   readonly excluded: {
-    /** Streams that wait in quarantine, or that a service has written to: not compared. */
+    /** Streams that wait in quarantine: not compared. */
     readonly streams: number;
     readonly rows: number;
+  };
+  /** Streams whose events are not written back, because a row is not as they were decided on. */
+  readonly reverseConflicts: {
+    readonly streams: number;
+    readonly samples: readonly ReverseConflict[];
   };
   readonly samples: readonly ParitySample[];
   /** What it took: sums compared, those that differed, and aggregates compared row by row for them. */
@@ -67,4 +73,6 @@ export interface ParitySample {
     readonly row: string | null;
     readonly fold: string | null;
   }[];
+  /** Of a stream that waits in a reverse conflict: why. */
+  readonly reason?: string;
 }

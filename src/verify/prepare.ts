@@ -8,7 +8,7 @@ import type { SourceTable } from "../model/table.ts";
 import { Folder } from "../projection/fold.ts";
 import type { ChangeSource, ParitySnapshot } from "../source/change-source.ts";
 import type { EventStore, FoldEvent, PipelineRecord } from "../store/event-store.ts";
-import type { FoldSums } from "../store/parity-store.ts";
+import type { FoldSums, ReverseState } from "../store/parity-store.ts";
 
 const FENCE_LOOK_MS = 15;
 
@@ -25,6 +25,8 @@ export interface VerifyOptions {
   readonly showValues: boolean;
   /** Throws away what is kept of folds, and folds all events anew. */
   readonly refold?: boolean;
+  /** Told which streams have decisions of a service that are not in the rows yet. */
+  readonly onLate?: (streams: ReadonlySet<string>) => void;
   readonly onProgress?: (progress: { readonly step: string; readonly rows: number }) => void;
 }
 
@@ -155,14 +157,20 @@ export async function openComparison(
   tables: readonly SourceTable[],
   signal: AbortSignal,
 ): Promise<
-  CompiledTables & { readonly snapshot: ParitySnapshot; readonly comparison: Comparison }
+  CompiledTables & {
+    readonly snapshot: ParitySnapshot;
+    readonly comparison: Comparison;
+    readonly reverse: ReverseState;
+  }
 > {
+  // Before the snapshot: whatever is written back by then, the snapshot sees.
+  const reverse = await options.store.parity.reverse(options.pipeline);
   const snapshot = await options.source.openParity(tables, signal);
   try {
     const compiled = await compileTables(options, snapshot.tables);
     const onProgress = (step: string, rows: number): void => options.onProgress?.({ step, rows });
-    const comparison = new Comparison({ ...options, ...compiled, snapshot, onProgress });
-    return { ...compiled, snapshot, comparison };
+    const comparison = new Comparison({ ...options, ...compiled, snapshot, reverse, onProgress });
+    return { ...compiled, snapshot, comparison, reverse };
   } catch (error) {
     await snapshot.close();
     throw error;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { isDecided, isFoldable } from "./as-of-snapshot.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
@@ -12,10 +13,10 @@ import type { FoldEvent } from "../store/event-store.ts";
 import type { FoldSums } from "../store/parity-store.ts";
 
 /** Raised when the same rows come to hash differently. */
-const WAY_OF_HASHING = 1;
+const WAY_OF_HASHING = 2;
 const STREAMS_PER_PAGE = 2_000;
 /** See FoldSums.roles. */
-export const FOREIGN = -1;
+const DECIDED = -1;
 
 /** Folds the streams of one type, and hashes their rows as the source hashes its own. */
 export class StreamHashes {
@@ -62,24 +63,24 @@ export class StreamHashes {
   /**
    * Sums of whole streams, in pages.
    *
-   * @param include which captured events belong into the fold; all when absent
+   * @param include which events belong into the fold; all when absent
    */
   async *fold(
     events: AsyncIterable<readonly FoldEvent[]>,
     folder: Folder,
     include: (event: FoldEvent) => boolean = () => true,
   ): AsyncGenerator<FoldSums, void, void> {
-    let foreign = false;
+    let decided = false;
     let page = emptyPage();
     const folded = foldStreams(events, folder, (event) => {
-      if (isForeign(event)) foreign = true;
-      return !foreign && include(event);
+      if (isDecided(event)) decided = true;
+      return isFoldable(event) && include(event);
     });
     for await (const { stream, state } of folded) {
       page.folded.push(stream);
-      if (foreign) push(page, stream, FOREIGN, this.keyOf(stream), 0, 0n);
-      else this.#sum(page, stream, state);
-      foreign = false;
+      if (decided) push(page, stream, DECIDED, this.keyOf(stream), 0, 0n);
+      decided = false;
+      this.#sum(page, stream, state);
       if (page.folded.length < STREAMS_PER_PAGE) continue;
       yield page;
       page = emptyPage();
@@ -104,11 +105,6 @@ export class StreamHashes {
       push(page, stream, role, key, count, BigInt.asIntN(64, sum));
     }
   }
-}
-
-/** What a service appended is not in the legacy rows. */
-export function isForeign({ origin }: FoldEvent): boolean {
-  return origin === "native" || origin === "import";
 }
 
 type Page = { readonly [K in keyof FoldSums]: FoldSums[K][number][] };

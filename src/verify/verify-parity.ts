@@ -40,7 +40,7 @@ export async function verifyParity(
   await advanceFolds(options, known, signal);
   const { snapshot, comparison, ...seen } = await openComparison(options, known.tables, signal);
   try {
-    const { mapping } = seen;
+    const { mapping, reverse } = seen;
     const sums: RowSums[] = [];
     for (const stream of mapping.streams) sums.push(await comparison.sumRows(stream, signal));
     const reached = await waitForFence(options, snapshot.fence, signal);
@@ -53,8 +53,9 @@ export async function verifyParity(
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
     await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
+    options.onLate?.(comparison.late);
     const rewritten = await snapshot.rewritten();
-    const found = { comparison, mapping, quarantined, rewritten };
+    const found = { comparison, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);
     const differences = comparison.differences.filter(({ table }) => !rewritten.includes(table));
     await keep(options, report, differences);

@@ -11,12 +11,12 @@ import {
   type VerifyOptions,
 } from "./prepare.ts";
 import { verifyParity } from "./verify-parity.ts";
-import { hiddenRows, waitingStreams } from "./write-report.ts";
+import { conflictsOf, hiddenRows, inConflict, waitingStreams } from "./write-report.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import type { SourceLoad } from "../source/change-source.ts";
-import type { ParityFinding } from "../store/parity-store.ts";
+import type { ParityFinding, ReverseConflict } from "../store/parity-store.ts";
 
 export interface WatchOptions extends VerifyOptions {
   /** How often what changed is looked at. */
@@ -77,8 +77,12 @@ export async function watchParity(
     let round: WatchRound | undefined;
     if (isDue && (busy === undefined || now - dueSince! > PUT_OFF_MS_MAX)) {
       const refold = options.refold === true && last === undefined;
-      const report = await verifyParity({ ...options, refold }, signal);
+      const late = new Set<string>();
+      const onLate = (streams: ReadonlySet<string>): void =>
+        streams.forEach((one) => late.add(one));
+      const report = await verifyParity({ ...options, refold, onLate }, signal);
       changed.clear();
+      changed.addLate(late);
       dueSince = undefined;
       const took = Date.now() - now;
       nextSweep = now + Math.max(sweepEveryMs, took / SWEEP_SHARE_MAX);
@@ -115,6 +119,11 @@ class ChangedStreams {
         this.#size += 1;
       }
     }
+  }
+
+  /** Once they are written back their rows change, and no event comes that would tell. */
+  addLate(streams: ReadonlySet<string>): void {
+    for (const stream of streams) this.add(streamTypeOf(stream), [stream]);
   }
 
   clear(): void {
@@ -159,7 +168,8 @@ async function checkChanged(
     wanted.set(type, (wanted.get(type) ?? new Set()).add(stream));
   }
   if ([...wanted.values()].every(({ size }) => size === 0)) return undefined;
-  const { snapshot, comparison, mapping } = await openComparison(options, tables, signal);
+  const opened = await openComparison(options, tables, signal);
+  const { snapshot, comparison, mapping } = opened;
   try {
     const reached = await waitForFence(options, snapshot.fence, signal);
     const at = new Date().toISOString();
@@ -182,9 +192,11 @@ async function checkChanged(
     if (rewritten.length > 0) return untold(rewritten.map(hiddenRows));
     const { skipped } = changed;
     changed.clear();
+    changed.addLate(comparison.late);
     const merged = mergeFindings(before, comparison.differences, at, checked);
     await store.parity.saveFindings(pipeline, merged);
-    const told = await updateReport(options, merged, waitingStreams(quarantined));
+    const conflicts = conflictsOf(opened.reverse, mapping);
+    const told = await updateReport(options, merged, waitingStreams(quarantined), conflicts);
     const findings = countFindings(merged);
     return { kind: "changes", at, ...told, fence, checked: checked.size, skipped, findings };
   } finally {
@@ -194,9 +206,10 @@ async function checkChanged(
 
 /** Brings the report of the last sweep to what is known by now; it stays as old as it is. */
 async function updateReport(
-  { store, pipeline }: WatchOptions,
+  { store, pipeline, samplesMax }: WatchOptions,
   findings: readonly ParityFinding[],
   unclear: readonly string[],
+  conflicts: readonly ReverseConflict[],
 ): Promise<Pick<WatchRound, "state" | "reasons">> {
   const saved = (await store.parity.report(pipeline))?.report as ParityReport | undefined;
   // More than are kept by key: only the next sweep can tell.
@@ -207,13 +220,17 @@ async function updateReport(
     ...(saved?.conclusive === true ? [] : ["the last sweep could not tell of everything"]),
     ...unclear,
     ...(open > settled ? [`${open - settled} differences may be passing ones`] : []),
+    ...inConflict(conflicts),
   ];
-  const state = settled > 0 ? "different" : reasons.length > 0 ? "inconclusive" : "equal";
+  const isDifferent = settled > 0 || conflicts.length > 0;
+  const state = isDifferent ? "different" : reasons.length > 0 ? "inconclusive" : "equal";
   if (saved !== undefined) {
     const of = (verdict: ParityFinding["verdict"]): number =>
       findings.filter((finding) => finding.verdict === verdict).length;
     const counts = { missing: of("missing"), extra: of("extra"), different: of("different") };
-    await store.parity.saveReport(pipeline, { ...saved, ...counts, state });
+    const samples = conflicts.slice(0, samplesMax);
+    const reverseConflicts = { streams: conflicts.length, samples };
+    await store.parity.saveReport(pipeline, { ...saved, ...counts, reverseConflicts, state });
   }
   return { state, reasons };
 }

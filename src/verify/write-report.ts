@@ -2,7 +2,9 @@ import type { Comparison } from "./comparison.ts";
 import type { ParityReport, TableParity } from "./parity-report.ts";
 import type { VerifyOptions } from "./prepare.ts";
 import type { Mapping } from "../mapping/compile.ts";
+import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
+import type { ReverseConflict, ReverseState } from "../store/parity-store.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
 
 export function inconclusive(
@@ -26,6 +28,7 @@ export function inconclusive(
     different: 0,
     tables: [],
     excluded: { streams: 0, rows: 0 },
+    reverseConflicts: { streams: 0, samples: [] },
     samples: [],
     effort: { buckets: 0, bucketsDiffering: 0, aggregatesExamined: 0 },
     nextSteps: ["banyan status", "banyan run"],
@@ -33,6 +36,7 @@ export function inconclusive(
 }
 
 export interface Findings {
+  readonly reverse: ReverseState;
   readonly comparison: Comparison;
   readonly mapping: Mapping;
   readonly quarantined: ReadonlySet<string>;
@@ -40,10 +44,10 @@ export interface Findings {
 }
 
 export function reportOf(
-  { pipeline, showValues }: VerifyOptions,
+  { pipeline, showValues, samplesMax }: VerifyOptions,
   startedAt: string,
   { fence }: ParitySnapshot,
-  { comparison, mapping, quarantined, rewritten }: Findings,
+  { comparison, mapping, quarantined, rewritten, reverse }: Findings,
 ): ParityReport {
   const tables = comparison.tables.filter(({ table }) => !rewritten.includes(table));
   const samples = comparison.samples.filter(({ table }) => !rewritten.includes(table));
@@ -57,18 +61,16 @@ export function reportOf(
   const unclear = [
     ...rewritten.map(hiddenRows),
     ...waitingStreams(quarantined),
-    ...counted(
-      comparison.foreign.size,
-      "streams hold events that a service appended, and were not compared",
-    ),
     ...counted(comparison.unnamedRows, "rows have a key that is too long to name a stream"),
   ];
+  const conflicts = conflictsOf(reverse, mapping);
   const found = missing + extra + different > 0;
   const first = samples[0];
   return {
-    state: found ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
+    state:
+      found || conflicts.length > 0 ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
     conclusive: unclear.length === 0,
-    reasons: [...unclear, ...untoldChanges(tables, mapping)],
+    reasons: [...unclear, ...inConflict(conflicts), ...untoldChanges(tables, mapping)],
     pipeline,
     startedAt,
     finishedAt: new Date().toISOString(),
@@ -80,9 +82,10 @@ export function reportOf(
     different,
     tables,
     excluded: {
-      streams: quarantined.size + comparison.foreign.size,
+      streams: quarantined.size,
       rows: comparison.excludedRows,
     },
+    reverseConflicts: { streams: conflicts.length, samples: conflicts.slice(0, samplesMax) },
     samples,
     effort: comparison.effort,
     nextSteps: [
@@ -101,6 +104,22 @@ export function hiddenRows(table: string): string {
 
 export function waitingStreams(quarantined: ReadonlySet<string>): readonly string[] {
   return counted(quarantined.size, "streams wait in quarantine and were not compared");
+}
+
+/** Of the streams that are compared. */
+export function conflictsOf(
+  { conflicts }: ReverseState,
+  mapping: Mapping,
+): readonly ReverseConflict[] {
+  return conflicts.filter(({ stream }) => mapping.stream(streamTypeOf(stream)) !== undefined);
+}
+
+/** What a service decided is not in their rows, whatever the rows are. */
+export function inConflict(conflicts: readonly ReverseConflict[]): readonly string[] {
+  return counted(
+    conflicts.length,
+    "streams wait in reverse conflicts: what the service decided is not in their rows",
+  );
 }
 
 function counted(count: number, what: string): readonly string[] {

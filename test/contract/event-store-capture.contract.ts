@@ -434,6 +434,7 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
       changesFallback: 3,
       changesUnchanged: 4,
       changesParked: 5,
+      changesEchoed: 10,
       events: 6,
       baselined: 7,
       baselineRows: 8,

@@ -95,7 +95,10 @@ export async function contentOf(folds: FoldSnapshot, streams: readonly string[])
       content.push([[...counts], [...sums].map(String)]);
     }
   }
-  content.push(entriesOf(await folds.foldsOf(streams)), [...(await folds.foreign())].toSorted());
+  content.push(
+    entriesOf(await folds.foldsOf(streams)),
+    [...(await folds.decided(undefined, 100))].toSorted(),
+  );
   return content;
 }
 

@@ -87,7 +87,7 @@ function foldsContract(open: Open): void {
     });
   });
 
-  test("name the streams that hold events of others, which have no sums", async () => {
+  test("name the streams that hold events of a service, all or those behind a place in the feed", async () => {
     await using opened = await open();
     const { store } = opened;
     await tell(store, [
@@ -97,14 +97,19 @@ function foldsContract(open: Open): void {
     await advance(store);
     await store.append("order-2", [event()], "exists");
     await store.append("order-3", [event()], "none");
-    expect(await look(store, (folds) => folds.foreign())).toEqual([]);
+    expect(await look(store, (folds) => folds.decided(undefined, 100))).toEqual([]);
     await advance(store);
-    expect([...(await look(store, (folds) => folds.foreign()))].toSorted()).toEqual([
+    expect([...(await look(store, (folds) => folds.decided(undefined, 100)))].toSorted()).toEqual([
       "order-2",
       "order-3",
     ]);
-    const { sums } = await look(store, (folds) => folds.sums(0, 1));
-    expect([...sums]).toEqual([1n]);
+    const { next } = await store.readAll(undefined, 100);
+    await store.append("order-1", [event()], "exists");
+    const late = await look(store, (folds) => folds.decided(next, 100));
+    expect(late).toEqual(["order-1"]);
+    expect(await look(store, (folds) => folds.decided(undefined, 1))).toHaveLength(1);
+    await advance(store);
+    expect(await look(store, (folds) => folds.decided(undefined, 100))).toHaveLength(3);
     await expectRight(store);
   });
 

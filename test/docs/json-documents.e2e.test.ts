@@ -218,7 +218,12 @@ async function bringAbout(): Promise<void> {
   await legacy.query("DELETE FROM item WHERE id = 6; INSERT INTO item VALUES (8, 'unseen')");
   await legacy.query(`ALTER PUBLICATION banyan_${NAME} ADD TABLE item`);
   const third = await start();
+  await events.query(
+    "INSERT INTO banyan.reverse_conflicts SELECT $1, 'item-4', 2, 'public.item', '4', '{label}', 'changed by somebody else'",
+    [NAME],
+  );
   await note("verify", "verify");
+  await events.query("DELETE FROM banyan.reverse_conflicts");
   await legacy.query("UPDATE item SET label = 'seen' WHERE id = 4");
   printed.set("verify --watch", await watched());
   await stop(third);

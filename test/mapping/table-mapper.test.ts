@@ -77,7 +77,7 @@ describe("mapping a transaction", () => {
         },
       },
     ]);
-    expect(out.counts).toEqual({ changesIn: 3, claimed: 3, fallback: 0, unchanged: 0, parked: 0 });
+    expect(out.counts).toMatchObject({ changesIn: 3, claimed: 3, parked: 0 });
   });
 
   test("a line that was touched before its order is not told with it", () => {

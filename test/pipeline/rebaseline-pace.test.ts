@@ -7,6 +7,7 @@ import type { RebaselinePage } from "../../src/pipeline/rebaseline-streams.ts";
 const page = (more: Partial<RebaselinePage> = {}): RebaselinePage => ({
   after: undefined,
   deferred: [],
+  isLeft: false,
   isUnseen: false,
   ...more,
 });

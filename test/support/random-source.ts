@@ -84,6 +84,7 @@ export class ScriptedSource implements ChangeSource {
       tables,
       seen: "all",
       sees: () => true,
+      applied: () => Promise.resolve(new Map()),
     };
   }
 

@@ -48,7 +48,7 @@ export const quarantineCommand: CommandModule<object, QuarantineArgs> = {
                   p.reason,
                   p.decision,
                 ]),
-              )}\nnext: banyan quarantine retry [stream]  |  banyan quarantine skip <stream>`,
+              )}\n${foreignNote(parked)}next: banyan quarantine retry [stream]  |  banyan quarantine skip <stream>`,
         );
         return;
       }
@@ -69,3 +69,12 @@ export const quarantineCommand: CommandModule<object, QuarantineArgs> = {
       );
     }),
 };
+
+/** What to do about writes past the new service, which no mapping mends. */
+function foreignNote(parked: readonly { readonly code: string }[]): string {
+  if (!parked.some(({ code }) => code === "FOREIGN_WRITE")) return "";
+  return (
+    "FOREIGN_WRITE: set the row back and skip the change, or retry once legacy decides again; " +
+    "find out who writes past the proxy (docs/errors.md)\n"
+  );
+}

@@ -7,6 +7,7 @@ import {
   noteReadAnew,
   pipelineOptionsOf,
   readAnew,
+  type ReadAnewOptions,
 } from "../read-anew.ts";
 import { withSession, type CommonArgs, type Session } from "../session.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
@@ -71,7 +72,7 @@ async function wholeLog(
   const document = { pipeline: config.name, asked: done.restated + done.gone, ...done };
   writeResult(args.json, document, () =>
     [
-      `${plural(done.restated, "aggregate")} restated, ${count(done.gone)} gone; history is not known from ${done.from} to ${done.to}`,
+      `${plural(done.restated, "aggregate")} restated, ${count(done.gone)} gone${done.moved === 0 ? "" : `, ${count(done.moved)} left to the new service`}; history is not known from ${done.from} to ${done.to}`,
       "next: banyan run  |  banyan verify",
     ].join("\n"),
   );
@@ -80,7 +81,7 @@ async function wholeLog(
 async function someStreams(
   args: RebaselineArgs,
   session: Session,
-  options: PipelineOptions,
+  options: ReadAnewOptions,
   progress: Progress,
 ): Promise<void> {
   const { config, scope } = session;

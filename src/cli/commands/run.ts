@@ -13,13 +13,14 @@ import { pipelineOptions } from "../pipeline-options.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
 import type { CommonArgs } from "../session.ts";
-import { openSource, openStore, type OpenedStore } from "../wire.ts";
+import { openRolloutState, openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Drift } from "../../mapping/drift.ts";
 import type { BaselineMode, StreamBaseline } from "../../pipeline/baseline-plan.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { Position } from "../../model/position.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
+import { MovedStreams } from "../../rollout/moved-streams.ts";
 import { isShort } from "../../source/change-source.ts";
 import { withShutdown } from "../../runtime/shutdown.ts";
 
@@ -74,6 +75,8 @@ export const runCommand: CommandModule<object, RunArgs> = {
       if (store === undefined) return writeResult(args.json, null, () => "stopped");
       const opened = store;
       defer(() => opened.close());
+      const rollout = await openRolloutState(config);
+      defer(() => rollout.close());
       progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       if (listen !== undefined) {
         const parity = (): ReturnType<typeof parityNote> => parityNote(opened.store, config.name);
@@ -91,6 +94,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
           await runPipeline(
             {
               ...pipelineOptions(config, source, opened.store),
+              authority: new MovedStreams(rollout.state),
               baseline: args.baseline,
               onBaseline: (plans) => tellPlans(progress, plans),
               onProgress: (status) => {

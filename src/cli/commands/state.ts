@@ -88,9 +88,9 @@ export const stateCommand: CommandModule<object, StateArgs> = {
     }),
 };
 
-/** What a service appended has a meaning that only the service knows. */
+/** What a service appended without the shapes of a mapping has a meaning that only the service knows. */
 function refuseForeign(events: readonly RecordedEvent[]): void {
-  const foreign = events.find(({ origin }) => origin === "native");
+  const foreign = events.find(({ mappingVersion }) => mappingVersion === undefined);
   if (foreign === undefined) return;
   const { stream, version, type } = foreign;
   throw new BanyanError(

@@ -125,6 +125,7 @@ function describe(
       "  quarantine",
       `${count(ledger.changesParked)} (waiting now: ${plural(status.quarantine.streams, "stream")})`,
     ],
+    ...(ledger.changesEchoed === 0 ? [] : [["  echoes", count(ledger.changesEchoed)]]),
     ["parity", describeParityNote(status.parity)],
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],

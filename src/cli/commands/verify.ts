@@ -10,6 +10,7 @@ import {
   noteReadAnew,
   pipelineOptionsOf,
   readAnew,
+  type ReadAnewOptions,
 } from "../read-anew.ts";
 import { withSession, type CommonArgs, type Session } from "../session.ts";
 import { sinceMs, verifyDual } from "../verify-dual.ts";
@@ -202,6 +203,7 @@ async function repair(
   const { parity } = options.store;
   const repaired = new Set<string>();
   let report = first;
+  let pipeline: ReadAnewOptions | undefined;
   for (let round = 0; report.state === "different"; round++) {
     const found = new Set((await parity.findings(config.name)).map(({ stream }) => stream));
     const streams = [...found].filter((stream) => !repaired.has(stream));
@@ -227,7 +229,7 @@ async function repair(
         return report;
       }
     }
-    const pipeline = await pipelineOptionsOf(session, progress);
+    pipeline ??= await pipelineOptionsOf(session, progress);
     const how = { reason: "verify found a difference", isRunning };
     await readAnew(session, pipeline, streams, how, progress);
     if (!isRunning || scope.signal.aborted) {
@@ -314,11 +316,15 @@ export function describeParity(report: ParityReport): string {
   }
   lines.push(...report.reasons.map((reason) => `  ${reason}`));
   for (const sample of report.samples) {
-    lines.push(`  ${sample.verdict}: ${sample.table} ${sample.key} (${sample.stream})`);
+    const why = sample.reason === undefined ? "" : `: ${sample.reason}`;
+    lines.push(`  ${sample.verdict}: ${sample.table} ${sample.key} (${sample.stream})${why}`);
     for (const { column, row, fold } of sample.columns) {
       lines.push(`    ${column}: row ${row ?? "NULL"}, fold ${fold ?? "NULL"}`);
     }
   }
+  const told = new Set(report.samples.map(({ stream }) => stream));
+  for (const { stream, table, key, reason } of report.reverseConflicts.samples)
+    if (!told.has(stream)) lines.push(`  not written back: ${table} ${key} (${stream}): ${reason}`);
   if (report.nextSteps.length > 0) lines.push(`next: ${report.nextSteps.join("  |  ")}`);
   return lines.join("\n");
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { mergeIntent } from "../../../connectors/postgres/intent.ts";
+import { mergeIntent, parseEcho } from "../../../connectors/postgres/intent.ts";
 
 const nested = (depth: number): string => `{"a":${"[".repeat(depth)}${"]".repeat(depth)}}`;
 
@@ -46,5 +46,22 @@ describe("what a transaction says of itself", () => {
 
   test("an actor that is no text is no actor", () => {
     expect(mergeIntent(undefined, '{"actor":{"name":"Ada"}}')).toEqual({ metadata: {} });
+  });
+});
+
+describe("what a transaction says of an echo", () => {
+  test("is the stream, and the version of the last event that it writes back", () => {
+    const said = '{"pipeline":"shop","stream":"order-7","version":12,"more":true}';
+    expect(parseEcho(said, "shop")).toEqual({ stream: "order-7", version: 12 });
+    expect(parseEcho(said, "another")).toBeUndefined();
+  });
+
+  test.each<readonly [string, string]>([
+    ...UNUSABLE,
+    ["no stream", '{"pipeline":"shop","version":1}'],
+    ["no version", '{"pipeline":"shop","stream":"order-7"}'],
+    ["a version that is no number", '{"pipeline":"shop","stream":"order-7","version":"1"}'],
+  ])("%s is none", (_what, content) => {
+    expect(parseEcho(content, "shop")).toBeUndefined();
   });
 });

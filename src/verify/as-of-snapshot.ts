@@ -1,0 +1,70 @@
+import type { ParitySnapshot } from "../source/change-source.ts";
+import type { FoldEvent } from "../store/event-store.ts";
+
+/** Streams and transactions of which it is remembered what the snapshot has of them. */
+const REMEMBERED_MAX = 10_000;
+const LATE_MAX = 10_000;
+
+/**
+ * Which events are in the rows of a snapshot: captured ones of the transactions that it sees, and what a
+ * service decided as far as the rows were brought to it.
+ */
+export class AsOfSnapshot {
+  readonly #snapshot: Pick<ParitySnapshot, "sees" | "applied">;
+  readonly #seen = new Map<string, boolean>();
+  #applied = new Map<string, number>();
+  /** Streams of which something decided is not in the rows yet. */
+  readonly late = new Set<string>();
+
+  constructor(snapshot: Pick<ParitySnapshot, "sees" | "applied">) {
+    this.#snapshot = snapshot;
+  }
+
+  /** The same pages; {@link includes} may be asked of their events. Of one iteration at a time. */
+  async *ready(
+    pages: AsyncIterable<readonly FoldEvent[]>,
+  ): AsyncGenerator<readonly FoldEvent[], void, void> {
+    for await (const page of pages) {
+      const wanted = new Set<string>();
+      for (const event of page) if (isDecided(event)) wanted.add(event.stream);
+      if (wanted.size > 0) await this.#learn(wanted);
+      yield page;
+    }
+  }
+
+  includes(event: FoldEvent): boolean {
+    if (!isFoldable(event)) return false;
+    if (isDecided(event)) {
+      const isApplied = event.version <= this.#applied.get(event.stream)!;
+      if (!isApplied && this.late.size < LATE_MAX) this.late.add(event.stream);
+      return isApplied;
+    }
+    const { sourceTransaction } = event;
+    if (sourceTransaction === undefined) return true;
+    let visible = this.#seen.get(sourceTransaction);
+    if (visible === undefined) {
+      visible = this.#snapshot.sees(sourceTransaction);
+      if (this.#seen.size > REMEMBERED_MAX) this.#seen.clear();
+      this.#seen.set(sourceTransaction, visible);
+    }
+    return visible;
+  }
+
+  async #learn(wanted: ReadonlySet<string>): Promise<void> {
+    if (this.#applied.size > REMEMBERED_MAX) this.#applied = new Map();
+    const unknown = [...wanted].filter((stream) => !this.#applied.has(stream));
+    if (unknown.length === 0) return;
+    const found = await this.#snapshot.applied(unknown);
+    for (const stream of unknown) this.#applied.set(stream, found.get(stream) ?? 0);
+  }
+}
+
+/** An event that a service appended without the shapes of a mapping means something to that service only. */
+export function isFoldable({ mappingVersion }: FoldEvent): boolean {
+  return mappingVersion !== undefined;
+}
+
+/** Whether somebody else than legacy decided it, so that the rows have it only once it is written back. */
+export function isDecided({ origin }: FoldEvent): boolean {
+  return origin === "native" || origin === "import";
+}
