@@ -6,6 +6,7 @@ import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import type {
   NativePage,
+  ReservedBuckets,
   ReservedType,
   ReverseHold,
   ReverseProgress,
@@ -120,10 +121,13 @@ const RESERVATIONS = `
 
 /** The bucket as src/rollout/bucket.ts computes it. */
 const RESERVE = `
+  WITH placed AS (
+    SELECT id::bigint AS id, CASE WHEN $4::text IS NULL THEN 0
+             ELSE ((hashtextextended(concat($4::text, ':', id) COLLATE "C", 0) & 4294967295) * 10000) >> 32 END AS bucket
+      FROM unnest($3::text[]) id)
   INSERT INTO banyan.reserved_ids (pipeline, stream_type, id, bucket)
-  SELECT $1, $2, id::bigint, CASE WHEN $4::text IS NULL THEN 0
-           ELSE ((hashtextextended(concat($4::text, ':', id) COLLATE "C", 0) & 4294967295) * 10000) >> 32 END
-    FROM unnest($3::text[]) id
+  SELECT $1, $2, id, bucket FROM placed WHERE bucket < $5
+  UNION ALL (SELECT $1, $2, id, bucket FROM placed WHERE bucket >= $5 ORDER BY id LIMIT $6)
   ON CONFLICT DO NOTHING`;
 
 export class PostgresReverseStore implements ReverseStore {
@@ -239,9 +243,10 @@ export class PostgresReverseStore implements ReverseStore {
     pipeline: string,
     streamType: string,
     ids: readonly string[],
-    salt: string | undefined,
+    { salt, below, room }: ReservedBuckets,
   ): Promise<void> {
-    await this.#ask("reserving ids", RESERVE, [pipeline, streamType, ids, salt ?? null]);
+    const values = [pipeline, streamType, ids, salt ?? null, below, room];
+    await this.#ask("reserving ids", RESERVE, values);
   }
 
   async idsAtHand(pipeline: string, streamType: string, below: number): Promise<number> {

@@ -40,12 +40,15 @@ export interface ReverseStore {
   /** Stream types at canary or new, and how many ids of theirs are at hand. */
   reservations(pipeline: string): Promise<readonly ReservedType[]>;
 
-  /** Keeps ids, each once, with the buckets that they fall into; 0 when there is no salt. */
+  /**
+   * Keeps ids, each once, with the buckets that they fall into: all of those that are of use, and of the
+   * others as many as there is room for.
+   */
   reserveIds(
     pipeline: string,
     streamType: string,
     ids: readonly string[],
-    salt: string | undefined,
+    of: ReservedBuckets,
   ): Promise<void>;
 
   /** Ids that are kept under this name. @param below buckets below it */
@@ -105,6 +108,14 @@ export interface ReverseStatus {
   readonly samples: readonly (ReverseConflict & { readonly foundAt: string })[];
   /** ISO 8601. Kept current about once a second while it runs. */
   readonly updatedAt: string;
+}
+
+export interface ReservedBuckets {
+  /** Absent for ids that are of no aggregate's own: their bucket is 0. */
+  readonly salt?: string;
+  /** Buckets below it are of use. */
+  readonly below: number;
+  readonly room: number;
 }
 
 export interface ReservedType {
