@@ -1,0 +1,151 @@
+import pg from "pg";
+import { expect, test } from "vitest";
+import { amended, bankWorld } from "./bank-world.ts";
+import { shopWorld } from "./reverse-support.ts";
+import { postgresLegacyWriter } from "../../connectors/postgres/legacy-writer.ts";
+import { BanyanError } from "../../src/model/errors.ts";
+
+const update = (id: number, balance: string) =>
+  amended("Account", "account", "update", { id, balance });
+
+test("of two at once the first is fenced, and what is written is right", async () => {
+  await using world = await bankWorld("reverse_two");
+  const first = world.start();
+  await world.append("account-1", [update(1, "11.00")]);
+  await first.reach();
+  const second = world.start();
+  for (let n = 0; n < 50; n++)
+    await world.append(`account-${1 + (n % 4)}`, [update(1 + (n % 4), `${n}.00`)]);
+  await expect(first.ended).rejects.toMatchObject({
+    code: "PIPELINE_FENCED",
+    recovery: "operator",
+  });
+  await second.reach();
+  await second.stop();
+  expect(await world.expectRowsAreFolds("account")).toBe(7);
+  expect(await world.store.reverse.status("shop", 1)).toMatchObject({ conflicts: 0 });
+});
+
+test("one that is stuck with a row keeps its place until its session ends", async () => {
+  await using world = await bankWorld("reverse_stuck");
+  const stuck = postgresLegacyWriter({ url: world.db.url, pipeline: "shop" });
+  await stuck.open(["public.account"]);
+  const retries: string[] = [];
+  const running = world.start({ onRetry: ({ error }) => void retries.push(error.message) });
+  await world.append("account-1", [update(1, "11.00")]);
+  while (retries.length === 0) await new Promise((done) => setTimeout(done, 50));
+  expect(retries[0]).toMatch(/^waiting for whoever writes to the legacy rows to make room/);
+  expect((await world.db.query("SELECT FROM banyan_reverse.applied")).rowCount).toBe(0);
+  await stuck.close();
+  await running.reach();
+  await running.stop();
+  expect(await world.expectRowsAreFolds("account")).toBe(7);
+}, 60_000);
+
+test("each transaction says first whose rows it writes, and says nothing of streams in conflict", async () => {
+  await using world = await bankWorld("reverse_echo");
+  await world.db.query(
+    "SELECT pg_create_logical_replication_slot('echo_' || current_database(), 'test_decoding')",
+  );
+  await world.db.query("UPDATE account SET email = 'foreign' WHERE id = 3");
+  await world.append("account-1", [update(1, "11.00"), update(1, "12.00")]);
+  await world.append("account-3", [update(3, "31.00")]);
+  await world.append("account-2", [amended("Account", "entries", "delete", { id: "3" })]);
+  await world.writeBack();
+  const { rows } = await world.db.query(
+    "SELECT data FROM pg_logical_slot_get_changes('echo_' || current_database(), NULL, NULL, 'skip-empty-xacts', '1')",
+  );
+  const log = (rows as { data: string }[]).map(({ data }) => data);
+  const at = log.findIndex((line) => line.includes("banyan.echo"));
+  const told = log
+    .slice(at)
+    .filter((line) => !/^(BEGIN|COMMIT)/.test(line))
+    .map((line) =>
+      line.replace(/^message: .*content:/, "").replace(/^table (\S+): (\w+):.*/, "$1 $2"),
+    );
+  expect(told).toEqual([
+    '{"pipeline" : "shop", "stream" : "account-1", "version" : 3}',
+    '{"pipeline" : "shop", "stream" : "account-2", "version" : 2}',
+    "public.entry DELETE",
+    "public.account UPDATE",
+    "banyan_reverse.applied INSERT",
+    "banyan_reverse.applied INSERT",
+  ]);
+});
+
+test("without the rights it says the SQL, and that SQL is enough", async () => {
+  await using world = await bankWorld("reverse_rights");
+  const role = `writer_${world.db.name}`;
+  const url = new URL(world.db.url);
+  await world.db.query(
+    `CREATE ROLE ${role} LOGIN PASSWORD 'p'; REVOKE CREATE ON DATABASE ${world.db.name} FROM PUBLIC`,
+  );
+  url.username = role;
+  url.password = "p";
+  try {
+    const openLegacy = () => postgresLegacyWriter({ url: url.href, pipeline: "shop" });
+    await world.append("account-1", [
+      update(1, "11.00"),
+      amended("Account", "entries", "insert", { id: "77", amount: "1.00", tags: null }),
+    ]);
+    const failure = await world.start({ openLegacy }).ended.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(failure).toBeInstanceOf(BanyanError);
+    const { code, message } = failure as BanyanError;
+    expect(code).toBe("REVERSE_NOT_READY");
+    const sql = message.slice(message.indexOf("\n") + 1);
+    expect(sql).toContain(
+      `GRANT SELECT, INSERT, UPDATE, DELETE ON public.account`.replace(
+        "public.account",
+        '"public"."account"',
+      ),
+    );
+    await world.db.query(sql);
+    await world.writeBack({ openLegacy });
+    // The child's event did not repeat whose it is.
+    const { rows } = await world.db.query("SELECT account_id, amount FROM entry WHERE id = 77");
+    expect(rows).toEqual([{ account_id: 1, amount: "1.00" }]);
+  } finally {
+    await world.db.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  }
+});
+
+test("a sequence gives no id that a service made up, near or far", async () => {
+  await using world = await shopWorld("reverse_sequences", 10);
+  const client = new pg.Client({ connectionString: world.db.url });
+  await client.connect();
+  const place = async (id: string): Promise<void> => {
+    const data = {
+      id,
+      customer_id: "1",
+      status: "placed",
+      total: "1.00",
+      currency: "EUR",
+      ship_to: null,
+      note: null,
+      cancel_reason: null,
+      placed_at: "2026-01-31T10:00:00Z",
+      paid_at: null,
+      updated_at: "2026-01-31T10:00:00Z",
+    };
+    await world.append(`order-${id}`, [{ type: "OrderPlaced", data: { ...data, lines: [] } }]);
+    await world.writeBack();
+  };
+  const next = async (): Promise<bigint> => {
+    const { rows } = await client.query<{ id: string }>(
+      "SELECT nextval('orders_id_seq')::text AS id",
+    );
+    return BigInt(rows[0]!.id);
+  };
+  const before = await next();
+  await place(String(before + 100n));
+  expect(await next()).toBe(before + 101n);
+  await place("9007199254740993");
+  expect(await next()).toBe(9007199254740994n);
+  await place(String(before + 50n));
+  expect(await next()).toBe(9007199254740995n);
+  await client.end();
+  await world.expectRowsAreFolds("order");
+});
