@@ -112,11 +112,11 @@ class Reservation {
     const wanted = low * (IDS_MAX / IDS_MIN) - here;
     const count = Math.min(IDS_PER_ROUND_MAX, Math.ceil(wanted / part));
     const ids = await this.#ids.take(key.table, key.column, count);
-    failpoint("reverse-ids-taken");
     if (ids === undefined) {
       this.#passedOver.add(key.name);
       return;
     }
+    failpoint("reverse-ids-taken");
     const room = isRoot ? Math.max(0, IDS_KEPT_MAX - kept) : 0;
     const of = isRoot ? { salt, below: share, room } : { below: BUCKETS, room };
     await store.reverse.reserveIds(pipeline, key.name, ids, of);
