@@ -196,7 +196,7 @@ export class PostgresReverseStore implements ReverseStore {
       throw new BanyanError(
         "PIPELINE_FENCED",
         `another process writes events of ${pipeline} back into the legacy rows; nothing more is written here`,
-        { hint: "Only one `banyan rollout run` per pipeline." },
+        { hint: "Only one reverse sync per pipeline; see `banyan status`." },
       );
     }
   }

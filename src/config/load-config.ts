@@ -28,6 +28,8 @@ export interface LoadedConfig {
     | { readonly kind: "postgres"; readonly url: string };
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly limits: TailLimits & PaceLimits;
+  /** The way back into the legacy rows. Undefined when it was not asked for. */
+  readonly reverse: { readonly url: string } | undefined;
   /** Undefined also when it was not asked for. */
   readonly proxy: ProxySettings | undefined;
 }
@@ -38,6 +40,8 @@ export interface LoadOptions {
    * need not have what only the proxy needs.
    */
   readonly withProxy?: boolean;
+  /** Likewise for the way back into the legacy rows, whose role may write. */
+  readonly withReverse?: boolean;
 }
 
 export const CONFIG_NAMES = ["banyan.config.ts", "banyan.config.mjs", "banyan.config.js"] as const;
@@ -87,15 +91,15 @@ export function parseConfig(
   exported: unknown,
   file: string,
   environment: Readonly<Record<string, string | undefined>>,
-  { withProxy = false }: LoadOptions = {},
+  { withProxy = false, withReverse = false }: LoadOptions = {},
 ): LoadedConfig {
-  const parsed = configSchema(environment, withProxy).safeParse(exported);
+  const parsed = configSchema(environment, withProxy, withReverse).safeParse(exported);
   if (!parsed.success) {
     throw new BanyanError("CONFIG_INVALID", `${file}:\n${z.prettifyError(parsed.error)}`, {
       hint: "See docs/2-configuration.md",
     });
   }
-  const { name, source, store, streams, limits, proxy } = parsed.data;
+  const { name, source, store, streams, limits, proxy, reverse } = parsed.data;
   const directory = dirname(file);
   return {
     file,
@@ -112,6 +116,7 @@ export function parseConfig(
         : store,
     streams: streams as unknown as Readonly<Record<string, StreamRef>>,
     limits,
+    reverse: withReverse ? { url: reverse?.url ?? source.url } : undefined,
     proxy:
       withProxy && proxy !== undefined
         ? proxySettings(proxy, (path) => resolve(directory, path))
@@ -139,10 +144,12 @@ function findConfig(path: string | undefined): string {
  *
  * @param environment where `env()` looks
  * @param withProxy whether it looks there for the proxy too
+ * @param withReverse whether it looks there for the way back too
  */
 export function configSchema(
   environment: Readonly<Record<string, string | undefined>>,
   withProxy = true,
+  withReverse = true,
 ) {
   const written = z.union([
     z.string(),
@@ -208,6 +215,7 @@ export function configSchema(
           baselineLagSecondsMax: z.int().min(1).max(86_400).default(60),
         })
         .prefault({}),
+      reverse: z.strictObject({ url: withReverse ? postgresUrl : unread }).optional(),
       proxy: proxySchema(withProxy ? secret : unread).optional(),
     })
     .superRefine(({ streams, proxy }, context) => {

@@ -3,6 +3,7 @@ import type { CommandModule } from "yargs";
 import { bytes, count, describeBaseline, describeLogLeft, writeResult } from "../output.ts";
 import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
 import { parityNote } from "../parity-note.ts";
+import { reverseNote } from "../reverse-note.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
 import type { CommonArgs } from "../session.ts";
@@ -70,8 +71,10 @@ export const runCommand: CommandModule<object, RunArgs> = {
       progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       if (listen !== undefined) {
         const parity = (): ReturnType<typeof parityNote> => parityNote(opened.store, config.name);
+        const reverse = (): ReturnType<typeof reverseNote> =>
+          reverseNote(opened.store, config.name);
         const metrics = await serveMetrics(
-          pipelineMetrics(config.name, () => last, parity),
+          pipelineMetrics(config.name, () => last, parity, reverse),
           listen,
         );
         defer(() => metrics.close());

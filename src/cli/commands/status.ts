@@ -9,6 +9,7 @@ import {
   writeResult,
 } from "../output.ts";
 import { parityNote, type ParityNote } from "../parity-note.ts";
+import { reverseNote, reverseRows, type ReverseNote } from "../reverse-note.ts";
 import { isKeptCurrent } from "../running.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import type { MappingCoverage } from "../../mapping/coverage.ts";
@@ -49,6 +50,7 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
         ledger: record.ledger,
         quarantine: { streams: quarantined },
         parity: await parityNote(await store(), config.name),
+        reverse: await reverseNote(await store(), config.name),
         updatedAt: record.updatedAt,
       };
       const { baselinePaused } = await (await store()).requests(config.name);
@@ -79,6 +81,7 @@ function describe(
     | "baseline"
   > & {
     readonly parity: ParityNote | undefined;
+    readonly reverse: ReverseNote | undefined;
     readonly running: boolean;
     readonly sourceReachable: boolean;
   },
@@ -124,6 +127,7 @@ function describe(
       `${count(ledger.changesParked)} (waiting now: ${plural(status.quarantine.streams, "stream")})`,
     ],
     ["parity", describeParityNote(status.parity)],
+    ...reverseRows(status.reverse),
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],
   ];
