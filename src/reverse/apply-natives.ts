@@ -1,5 +1,5 @@
 import { diffRows } from "./diff-rows.ts";
-import { NativeFolds, type Folded, type Target } from "./fold-natives.ts";
+import type { Folded, NativeFolds, Target } from "./fold-natives.ts";
 import type { LegacyWriter, RowConflict, StreamWrite } from "./legacy-writer.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import { BanyanError } from "../model/errors.ts";

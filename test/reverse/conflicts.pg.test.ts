@@ -8,7 +8,8 @@ const update = (data: Readonly<Record<string, unknown>>) =>
   amended("Account", "account", "update", data);
 
 async function rowsOf(world: ReverseWorld, sql: string): Promise<unknown[]> {
-  return (await world.db.query(sql)).rows;
+  const { rows } = await world.db.query(sql);
+  return rows as unknown[];
 }
 
 async function conflicts(world: ReverseWorld) {

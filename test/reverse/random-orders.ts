@@ -150,7 +150,7 @@ export class RandomOrder {
 
   #rowsOf(role: string): Map<string, Row> {
     let rows = this.#rows.get(role);
-    if (rows === undefined) this.#rows.set(role, (rows = new Map()));
+    if (rows === undefined) this.#rows.set(role, (rows = new Map<string, Row>()));
     return rows;
   }
 
