@@ -2,7 +2,6 @@ import { diffRows } from "./diff-rows.ts";
 import type { Folded, NativeFolds, Target } from "./fold-natives.ts";
 import type { LegacyWriter, RowConflict, StreamWrite } from "./legacy-writer.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
-import { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition, StreamDefinition } from "../model/mapping-definition.ts";
 import type { ReverseConflict } from "../store/reverse-store.ts";
 
@@ -105,21 +104,22 @@ async function planWrites(folds: NativeFolds, targets: readonly Target[]): Promi
   const plan: Plan = { writes: [], folded: new Map(), settled: [], conflicts: [] };
   const results = await folds.fold(targets);
   const definitions = new Map<string, StreamDefinition | undefined>();
-  for (const { stream, version, applied } of targets) {
+  for (const { stream, applied } of targets) {
     const folded = results.get(stream);
     if (folded === undefined) {
       plan.settled.push(stream);
       continue;
     }
-    if (folded instanceof BanyanError) {
-      plan.conflicts.push(unfoldable(stream, version, folded.message));
+    const { firstVersion } = folded;
+    if ("failure" in folded) {
+      plan.conflicts.push(unfoldable(stream, firstVersion, folded.failure.message));
       continue;
     }
     const type = streamTypeOf(stream);
     if (!definitions.has(type)) definitions.set(type, newestDefinition(folds.mappings, type));
     const definition = definitions.get(type);
     if (definition === undefined) {
-      plan.conflicts.push(unfoldable(stream, version, `no mapping knows stream type ${type}`));
+      plan.conflicts.push(unfoldable(stream, firstVersion, `no mapping knows stream type ${type}`));
       continue;
     }
     const rows = diffRows(stream, definition, folded.before, folded.after);

@@ -25,8 +25,15 @@ export interface Folded {
   readonly events: number;
 }
 
-/** Undefined: no native event waits. An error: the events cannot be folded. */
-export type FoldResult = Folded | BanyanError | undefined;
+/** Events that say what no mapping knows. */
+export interface Unfoldable {
+  readonly failure: BanyanError;
+  /** Of the first event that waits. */
+  readonly firstVersion: number;
+}
+
+/** Undefined: no native event waits. */
+export type FoldResult = Folded | Unfoldable | undefined;
 
 /** Streams whose fold is kept for the next time, the longest unused given up first. */
 const FOLDS_KEPT_MAX = 2_000;
@@ -153,7 +160,8 @@ class StreamFold {
   }
 
   result(): FoldResult {
-    if (this.#failure !== undefined) return this.#failure;
+    if (this.#failure !== undefined)
+      return { failure: this.#failure, firstVersion: this.#firstVersion };
     if (this.#before === undefined) return undefined;
     return {
       before: this.#before,

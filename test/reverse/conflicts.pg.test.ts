@@ -159,6 +159,11 @@ describe("what a service writes", () => {
       /no mapping version says how Unheard of account-4 folds/,
     );
     expect(found.size).toBe(3);
+    await world.store.reverse.retryConflicts("shop");
+    await world.writeBack();
+    expect(
+      (await conflicts(world)).map(({ stream, version }) => `${stream} ${version}`).toSorted(),
+    ).toEqual(["account-1 2", "account-2 2", "account-4 2"]);
     expect(await rowsOf(world, "SELECT balance FROM account WHERE id = 3")).toEqual([
       { balance: "33.00" },
     ]);

@@ -3,6 +3,8 @@ import { expect, test } from "vitest";
 import { amended, bankWorld } from "./bank-world.ts";
 import { shopWorld } from "./reverse-support.ts";
 import { postgresLegacyWriter } from "../../connectors/postgres/legacy-writer.ts";
+import { openLegacyIds, openLegacyWriter } from "../../src/cli/wire.ts";
+import { parseConfig } from "../../src/config/load-config.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 
 const update = (id: number, balance: string) =>
@@ -71,6 +73,30 @@ test("each transaction says first whose rows it writes, and says nothing of stre
     "banyan_reverse.applied INSERT",
     "banyan_reverse.applied INSERT",
   ]);
+});
+
+test("the writer of a config connects where `reverse` says, and else to the source", async () => {
+  await using world = await bankWorld("reverse_config");
+  const exported = {
+    name: "shop",
+    source: { kind: "postgres", url: "postgres://nobody@127.0.0.1:1/nothing" },
+    streams: world.streams,
+  };
+  const parse = (reverse: object, withReverse: boolean, environment: Record<string, string> = {}) =>
+    parseConfig({ ...exported, ...reverse }, "/x/banyan.config.ts", environment, { withReverse });
+  const reverse = { reverse: { url: { env: "LEGACY_WRITE_URL" } } };
+  expect(parse(reverse, false).reverse).toBeUndefined();
+  expect(() => parse(reverse, true)).toThrow(/LEGACY_WRITE_URL is not set/);
+  expect(parse({}, true).reverse).toEqual({ url: exported.source.url });
+  const config = parse(reverse, true, { LEGACY_WRITE_URL: world.db.url });
+  const writer = (await openLegacyWriter(config))();
+  await writer.open(["public.account"]);
+  expect(await writer.applied(["account-1"])).toEqual(new Map());
+  await writer.close();
+  const ids = (await openLegacyIds(config))();
+  expect(await ids.take("public.entry", "id", 3)).toEqual(["4", "5", "6"]);
+  expect(await ids.take("public.account", "id", 3)).toBeUndefined();
+  await ids.close();
 });
 
 test("without the rights it says the SQL, and that SQL is enough", async () => {
