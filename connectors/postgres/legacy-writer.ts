@@ -20,7 +20,7 @@ const LOCK_MS_MAX = 3_000;
 /** How long one statement may take. */
 const STATEMENT_MS_MAX = 60_000;
 /** How long whoever writes for the pipeline may take to make room. */
-const PLACE_MS_MAX = 10_000;
+const PLACE_MS_MAX = 5_000;
 const ANSWER_MS_MAX = 90_000;
 const APPLICATION = "banyan reverse sync";
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { worldOf, type ReverseWorld } from "./reverse-support.ts";
 import { child, stream, table, type StreamRef } from "../../src/mapping/rules.ts";
 import { sourceDatabase } from "../connectors/postgres/source-support.ts";
@@ -34,4 +35,12 @@ export function amended(
   data: Readonly<Record<string, unknown>>,
 ): { readonly type: string; readonly data: Readonly<Record<string, unknown>> } {
   return { type: `${type}Amended`, data: { $row: role, $op: op, ...data } };
+}
+
+/** Waits for something, for twenty seconds at most. */
+export async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (let look = 0; !(await holds()); look++) {
+    if (look > 1_000) throw new Error("it did not come in time");
+    await sleep(20);
+  }
 }

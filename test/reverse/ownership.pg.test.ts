@@ -28,22 +28,6 @@ test("of two at once the first is fenced, and what is written is right", async (
   expect(await world.store.reverse.status("shop", 1)).toMatchObject({ conflicts: 0 });
 });
 
-test("one that is stuck with a row keeps its place until its session ends", async () => {
-  await using world = await bankWorld("reverse_stuck");
-  const stuck = postgresLegacyWriter({ url: world.db.url, pipeline: "shop" });
-  await stuck.open(["public.account"]);
-  const retries: string[] = [];
-  const running = world.start({ onRetry: ({ error }) => void retries.push(error.message) });
-  await world.append("account-1", [update(1, "11.00")]);
-  while (retries.length === 0) await new Promise((done) => setTimeout(done, 50));
-  expect(retries[0]).toMatch(/^waiting for whoever writes to the legacy rows to make room/);
-  expect((await world.db.query("SELECT FROM banyan_reverse.applied")).rowCount).toBe(0);
-  await stuck.close();
-  await running.reach();
-  await running.stop();
-  expect(await world.expectRowsAreFolds("account")).toBe(7);
-}, 60_000);
-
 test("each transaction says first whose rows it writes, and says nothing of streams in conflict", async () => {
   await using world = await bankWorld("reverse_echo");
   await world.db.query(
