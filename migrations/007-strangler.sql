@@ -263,6 +263,8 @@ CREATE TABLE banyan.reverse_conflicts (
   columns    text[] NOT NULL,
   reason     text NOT NULL,
   found_at   timestamptz NOT NULL DEFAULT now(),
+  tried_at   timestamptz NOT NULL DEFAULT now(),
+  asked      boolean NOT NULL DEFAULT false, -- somebody wants it tried again now
   PRIMARY KEY (pipeline, stream_id)
 );
 

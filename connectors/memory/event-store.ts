@@ -2,7 +2,9 @@ import { MemoryCaptureWriter } from "./capture-writer.ts";
 import { MemoryDualStore } from "./dual-store.ts";
 import { MemoryParityStore } from "./parity-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
+import type { ReverseStore } from "../../src/store/reverse-store.ts";
 import { MemoryQuarantine } from "./quarantine.ts";
+import { MemoryReverseStore } from "./reverse-store.ts";
 import {
   addEvents,
   emptyState,
@@ -47,6 +49,7 @@ export class MemoryEventStore implements EventStore {
   readonly quarantine: Quarantine = new MemoryQuarantine(this.#state);
   readonly parity: ParityStore = new MemoryParityStore(this.#state);
   readonly dual = new MemoryDualStore(this.#state);
+  readonly reverse: ReverseStore = new MemoryReverseStore(this.#state);
 
   migrate(): Promise<void> {
     return Promise.resolve();

@@ -19,6 +19,7 @@ import { migrateStore } from "./store-migrations.ts";
 import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
 import { PostgresParityStore } from "./store-parity.ts";
+import { PostgresReverseStore } from "./store-reverse.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import {
   closePool,
@@ -30,6 +31,7 @@ import {
 import { hasWriter, takeOver } from "./store-takeover.ts";
 import type { DualStore } from "../../src/store/dual-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
+import type { ReverseStore } from "../../src/store/reverse-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { Position } from "../../src/model/position.ts";
@@ -78,6 +80,7 @@ class PostgresEventStore implements EventStore {
   readonly quarantine: Quarantine;
   readonly parity: ParityStore;
   readonly dual: DualStore;
+  readonly reverse: ReverseStore;
   readonly #pool: pg.Pool;
   readonly #url: string;
   /** Short calls under way. */
@@ -88,6 +91,7 @@ class PostgresEventStore implements EventStore {
     this.#pool = pool;
     this.#url = url;
     this.quarantine = new PostgresQuarantine(pool);
+    this.reverse = new PostgresReverseStore(pool);
     this.parity = new PostgresParityStore(pool, () => openSession(url));
     this.dual = new PostgresDualStore(pool);
   }

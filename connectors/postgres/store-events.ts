@@ -10,7 +10,7 @@ const STREAM_PAGE_EVENTS_MAX = 2_000;
  * A page ends after the event with which its data reaches this. Measured as the server keeps it,
  * perhaps compressed, because that costs it no look at the data.
  */
-const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+export const PAGE_BYTES_MAX = 4 * 1024 * 1024;
 const VERSION_MAX = 2 ** 31 - 1;
 
 /** Transactions below are over, so what they wrote is there for good: where the feed of events ends. */
@@ -73,6 +73,7 @@ export async function readFeed(
   return { events: rows.map(recordedEvent), next };
 }
 
+/** Transaction and place in it, of `(transaction_id, position) > …`. */
 export function cursorParts(cursor: FeedCursor | undefined): [string, string] {
   if (cursor === undefined) return ["0", "0"];
   const match = /^(\d{1,20})\/(\d{1,19})$/.exec(cursor);

@@ -69,9 +69,14 @@ export function pipelineRecord(row: PipelineRow, source: string): PipelineRecord
 /** Timestamps as ISO 8601 with microseconds, whatever the session's settings. */
 const ISO = `'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'`;
 
+/** A timestamp with time zone as that text. */
+export function isoText(column: string): string {
+  return `to_char(${column} AT TIME ZONE 'UTC', ${ISO})`;
+}
+
 /** Columns of a {@link EventRow}, from `banyan.events e LEFT JOIN banyan.sources s`. */
 export const EVENT_COLUMNS = `e.event_id, coalesce(s.uri, 'urn:banyan') AS uri, e.stream_id, e.version, e.type,
-  to_char(e.time AT TIME ZONE 'UTC', ${ISO}) AS time, to_char(e.recorded_time AT TIME ZONE 'UTC', ${ISO}) AS recorded_time,
+  ${isoText("e.time")} AS time, ${isoText("e.recorded_time")} AS recorded_time,
   e.origin, e.schema_version, e.source_position, e.source_transaction, e.mapping_version, e.correlation_id,
   e.causation_id, e.actor, e.metadata, e.data::text AS data, e.transaction_id::text AS transaction_id, e.position::text AS position`;
 

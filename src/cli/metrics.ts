@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Counter, Gauge, Registry } from "prom-client";
 import type { ParityNote } from "./parity-note.ts";
+import type { ReverseNote } from "./reverse-note.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { PipelineStatus } from "../pipeline/status.ts";
 import type { ParityState } from "../verify/parity-report.ts";
@@ -9,11 +10,12 @@ import type { ParityState } from "../verify/parity-report.ts";
 const PHASES: readonly PipelineStatus["phase"][] = ["new", "baseline", "tail", "stopped"];
 const STATES: readonly ParityState[] = ["equal", "different", "inconclusive"];
 
-/** How a pipeline stands, and what the last verification found, for Prometheus. */
+/** How a pipeline stands, what the last verification found, and how far the way back is, for Prometheus. */
 export function pipelineMetrics(
   pipeline: string,
   status: () => PipelineStatus | undefined,
   parity: () => Promise<ParityNote | undefined>,
+  reverse: () => Promise<ReverseNote | undefined> = () => Promise.resolve(undefined),
 ): Registry {
   const registry = new Registry();
   const registers = [registry];
@@ -112,6 +114,28 @@ export function pipelineMetrics(
     const { open, settled } = now.findings;
     set(settled, { settled: "yes" });
     set(open - settled, { settled: "no" });
+  });
+  let askedBack: Promise<ReverseNote | undefined> | undefined;
+  const back = (): Promise<ReverseNote | undefined> =>
+    (askedBack ??= reverse()
+      .catch(() => undefined)
+      .finally(() => (askedBack = undefined)));
+  gauge(
+    "reverse_lag_seconds",
+    "Age of the oldest event not looked at",
+    ["running"],
+    async (set) => {
+      const now = await back();
+      if (now !== undefined) set(now.lagSeconds, { running: now.running ? "yes" : "no" });
+    },
+  );
+  gauge("reverse_events", "Native events in the legacy rows", ["state"], async (set) => {
+    const now = await back();
+    if (now !== undefined) set(now.applied, { state: "applied" });
+  });
+  gauge("reverse_conflicts", "Streams that wait", ["state"], async (set) => {
+    const now = await back();
+    if (now !== undefined) set(now.conflicts, { state: "open" });
   });
   return registry;
 }

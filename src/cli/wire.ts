@@ -1,5 +1,7 @@
 import type { LoadedConfig } from "../config/load-config.ts";
-import { BanyanError } from "../model/errors.ts";
+import { BanyanError, invariant } from "../model/errors.ts";
+import type { LegacyIds } from "../reverse/legacy-ids.ts";
+import type { LegacyWriter } from "../reverse/legacy-writer.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
 import type { ShadowLog } from "../rollout/shadow-log.ts";
 import type { TrafficLog } from "../rollout/traffic-log.ts";
@@ -135,6 +137,25 @@ export async function openRolloutState(config: LoadedConfig): Promise<OpenedRoll
       return { ...rollout, place: opened.place, close };
     }
   }
+}
+
+/** The one that writes native events back into the legacy rows. Connects when it is opened. */
+export async function openLegacyWriter(config: LoadedConfig): Promise<() => LegacyWriter> {
+  const { postgresLegacyWriter } = await import("../../connectors/postgres/legacy-writer.ts");
+  const options = { url: reverseUrl(config), pipeline: config.name };
+  return () => postgresLegacyWriter(options);
+}
+
+/** Takes ids from the legacy database. Connects when it is first asked. */
+export async function openLegacyIds(config: LoadedConfig): Promise<() => LegacyIds> {
+  const { postgresLegacyIds } = await import("../../connectors/postgres/legacy-ids.ts");
+  const options = { url: reverseUrl(config) };
+  return () => postgresLegacyIds(options);
+}
+
+function reverseUrl({ reverse }: LoadedConfig): string {
+  invariant(reverse !== undefined, "the config was loaded without the way back");
+  return reverse.url;
 }
 
 export interface DemoServer {

@@ -30,6 +30,12 @@ export type StoreConfig =
   | { readonly kind: "embedded"; readonly directory?: string }
   | { readonly kind: "postgres"; readonly url: string | EnvironmentReference };
 
+/** The way back into the legacy rows; see docs/7-rollout.md. */
+export interface ReverseConfig {
+  /** The database of `source.url`, with a role that may write to the mapped tables. */
+  readonly url: string | EnvironmentReference;
+}
+
 /** Limits on memory and batches; see docs/limits.md. */
 export interface LimitsConfig {
   readonly batchChangesMax?: number;
@@ -156,6 +162,8 @@ export interface MigrationConfig {
   readonly store?: StoreConfig;
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly limits?: LimitsConfig;
+  /** Where reverse sync writes what services have decided; the source when absent. */
+  readonly reverse?: ReverseConfig;
   /** What `banyan proxy` does; the other commands do not look at it. */
   readonly proxy?: ProxyConfig;
   readonly dual?: DualConfig;

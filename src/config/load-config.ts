@@ -30,6 +30,8 @@ export interface LoadedConfig {
     | { readonly kind: "postgres"; readonly url: string };
   readonly streams: Readonly<Record<string, StreamRef>>;
   readonly limits: TailLimits & PaceLimits;
+  /** The way back into the legacy rows. Undefined when it was not asked for. */
+  readonly reverse: { readonly url: string } | undefined;
   /** Undefined also when it was not asked for. */
   readonly proxy: ProxySettings | undefined;
   readonly dual: DualSettings;
@@ -41,6 +43,8 @@ export interface LoadOptions {
    * need not have what only the proxy needs.
    */
   readonly withProxy?: boolean;
+  /** Likewise for the way back into the legacy rows, whose role may write. */
+  readonly withReverse?: boolean;
 }
 
 export const CONFIG_NAMES = ["banyan.config.ts", "banyan.config.mjs", "banyan.config.js"] as const;
@@ -90,15 +94,15 @@ export function parseConfig(
   exported: unknown,
   file: string,
   environment: Readonly<Record<string, string | undefined>>,
-  { withProxy = false }: LoadOptions = {},
+  { withProxy = false, withReverse = false }: LoadOptions = {},
 ): LoadedConfig {
-  const parsed = configSchema(environment, withProxy).safeParse(exported);
+  const parsed = configSchema(environment, withProxy, withReverse).safeParse(exported);
   if (!parsed.success) {
     throw new BanyanError("CONFIG_INVALID", `${file}:\n${z.prettifyError(parsed.error)}`, {
       hint: "See docs/2-configuration.md",
     });
   }
-  const { name, source, store, streams, limits, proxy, dual } = parsed.data;
+  const { name, source, store, streams, limits, proxy, dual, reverse } = parsed.data;
   const directory = dirname(file);
   return {
     file,
@@ -115,6 +119,7 @@ export function parseConfig(
         : store,
     streams: streams as unknown as Readonly<Record<string, StreamRef>>,
     limits,
+    reverse: withReverse ? { url: reverse?.url ?? source.url } : undefined,
     proxy:
       withProxy && proxy !== undefined
         ? proxySettings(proxy, (path) => resolve(directory, path))
@@ -143,10 +148,12 @@ function findConfig(path: string | undefined): string {
  *
  * @param environment where `env()` looks
  * @param withProxy whether it looks there for the proxy too
+ * @param withReverse whether it looks there for the way back too
  */
 export function configSchema(
   environment: Readonly<Record<string, string | undefined>>,
   withProxy = true,
+  withReverse = true,
 ) {
   const written = z.union([
     z.string(),
@@ -212,6 +219,7 @@ export function configSchema(
           baselineLagSecondsMax: z.int().min(1).max(86_400).default(60),
         })
         .prefault({}),
+      reverse: z.strictObject({ url: withReverse ? postgresUrl : unread }).optional(),
       proxy: proxySchema(withProxy ? secret : unread).optional(),
       dual: dualSchema.prefault({}),
     })

@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   PIPELINE_STOPPED: { recovery: "operator", exitCode: EXIT.environment },
   PIPELINE_UNKNOWN: { recovery: "operator", exitCode: EXIT.environment },
   TABLE_NOT_CAPTURED: { recovery: "operator", exitCode: EXIT.environment },
+  REVERSE_NOT_READY: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },
   SPILL_FAILED: { recovery: "operator", exitCode: EXIT.environment },
   PROXY_NOT_LISTENING: { recovery: "operator", exitCode: EXIT.environment },

@@ -29,6 +29,14 @@ export const FAILPOINTS = [
   "idle-before-commit",
   "idle-after-commit",
   "quarantine-before-release",
+  "reverse-taken-over",
+  "reverse-announced",
+  "reverse-rows-written",
+  "reverse-before-commit",
+  "reverse-after-commit",
+  "reverse-before-progress",
+  "reverse-after-progress",
+  "reverse-ids-taken",
 ] as const;
 
 export type Failpoint = (typeof FAILPOINTS)[number];

@@ -3,6 +3,7 @@ import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { DualStore } from "./dual-store.ts";
 import type { ParityStore } from "./parity-store.ts";
+import type { ReverseStore } from "./reverse-store.ts";
 
 /**
  * Append-only log of domain events, one version sequence (1, 2, 3 …) per stream.
@@ -108,6 +109,7 @@ export interface EventStore {
   readonly parity: ParityStore;
 
   readonly dual: DualStore;
+  readonly reverse: ReverseStore;
 
   close(): Promise<void>;
 }

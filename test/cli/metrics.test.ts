@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseListenAddress, pipelineMetrics, serveMetrics } from "../../src/cli/metrics.ts";
 import type { ParityNote } from "../../src/cli/parity-note.ts";
+import type { ReverseNote } from "../../src/cli/reverse-note.ts";
 import { EMPTY_LEDGER, type PipelineStatus } from "../../src/pipeline/status.ts";
 
 const STATUS = {
@@ -21,6 +22,14 @@ const PARITY: ParityNote = {
   stale: false,
   findings: { open: 6, settled: 4 },
 };
+const REVERSE: ReverseNote = {
+  running: true,
+  lagSeconds: 1.5,
+  applied: 8,
+  conflicts: 2,
+  samples: [],
+  updatedAt: new Date().toISOString(),
+};
 
 test.each([
   ["9464", { host: "127.0.0.1", port: 9464 }],
@@ -40,6 +49,7 @@ describe("what is served", () => {
       "shop",
       () => STATUS,
       () => Promise.resolve(PARITY),
+      () => Promise.resolve(REVERSE),
     ).metrics();
     for (const line of [
       'banyan_phase{pipeline="shop",phase="tail"} 1',
@@ -54,6 +64,9 @@ describe("what is served", () => {
       'banyan_parity_rows{pipeline="shop",verdict="extra"} 2',
       'banyan_parity_findings{pipeline="shop",settled="yes"} 4',
       'banyan_parity_findings{pipeline="shop",settled="no"} 2',
+      'banyan_reverse_lag_seconds{pipeline="shop",running="yes"} 1.5',
+      'banyan_reverse_events{pipeline="shop",state="applied"} 8',
+      'banyan_reverse_conflicts{pipeline="shop",state="open"} 2',
     ])
       expect(text.split("\n")).toContain(line);
     expect(Number(/banyan_parity_age_seconds\{.*\} (\S+)/.exec(text)![1])).toBeCloseTo(60, 0);
@@ -66,7 +79,7 @@ describe("what is served", () => {
       () => now.status,
       () => Promise.resolve(undefined),
     );
-    expect(await registry.metrics()).not.toMatch(/^banyan_(lag_bytes|parity_rows)\{/m);
+    expect(await registry.metrics()).not.toMatch(/^banyan_(lag_bytes|parity_rows|reverse_\w+)\{/m);
     now.status = STATUS;
     await registry.metrics();
     expect(await registry.metrics()).toContain('banyan_events_total{pipeline="shop"} 12');

@@ -211,6 +211,11 @@ async function bringAbout(): Promise<void> {
   // Changes that the log does not show: rows and folds differ in every way.
   await legacy.query(`ALTER PUBLICATION banyan_${NAME} DROP TABLE item`);
   await banyan("run");
+  await events.query(
+    `INSERT INTO banyan.reverse_progress (pipeline, epoch) VALUES ('${NAME}', 1);
+     INSERT INTO banyan.reverse_conflicts (pipeline, stream_id, version, table_name, row_key, columns, reason)
+     VALUES ('${NAME}', 'item-1', 3, 'public.item', '1', '{label}', 'somebody else has changed the row')`,
+  );
   await note("status", "status");
   await legacy.query(
     "UPDATE item SET more = NULL WHERE id = 4; UPDATE item SET more = 'w' WHERE id = 5",

@@ -10,6 +10,7 @@ import {
 import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
 import { parityNote } from "../parity-note.ts";
 import { pipelineOptions } from "../pipeline-options.ts";
+import { reverseNote } from "../reverse-note.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
 import type { CommonArgs } from "../session.ts";
@@ -80,8 +81,10 @@ export const runCommand: CommandModule<object, RunArgs> = {
       progress.line(`pipeline ${config.name}: events go to ${opened.place}`);
       if (listen !== undefined) {
         const parity = (): ReturnType<typeof parityNote> => parityNote(opened.store, config.name);
+        const reverse = (): ReturnType<typeof reverseNote> =>
+          reverseNote(opened.store, config.name);
         const metrics = await serveMetrics(
-          pipelineMetrics(config.name, () => last, parity),
+          pipelineMetrics(config.name, () => last, parity, reverse),
           listen,
         );
         defer(() => metrics.close());

@@ -10,6 +10,7 @@ import {
   writeResult,
 } from "../output.ts";
 import { parityNote, type ParityNote } from "../parity-note.ts";
+import { reverseNote, reverseRows, type ReverseNote } from "../reverse-note.ts";
 import { isKeptCurrent } from "../running.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import type { MappingCoverage } from "../../mapping/coverage.ts";
@@ -50,6 +51,7 @@ export const statusCommand: CommandModule<object, CommonArgs> = {
         ledger: record.ledger,
         quarantine: { streams: quarantined },
         parity: await parityNote(await store(), config.name),
+        reverse: await reverseNote(await store(), config.name),
         updatedAt: record.updatedAt,
       };
       const { baselinePaused } = await (await store()).requests(config.name);
@@ -81,6 +83,7 @@ function describe(
     | "baseline"
   > & {
     readonly parity: ParityNote | undefined;
+    readonly reverse: ReverseNote | undefined;
     readonly running: boolean;
     readonly sourceReachable: boolean;
   },
@@ -127,6 +130,7 @@ function describe(
     ],
     ...(ledger.changesEchoed === 0 ? [] : [["  echoes", count(ledger.changesEchoed)]]),
     ["parity", describeParityNote(status.parity)],
+    ...reverseRows(status.reverse),
     ["aggregates baselined", count(ledger.baselined)],
     ["events", count(ledger.events)],
   ];
