@@ -18,6 +18,7 @@ import { migrateStore } from "./store-migrations.ts";
 import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
 import { PostgresParityStore } from "./store-parity.ts";
+import { PostgresServiceStore } from "./store-services.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import {
   closePool,
@@ -28,6 +29,7 @@ import {
 } from "./store-session.ts";
 import { hasWriter, takeOver } from "./store-takeover.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
+import type { ServiceStore } from "../../src/store/service-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { Position } from "../../src/model/position.ts";
@@ -75,6 +77,7 @@ export async function openPostgresEventStore(
 class PostgresEventStore implements EventStore {
   readonly quarantine: Quarantine;
   readonly parity: ParityStore;
+  readonly services: ServiceStore;
   readonly #pool: pg.Pool;
   readonly #url: string;
   /** Short calls under way. */
@@ -86,6 +89,7 @@ class PostgresEventStore implements EventStore {
     this.#url = url;
     this.quarantine = new PostgresQuarantine(pool);
     this.parity = new PostgresParityStore(pool, () => openSession(url));
+    this.services = new PostgresServiceStore(pool);
   }
 
   async migrate(): Promise<void> {

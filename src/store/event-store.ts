@@ -2,6 +2,7 @@ import type { EventBatch, NewEvent, RecordedEvent } from "../model/event.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { ParityStore } from "./parity-store.ts";
+import type { ServiceStore } from "./service-store.ts";
 
 /**
  * Append-only log of domain events, one version sequence (1, 2, 3 …) per stream.
@@ -105,6 +106,8 @@ export interface EventStore {
   readonly quarantine: Quarantine;
 
   readonly parity: ParityStore;
+
+  readonly services: ServiceStore;
 
   close(): Promise<void>;
 }
