@@ -9,7 +9,7 @@ import { newId, newRowId } from "./new-id.ts";
 import type { RequestContext } from "./request-context.ts";
 import type { StreamMapping } from "./stream-mapping.ts";
 import type { StreamRef } from "../mapping/rules.ts";
-import { streamId } from "../mapping/stream-id.ts";
+import { keyOfStream, keyText, streamId } from "../mapping/stream-id.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
 import type { NewEvent } from "../model/event.ts";
 import type { StreamState } from "../projection/fold.ts";
@@ -22,7 +22,7 @@ const PAUSE_MS = 5;
 
 /** An aggregate as its events tell it. */
 export interface Loaded<State> {
-  /** Key text of the stream: what follows its type. */
+  /** The root's key; of a key of several columns the text that follows the type in the stream's name. */
   readonly id: string;
   /** Of its last event; 0 when there is none. */
   readonly version: number;
@@ -172,8 +172,9 @@ class StreamWork {
   }
 
   async load(id: string): Promise<Loaded<Row>> {
-    const { version, state } = await this.#load(streamId(this.#options.streamType, id));
-    return { id, version, state: this.#json(await this.#mapping(), state) };
+    const mapping = await this.#mapping();
+    const { version, state } = await this.#load(streamOf(mapping, id));
+    return { id, version, state: this.#json(mapping, state) };
   }
 
   async create(
@@ -182,19 +183,18 @@ class StreamWork {
     { id, command }: CreateOptions,
   ): Promise<Decided<Row>> {
     const { pipeline, streamType, store } = this.#options;
+    const mapping = await this.#mapping();
     const commandId = commandIdOf(context, command);
     const firstId = commandEventId(pipeline, streamType, commandId, 0);
     const before =
       context.mode === "live" ? await store.services.streamOfEvent(firstId) : undefined;
     // Of a command that was stored already the id is known, and a new one would be lost.
     const key =
-      before?.slice(streamType.length + 1) ??
-      id ??
-      (await newId(this.#options, await this.#mapping(), context));
+      (before && idOf(mapping, before)) ?? id ?? (await newId(this.#options, mapping, context));
     return await this.#run({
       context,
       id: key,
-      stream: streamId(streamType, key),
+      stream: streamOf(mapping, key),
       decide: () => decide(key),
       commandId,
       subject: streamType,
@@ -208,7 +208,7 @@ class StreamWork {
     decide: Decide,
     command: string | undefined,
   ): Promise<Decided<Row>> {
-    const stream = streamId(this.#options.streamType, id);
+    const stream = streamOf(await this.#mapping(), id);
     const commandId = commandIdOf(context, command);
     return await this.#run({
       context,
@@ -223,9 +223,9 @@ class StreamWork {
 
   async refuse(context: RequestContext, id: string | undefined): Promise<void> {
     if (context.mode === "live") return;
-    const { streamType } = this.#options;
-    const key = id ?? (await newId(this.#options, await this.#mapping(), context));
-    const stream = streamId(streamType, key);
+    const mapping = await this.#mapping();
+    const key = id ?? (await newId(this.#options, mapping, context));
+    const stream = streamOf(mapping, key);
     const { version } = await this.#load(stream);
     await this.#propose(context, stream, version, []);
   }
@@ -287,12 +287,12 @@ class StreamWork {
 
   /** The same command was made twice at once, and the other was quicker; a creation under its own id. */
   async #first(command: Command): Promise<Decided<Row>> {
-    const { pipeline, store, streamType } = this.#options;
+    const { pipeline, store } = this.#options;
     const firstId = commandEventId(pipeline, command.subject, command.commandId, 0);
     const stream = (await store.services.streamOfEvent(firstId)) ?? command.stream;
     const { storedBefore } = await this.#load(stream, command);
     invariant(storedBefore !== undefined, `${stream} has events of a command, but not its first`);
-    return await this.#repeated(stream.slice(streamType.length + 1), stream, storedBefore);
+    return await this.#repeated(idOf(await this.#mapping(), stream), stream, storedBefore);
   }
 
   /** Completed events; the loaded state is then the one after them. */
@@ -368,6 +368,17 @@ class StreamWork {
 
 async function pause(decision: number, signal: AbortSignal | undefined): Promise<void> {
   await sleep(Math.random() * PAUSE_MS * decision, undefined, signal && { signal });
+}
+
+/** Escaped as a stream's name has it; of several columns the caller's text is that already. */
+function streamOf({ type, definition }: StreamMapping, id: string): string {
+  const isPlain = definition.roles[definition.root]!.key.length === 1;
+  return streamId(type, isPlain ? keyText([id], [0]) : id);
+}
+
+function idOf({ type, definition }: StreamMapping, stream: string): string {
+  const isPlain = definition.roles[definition.root]!.key.length === 1;
+  return isPlain ? (keyOfStream(stream)[0] ?? "") : stream.slice(type.length + 1);
 }
 
 function commandIdOf({ commandId }: RequestContext, command: string | undefined): string {
