@@ -159,7 +159,7 @@ export class NewOrders implements OrderDesk<RequestContext> {
     const allowed = this.#bugs.statusRule ? undefined : ["placed", "paid"];
     await this.#change(context, id, allowed, (order) => {
       if (order.status === "cancelled") return [];
-      const cancel_reason = String(context.metadata?.["reason"] ?? "not said");
+      const cancel_reason = context.reason ?? "not said";
       return [OrderCancelled({ cancel_reason, updated_at: new Date().toISOString() })];
     });
   }

@@ -55,6 +55,8 @@ export class RequestContext {
   readonly commandId: string;
   readonly causationId: string | undefined;
   readonly actor: string | undefined;
+  readonly reason: string | undefined;
+  /** With the reason. */
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   readonly signal: AbortSignal | undefined;
   /** For the library: what {@link effects} has taken. */
@@ -73,6 +75,7 @@ export class RequestContext {
     this.commandId = commandId;
     this.causationId = causationId;
     this.actor = actor;
+    this.reason = reason;
     this.metadata = reason === undefined ? metadata : { ...metadata, reason };
     this.signal = signal;
     this.pending = new PendingEffects(mode === "live");

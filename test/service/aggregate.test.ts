@@ -190,7 +190,7 @@ describe("a decision", () => {
         orders.events.OrderRated({ rating: (order!.rating ?? 0) + 1 }),
       ]);
     const results = await Promise.all([rate(), rate(), rate(), rate(), rate()]);
-    expect(results.map(({ version }) => version).sort()).toEqual([2, 3, 4, 5, 6]);
+    expect(results.map(({ version }) => version).sort((a, b) => a - b)).toEqual([2, 3, 4, 5, 6]);
     expect((await orders.load("1")).state!.rating).toBe(5);
   });
 

@@ -1,5 +1,6 @@
 import { openTestStore } from "./event-store-fixture.ts";
 import type { OpenedServiceStore } from "../../contract/service-store.contract.ts";
+import type { Proposal } from "../../../src/store/service-store.ts";
 import type { TestDatabase } from "../../support/databases.ts";
 
 const MOVE = `
@@ -29,7 +30,7 @@ export async function openServiceStore(
         [name, ids.map(({ id }) => id), ids.map(({ bucket }) => bucket)],
       );
     },
-    proposals: async () => (await database.query(PROPOSALS)).rows,
+    proposals: async () => (await database.query(PROPOSALS)).rows as Proposal[],
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   };
 }
