@@ -88,9 +88,11 @@ export const stateCommand: CommandModule<object, StateArgs> = {
     }),
 };
 
-/** What a service appended has a meaning that only the service knows. */
+/** What was appended without the store library has a meaning that only its service knows. */
 function refuseForeign(events: readonly RecordedEvent[]): void {
-  const foreign = events.find(({ origin }) => origin === "native");
+  const foreign = events.find(
+    ({ origin, mappingVersion }) => origin === "native" && mappingVersion === undefined,
+  );
   if (foreign === undefined) return;
   const { stream, version, type } = foreign;
   throw new BanyanError(
