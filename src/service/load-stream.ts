@@ -40,12 +40,17 @@ export async function loadStream(
   let sought = idOf(0);
   let found = 0;
   let { folder } = await mapping();
+  let told: number | undefined;
   for await (const event of store.readStream(
     stream,
     until === undefined ? {} : { toVersion: until },
   )) {
     signal?.throwIfAborted();
-    if (event.mappingVersion !== undefined) ({ folder } = await knowing(event.mappingVersion));
+    const { mappingVersion } = event;
+    if (mappingVersion !== undefined && mappingVersion !== told) {
+      ({ folder } = await knowing(mappingVersion));
+      told = mappingVersion;
+    }
     folder.apply(state, event);
     version = event.version;
     if (event.id !== sought) continue;

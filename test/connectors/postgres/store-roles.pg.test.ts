@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
+import { openServiceStore } from "./service-store-fixture.ts";
 import { openPostgresEventStore } from "../../../connectors/postgres/event-store.ts";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import { batchOf, event, position, streamOf, tailing } from "../../contract/event-batches.ts";
@@ -59,6 +60,30 @@ test("the grants that the migrations name are all that the program needs", async
   for await (const group of store.readStreamType("order", never)) expect(group).toHaveLength(3);
   expect((await store.mappings()).size).toBe(1);
   expect(await store.pipeline("shop")).toMatchObject({ checkpoint: position(3) });
+});
+
+test("they are all that a service needs, too", async () => {
+  await using opened = await openServiceStore("roles_services");
+  await opened.moveTo("new");
+  await opened.reserve("order", [{ id: "7", bucket: 0 }]);
+  await using app = await openAs(opened.database);
+  const { services } = app.store;
+  const order = { pipeline: "shop", streamType: "order" };
+  expect(await services.takeId({ ...order, form: "integer" })).toBe("7");
+  expect(await services.takeId({ ...order, form: "uuid" })).toMatch(/^[0-9a-f-]{36}$/);
+  const events = [event()];
+  const append = { pipeline: "shop", stream: "order-7", expected: 0, mappingVersion: 1, events };
+  expect(await services.append(append)).toMatchObject({ outcome: "stored" });
+  expect(await services.streamOfEvent(events[0]!.id)).toBe("order-7");
+  const proposal = {
+    pipeline: "shop",
+    correlationId: "c",
+    stream: "order-7",
+    decidedOn: 1,
+    events: [],
+  };
+  await services.propose(proposal);
+  expect(await opened.proposals()).toEqual([proposal]);
 });
 
 test("with those grants no event is changed, removed, or put where readers have passed", async () => {
