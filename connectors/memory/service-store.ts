@@ -81,6 +81,12 @@ export class MemoryServiceStore implements ServiceStore {
     return at < 0 ? undefined : ids.splice(at, 1)[0]!.id;
   }
 
+  async giveBack({ pipeline, streamType, form, role }: IdRequest, id: string): Promise<void> {
+    if (form === "uuid") return;
+    if (role === undefined) this.reserve(pipeline, streamType, id);
+    else this.reserve(pipeline, `${streamType}/${role}`, id, 0);
+  }
+
   streamOfEvent(eventId: string): Promise<string | undefined> {
     return Promise.resolve(this.#state.ids.get(eventId)?.stream);
   }

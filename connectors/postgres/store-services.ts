@@ -79,6 +79,12 @@ const TAKE_RESERVED = `
   SELECT (SELECT id::text FROM taken) AS id,
          coalesce((SELECT stage IN ('new', 'complete') OR (stage = 'canary' AND share > 0) FROM r), false) AS moved`;
 
+const GIVE_BACK = `
+  INSERT INTO banyan.reserved_ids (pipeline, stream_type, id, bucket)
+  SELECT $1, $3, $4::bigint, CASE WHEN $2::text = $3 THEN (${bucketSql("$4::text")})::int ELSE 0 END
+    FROM banyan.rollouts r WHERE r.pipeline = $1 AND r.stream_type = $2
+  ON CONFLICT DO NOTHING`;
+
 /** Stops at the first that will do. */
 const DRAW_UUID = `
   WITH r AS MATERIALIZED (
@@ -87,6 +93,11 @@ const DRAW_UUID = `
            WHERE r.stage IN ('new', 'complete') OR (r.stage = 'canary' AND ${bucketSql("drawn.id")} < r.share)
            LIMIT 1) AS id,
          coalesce((SELECT stage IN ('new', 'complete') OR (stage = 'canary' AND share > 0) FROM r), false) AS moved`;
+
+/** Under which ids are reserved. */
+function nameOf({ streamType, role }: IdRequest): string {
+  return role === undefined ? streamType : `${streamType}/${role}`;
+}
 
 /** See {@link ServiceStore}. */
 export class PostgresServiceStore implements ServiceStore {
@@ -126,8 +137,9 @@ export class PostgresServiceStore implements ServiceStore {
     await this.#query("proposing", { name: "banyan-propose", text: PROPOSE, values });
   }
 
-  async takeId({ pipeline, streamType, form, role }: IdRequest): Promise<string | undefined> {
-    const name = role === undefined ? streamType : `${streamType}/${role}`;
+  async takeId(request: IdRequest): Promise<string | undefined> {
+    const { pipeline, streamType, form } = request;
+    const name = nameOf(request);
     const query =
       form === "integer"
         ? { name: "banyan-take-id", text: TAKE_RESERVED, values: [pipeline, streamType, name] }
@@ -135,6 +147,13 @@ export class PostgresServiceStore implements ServiceStore {
     const [row] = await this.#query<{ id: string | null; moved: boolean }>("taking an id", query);
     if (!row!.moved) throw authorityElsewhere(`every ${streamType}`);
     return row!.id ?? undefined;
+  }
+
+  async giveBack(request: IdRequest, id: string): Promise<void> {
+    const { pipeline, streamType, form } = request;
+    if (form === "uuid") return;
+    const values = [pipeline, streamType, nameOf(request), id];
+    await this.#query("giving an id back", { name: "banyan-give-back", text: GIVE_BACK, values });
   }
 
   async streamOfEvent(eventId: string): Promise<string | undefined> {

@@ -50,25 +50,24 @@ export class NewOrders implements OrderDesk<RequestContext> {
     wanted: readonly NewLine[],
     context: RequestContext,
   ): Promise<string> {
-    const { shipTo, lines } = await this.#orFirstRefuse(context, undefined, () =>
-      this.#basket(customerId, wanted),
-    );
-    const now = new Date().toISOString();
     const { OrderPlaced } = this.#orders.events;
-    const total = totalOf(lines, this.#bugs.rounding);
-    const { id } = await this.#orders.create(context, (order_id) => [
-      OrderPlaced({
-        id: order_id,
-        customer_id: plain(customerId),
-        status: "placed",
-        total,
-        currency: "EUR",
-        ship_to: shipTo,
-        placed_at: now,
-        updated_at: now,
-        lines: lines.map((line) => ({ ...line, order_id })),
-      }),
-    ]);
+    const { id } = await this.#orders.create(context, async (order_id) => {
+      const { shipTo, lines } = await this.#basket(customerId, wanted);
+      const now = new Date().toISOString();
+      return [
+        OrderPlaced({
+          id: order_id,
+          customer_id: int8(customerId),
+          status: "placed",
+          total: totalOf(lines, this.#bugs.rounding),
+          currency: "EUR",
+          ship_to: shipTo,
+          placed_at: now,
+          updated_at: now,
+          lines: lines.map((line) => ({ ...line, order_id })),
+        }),
+      ];
+    });
     return id;
   }
 
@@ -181,9 +180,11 @@ export class NewOrders implements OrderDesk<RequestContext> {
    * they are in both; if the other has changed meanwhile, they are taken out again.
    */
   async mergeOrders(from: string, into: string, context: RequestContext): Promise<void> {
-    const { lines, version } = await this.#orFirstRefuse(context, plain(from), () =>
-      this.#mergeable(from, into),
-    );
+    const { lines, version } = await this.#mergeable(from, into).catch(async (error: unknown) => {
+      // There was nothing to decide on yet; in shadow it is a refusal like any other.
+      if (error instanceof Refusal) await this.#orders.refuse(context, plain(from));
+      throw error;
+    });
     let joined: readonly number[] = [];
     await this.#orders.execute(
       context,
@@ -274,20 +275,6 @@ export class NewOrders implements OrderDesk<RequestContext> {
   #withLines(order: Order, lines: readonly Line[]): Draft<OrderStream> {
     const total = totalOf(lines, this.#bugs.rounding);
     return this.#orders.become({ ...order, lines, total, updated_at: new Date().toISOString() });
-  }
-
-  /** A refusal before there is anything to decide on; the judge of shadow writes is told of it too. */
-  async #orFirstRefuse<T>(
-    context: RequestContext,
-    id: string | undefined,
-    look: () => Promise<T>,
-  ): Promise<T> {
-    try {
-      return await look();
-    } catch (error) {
-      if (error instanceof Refusal) await this.#orders.refuse(context, id);
-      throw error;
-    }
   }
 
   /** What an order costs and where it goes, if there is enough of everything. */

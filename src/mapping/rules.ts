@@ -254,7 +254,8 @@ export function stream<
     readonly truncate?: "refuse" | "events";
     readonly inverses?: Readonly<Record<string, Transform<Row>["from"]>>;
   },
-): StreamRef<Row, Roles, Rules> {
+  // Nothing is inferred from where the stream stands, which would take any name.
+): StreamRef<Row, NoInfer<Roles>, NoInfer<Rules>> {
   return {
     root,
     children: options.children ?? ({} as Roles),

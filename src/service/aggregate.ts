@@ -5,7 +5,7 @@ import { completeDrafts } from "./draft-events.ts";
 import type { Draft, EventMakers, StateOf } from "./event-types.ts";
 import { loadStream, type LoadedStream } from "./load-stream.ts";
 import type { MappingCache } from "./mapping-cache.ts";
-import { newId, newRowId } from "./new-id.ts";
+import { giveBack, newId, newRowId } from "./new-id.ts";
 import type { RequestContext } from "./request-context.ts";
 import type { StreamMapping } from "./stream-mapping.ts";
 import type { StreamRef } from "../mapping/rules.ts";
@@ -85,7 +85,8 @@ export interface Aggregates<Stream extends StreamRef> {
   ): Promise<Decided<StateOf<Stream>>>;
 
   /**
-   * As {@link execute} for an aggregate that is not there yet, under a new id.
+   * As {@link execute} for an aggregate that is not there yet, under a new id, which is given back when
+   * the decision is a refusal.
    *
    * @throws BanyanError as `execute`, and `RESERVED_IDS_EMPTY`
    */
@@ -188,18 +189,30 @@ class StreamWork {
     const firstId = commandEventId(pipeline, streamType, commandId, 0);
     const before =
       context.mode === "live" ? await store.services.streamOfEvent(firstId) : undefined;
-    // Of a command that was stored already the id is known, and a new one would be lost.
-    const key =
-      (before && idOf(mapping, before)) ?? id ?? (await newId(this.#options, mapping, context));
-    return await this.#run({
+    // Of a command that was stored already the id is known.
+    const known = (before && idOf(mapping, before)) ?? id;
+    const key = known ?? (await newId(this.#options, mapping, context));
+    const isUnused = async (): Promise<void> => {
+      if (known === undefined) await giveBack(this.#options, mapping, context, key);
+    };
+    const created = await this.#run({
       context,
       id: key,
       stream: streamOf(mapping, key),
-      decide: () => decide(key),
+      decide: async () => {
+        try {
+          return await decide(key);
+        } catch (error) {
+          await isUnused();
+          throw error;
+        }
+      },
       commandId,
       subject: streamType,
       only: 0,
     });
+    if (created.outcome === "unchanged" || created.id !== key) await isUnused();
+    return created;
   }
 
   async decided(

@@ -35,6 +35,18 @@ export async function newRowId(
   return await take(place, of, context, role);
 }
 
+/** Gives an id of {@link newId} back, that nothing was stored under. One that cannot be given back is a gap. */
+export async function giveBack(
+  { store, pipeline, streamType }: Place,
+  { roles, definition }: StreamMapping,
+  { mode }: RequestContext,
+  id: string,
+): Promise<void> {
+  if (mode === "shadow") return;
+  const form = formOf(roles.get(definition.root)!);
+  await store.services.giveBack({ pipeline, streamType, form }, id).catch(() => undefined);
+}
+
 async function take(
   { store, pipeline, streamType }: Place,
   of: StreamRole,

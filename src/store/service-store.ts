@@ -30,6 +30,9 @@ export interface ServiceStore {
    */
   takeId(request: IdRequest): Promise<string | undefined>;
 
+  /** Gives back an id that was taken and that nothing was stored under. */
+  giveBack(request: IdRequest, id: string): Promise<void>;
+
   /** The stream that has this event. @param eventId lower-case UUID */
   streamOfEvent(eventId: string): Promise<string | undefined>;
 }

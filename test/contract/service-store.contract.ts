@@ -192,6 +192,25 @@ function idContract(open: () => Promise<OpenedServiceStore>): void {
     await expect(take()).rejects.toMatchObject({ code: "AUTHORITY_ELSEWHERE" });
   });
 
+  test("an id that was given back is given again, to whom its bucket belongs", async () => {
+    await using at = await open();
+    const id = "77";
+    const bucket = bucketOf(id, SALT);
+    await at.moveTo("canary", bucket + 1);
+    await at.reserve("order", [{ id, bucket }]);
+    await at.reserve("order/shipments", [{ id: "5", bucket: 0 }]);
+    const { services } = at.store;
+    for (let i = 0; i < 2; i++) {
+      expect(await services.takeId(asked)).toBe(id);
+      await services.giveBack(asked, id);
+      expect(await services.takeId({ ...asked, role: "shipments" })).toBe("5");
+      await services.giveBack({ ...asked, role: "shipments" }, "5");
+    }
+    await at.moveTo("canary", bucket);
+    if (bucket > 0) expect(await services.takeId(asked)).toBeUndefined();
+    await services.giveBack({ ...asked, form: "uuid" }, randomUUID());
+  });
+
   test("ids of child rows are reserved for themselves", async () => {
     await using at = await open();
     await at.moveTo("canary", 1);
