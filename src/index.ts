@@ -15,7 +15,8 @@ export {
   type TableRef,
 } from "./mapping/rules.ts";
 export { openAggregates } from "./cli/wire.ts";
-export type { Aggregates, Decided, Loaded } from "./service/aggregate.ts";
+export type { Aggregates } from "./service/aggregate.ts";
+export type { Decided, Loaded } from "./service/decided.ts";
 export type { AggregateStore } from "./service/aggregate-store.ts";
 export type { Draft, StateOf } from "./service/event-types.ts";
 export {

@@ -32,7 +32,7 @@ export function aggregateStore<Streams extends Readonly<Record<string, StreamRef
       return aggregatesOf<Streams[Type]>({ store, pipeline, streamType, ref, mappings });
     },
     async check() {
-      await store.mappings();
+      await store.requests(pipeline);
     },
     close: () => store.close(),
   };
