@@ -15,7 +15,7 @@ import { aggregateStore } from "../../src/service/aggregate-store.ts";
 import type { Stage } from "../../src/rollout/stage.ts";
 import { shape } from "../support/mapping-fixtures.ts";
 
-export const orders = table<{
+const orders = table<{
   id: string;
   status: "placed" | "paid" | "cancelled";
   total: string;
@@ -57,7 +57,7 @@ export const STREAMS = {
   article: stream(articles, { otherwise: "ArticleAmended" }),
 };
 
-const TABLES = [
+export const SERVICE_TABLES = [
   shape(
     "public.orders",
     "*id:int8 status:order_status total:numeric(12,2) note rating:int4 details:jsonb updated_at:timestamptz",
@@ -70,7 +70,7 @@ const TABLES = [
 export async function serviceBench(stage: Stage = "new", share = 0) {
   const store = new MemoryEventStore();
   const writer = await store.openCapture("shop", "test://shop");
-  const mapping = compileMapping(STREAMS, TABLES);
+  const mapping = compileMapping(STREAMS, SERVICE_TABLES);
   await writer.mappingVersion("first", mapping.definition());
   const moveTo = (to: Stage, toShare = 0): void => {
     for (const type of ["order", "article"]) {
