@@ -1,12 +1,17 @@
+import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
 
 /** The suffix of a test file says what it needs: a Postgres, or the built CLI and a Postgres. */
 const SUFFIXES = ["pg", "e2e"] as const;
 
+/** As a config and a service import it. */
+const alias = { banyan: resolve(import.meta.dirname, "src/index.ts") };
+
 export default defineConfig({
   test: {
     projects: [
       {
+        resolve: { alias },
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
@@ -15,6 +20,7 @@ export default defineConfig({
         },
       },
       ...SUFFIXES.map((name) => ({
+        resolve: { alias },
         test: {
           name,
           include: [`test/**/*.${name}.test.ts`],

@@ -14,6 +14,16 @@ export {
   was,
   type TableRef,
 } from "./mapping/rules.ts";
+export { openAggregates } from "./cli/wire.ts";
+export type { Aggregates } from "./service/aggregate.ts";
+export type { Decided, Loaded } from "./service/decided.ts";
+export type { AggregateStore } from "./service/aggregate-store.ts";
+export type { Draft, StateOf } from "./service/event-types.ts";
+export {
+  requestContext,
+  type RequestContext,
+  type RequestHeaders,
+} from "./service/request-context.ts";
 export { BanyanError, ERROR_CODES, EXIT, type ErrorCode } from "./model/errors.ts";
 export type { NewEvent, RecordedEvent } from "./model/event.ts";
 export type { ParityReport } from "./verify/parity-report.ts";

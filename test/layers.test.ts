@@ -17,6 +17,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   assess: 4,
   laws: 4,
   reverse: 4,
+  service: 4,
   draft: 5,
   rollout: 5,
   proxy: 6,
@@ -83,7 +84,7 @@ describe("the layers", () => {
 
   test("adapters know the ports and the words, never the commands", () => {
     const ports = [
-      ...["rollout-state", "shadow-log", "stage", "traffic", "traffic-log"].map(
+      ...["bucket", "rollout-state", "shadow-log", "stage", "traffic", "traffic-log"].map(
         (name) => `src/rollout/${name}.ts`,
       ),
       "src/reverse/legacy-ids.ts",

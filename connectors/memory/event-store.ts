@@ -2,9 +2,11 @@ import { MemoryCaptureWriter } from "./capture-writer.ts";
 import { MemoryDualStore } from "./dual-store.ts";
 import { MemoryParityStore } from "./parity-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
+import { nativeEvent } from "./native-event.ts";
 import type { ReverseStore } from "../../src/store/reverse-store.ts";
 import { MemoryQuarantine } from "./quarantine.ts";
 import { MemoryReverseStore } from "./reverse-store.ts";
+import { MemoryServiceStore } from "./service-store.ts";
 import {
   addEvents,
   emptyState,
@@ -41,7 +43,6 @@ import type {
 
 const FEED_EVENTS_MAX = 10_000;
 const EVENTS_PER_PAGE_MAX = 2_000;
-const NO_SOURCE = "urn:banyan";
 
 /** An event store that is gone with its process: for tests, and to try things out. */
 export class MemoryEventStore implements EventStore {
@@ -50,6 +51,7 @@ export class MemoryEventStore implements EventStore {
   readonly parity: ParityStore = new MemoryParityStore(this.#state);
   readonly dual = new MemoryDualStore(this.#state);
   readonly reverse: ReverseStore = new MemoryReverseStore(this.#state);
+  readonly services = new MemoryServiceStore(this.#state);
 
   migrate(): Promise<void> {
     return Promise.resolve();
@@ -248,39 +250,6 @@ function newPipeline(name: string, source: string): MemoryPipeline {
     isHeld: false,
     images: new Map(),
   };
-}
-
-function nativeEvent(event: NewEvent, stream: string, version: number, now: string): RecordedEvent {
-  return {
-    id: event.id.toLowerCase(),
-    source: NO_SOURCE,
-    stream,
-    version,
-    type: event.type,
-    time: event.time === undefined ? now : utcMicros(event.time),
-    recordedTime: now,
-    origin: event.origin ?? "native",
-    schemaVersion: event.schemaVersion ?? 1,
-    sourcePosition: undefined,
-    sourceTransaction: undefined,
-    mappingVersion: undefined,
-    correlationId: event.correlationId,
-    causationId: event.causationId,
-    actor: event.actor,
-    // As JSON would give them back.
-    metadata: event.metadata === undefined ? undefined : asJson(event.metadata),
-    data: asJson(event.data),
-  };
-}
-
-function asJson(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return JSON.parse(JSON.stringify(value)) as Record<string, unknown>;
-}
-
-/** Date keeps milliseconds only; the digits behind them are taken from the text. */
-function utcMicros(time: string): string {
-  const micros = /\.(\d+)/.exec(time)?.[1]?.padEnd(6, "0") ?? "000000";
-  return `${new Date(time).toISOString().slice(0, 19)}.${micros}Z`;
 }
 
 function foldEvent(event: RecordedEvent): FoldEvent {

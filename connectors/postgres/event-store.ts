@@ -20,6 +20,7 @@ import { copyRecentVersions } from "./store-recent-versions.ts";
 import { PostgresQuarantine } from "./store-quarantine.ts";
 import { PostgresParityStore } from "./store-parity.ts";
 import { PostgresReverseStore } from "./store-reverse.ts";
+import { PostgresServiceStore } from "./store-services.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import {
   closePool,
@@ -32,6 +33,7 @@ import { hasWriter, takeOver } from "./store-takeover.ts";
 import type { DualStore } from "../../src/store/dual-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import type { ReverseStore } from "../../src/store/reverse-store.ts";
+import type { ServiceStore } from "../../src/store/service-store.ts";
 import type { NewEvent, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { Position } from "../../src/model/position.ts";
@@ -81,6 +83,7 @@ class PostgresEventStore implements EventStore {
   readonly parity: ParityStore;
   readonly dual: DualStore;
   readonly reverse: ReverseStore;
+  readonly services: ServiceStore;
   readonly #pool: pg.Pool;
   readonly #url: string;
   /** Short calls under way. */
@@ -94,6 +97,7 @@ class PostgresEventStore implements EventStore {
     this.reverse = new PostgresReverseStore(pool);
     this.parity = new PostgresParityStore(pool, () => openSession(url));
     this.dual = new PostgresDualStore(pool);
+    this.services = new PostgresServiceStore(pool);
   }
 
   async migrate(): Promise<void> {

@@ -79,14 +79,18 @@ function parameters(
   events: readonly NewEvent[],
   expected: ExpectedVersion,
 ): unknown[] {
+  const [ids, times, ...more] = eventColumns(events);
+  const origins = events.map(({ origin }) => origin ?? "native");
+  return [stream, ...expectedRange(expected), ids, times, origins, ...more];
+}
+
+/** An array per column: id, time, type, schema version, correlation, causation, actor, metadata, data. */
+export function eventColumns(events: readonly NewEvent[]): unknown[][] {
   const of = <T>(pick: (event: NewEvent) => T | undefined): (T | null)[] =>
     events.map((event) => pick(event) ?? null);
   return [
-    stream,
-    ...expectedRange(expected),
     of((e) => e.id),
     of((e) => e.time),
-    of((e) => e.origin ?? "native"),
     of((e) => e.type),
     of((e) => e.schemaVersion ?? 1),
     of((e) => e.correlationId),

@@ -1,25 +1,5 @@
 import pg from "pg";
-
-/** Who does it and why: told in the transaction, so that the events can say it. */
-export interface Doer {
-  readonly actor: string;
-  readonly reason?: string;
-}
-
-export interface NewLine {
-  readonly sku: string;
-  readonly quantity: number;
-}
-
-/** A request that the shop's rules refuse; `status` is that of the HTTP answer. */
-export class Refusal extends Error {
-  readonly status: 404 | 409 | 422;
-
-  constructor(status: 404 | 409 | 422, message: string) {
-    super(message);
-    this.status = status;
-  }
-}
+import { Refusal, type Doer, type NewLine, type OrderDesk } from "./order-desk.ts";
 
 type Client = pg.ClientBase;
 
@@ -30,7 +10,7 @@ type Client = pg.ClientBase;
  * not, a document is replaced by deleting and inserting its rows, an attempt that fails is rolled
  * back to a savepoint.
  */
-export class Shop {
+export class Shop implements OrderDesk<Doer> {
   readonly #pool: pg.Pool;
 
   constructor(url: string, sessionsMax = 4) {

@@ -8,6 +8,8 @@ import type { TrafficLog } from "../rollout/traffic-log.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
 import type { RowSampler } from "../source/row-sample.ts";
+import type { StreamRef } from "../mapping/rules.ts";
+import { aggregateStore, type AggregateStore } from "../service/aggregate-store.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 /** The only file that knows which adapters there are. Drivers are loaded when they are asked for. */
@@ -173,4 +175,32 @@ export async function startDemoServer(dir: string): Promise<DemoServer> {
     url: (database) => server.url(database),
     stop: () => server.stop("fast"),
   };
+}
+
+export interface AggregatesOptions<Streams extends Readonly<Record<string, StreamRef>>> {
+  /** Of the event store: `postgres://user:password@host:port/database?sslmode=…` */
+  readonly store: string;
+  /** Name of the migration, in its config `name`. */
+  readonly pipeline: string;
+  /** Those of the config, which give events and rows their types. */
+  readonly streams: Streams;
+  /** Sessions with the store, 1 to 100. */
+  readonly sessionsMax?: number;
+}
+
+const SERVICE_SESSIONS_MAX_DEFAULT = 10;
+
+/**
+ * Opens the event store for a service that decides over aggregates; see docs/8-services.md.
+ *
+ * @throws BanyanError `STORE_UNREACHABLE` · `STORE_REFUSED`
+ */
+export async function openAggregates<Streams extends Readonly<Record<string, StreamRef>>>({
+  store: url,
+  pipeline,
+  streams,
+  sessionsMax = SERVICE_SESSIONS_MAX_DEFAULT,
+}: AggregatesOptions<Streams>): Promise<AggregateStore<Streams>> {
+  const { openPostgresEventStore } = await import("../../connectors/postgres/event-store.ts");
+  return aggregateStore(await openPostgresEventStore({ url, sessionsMax }), pipeline, streams);
 }

@@ -154,13 +154,15 @@ export interface DualNormaliserConfig {
 }
 
 /** One migration: where the rows are, where the events go, and how the one becomes the other. */
-export interface MigrationConfig {
+export interface MigrationConfig<
+  Streams extends Readonly<Record<string, StreamRef>> = Readonly<Record<string, StreamRef>>,
+> {
   /** Name of the pipeline in the store: letters, digits, underscores. */
   readonly name: string;
   readonly source: PostgresSourceConfig;
   /** The embedded store when absent. */
   readonly store?: StoreConfig;
-  readonly streams: Readonly<Record<string, StreamRef>>;
+  readonly streams: Streams;
   readonly limits?: LimitsConfig;
   /** Where reverse sync writes what services have decided; the source when absent. */
   readonly reverse?: ReverseConfig;
@@ -170,6 +172,8 @@ export interface MigrationConfig {
 }
 
 /** Gives a config its type; what a `banyan.config.ts` exports by default. */
-export function defineMigration(config: MigrationConfig): MigrationConfig {
+export function defineMigration<Streams extends Readonly<Record<string, StreamRef>>>(
+  config: MigrationConfig<Streams>,
+): MigrationConfig<Streams> {
   return config;
 }

@@ -8,6 +8,7 @@
 import { parseQualifiedName, qualifiedName } from "../model/table.ts";
 
 declare const rowType: unique symbol;
+declare const withType: unique symbol;
 
 /** A table of the legacy database. `Row` gives each column its JSON form (see docs/3-mapping.md). */
 export interface TableRef<Row extends object = object> {
@@ -17,6 +18,16 @@ export interface TableRef<Row extends object = object> {
 }
 
 type Column<Row> = keyof Row & string;
+
+/** The row type of a table, a rule or a child table. */
+export type RowOf<Ref> = Ref extends { readonly [rowType]?: infer Row extends object }
+  ? Row
+  : never;
+
+/** Row types of the child tables that an insert rule takes along. */
+export type WithOf<Ref> = Ref extends { readonly [withType]?: infer With extends object }
+  ? With
+  : never;
 
 /**
  * Names a table.
@@ -87,16 +98,20 @@ export interface Transform<Row> {
   readonly from: (data: Readonly<Record<string, unknown>>) => Partial<Row>;
 }
 
-export interface InsertRule {
+/** `Row` and `With` are known to the compiler only: rows of the table, and of the child tables it takes along. */
+export interface InsertRule<Row extends object = object, With extends object = object> {
   readonly on: "insert";
+  readonly [rowType]?: Row;
+  readonly [withType]?: With;
   readonly table: TableRef;
   readonly conditions: RowConditions<Record<string, unknown>>;
   readonly where: RowPredicate<never> | undefined;
   readonly with: readonly TableRef[];
 }
 
-export interface UpdateRule {
+export interface UpdateRule<Row extends object = object> {
   readonly on: "update";
+  readonly [rowType]?: Row;
   readonly table: TableRef;
   readonly conditions: RowConditions<Record<string, unknown>>;
   readonly anyOf: readonly string[];
@@ -105,8 +120,9 @@ export interface UpdateRule {
   readonly transform: Transform<never> | undefined;
 }
 
-export interface DeleteRule {
+export interface DeleteRule<Row extends object = object> {
   readonly on: "delete";
+  readonly [rowType]?: Row;
   readonly table: TableRef;
   readonly conditions: RowConditions<Record<string, unknown>>;
   readonly where: RowPredicate<never> | undefined;
@@ -120,14 +136,14 @@ export type Rule = InsertRule | UpdateRule | DeleteRule;
  * @param options.with child tables whose rows, inserted after it in the same transaction, belong to the same event
  * @param options.when column conditions on the new row
  */
-export function inserted<Row extends object>(
+export function inserted<Row extends object, Child extends TableRef = never>(
   tableRef: TableRef<Row>,
   options: {
-    readonly with?: readonly Pick<TableRef, "name" | "key">[];
+    readonly with?: readonly Child[];
     readonly when?: RowConditions<Row>;
     readonly where?: RowPredicate<Row>;
   } = {},
-): InsertRule {
+): InsertRule<Row, RowOf<Child>> {
   return {
     on: "insert",
     table: tableRef,
@@ -149,7 +165,7 @@ export function updated<Row extends object>(
     readonly where?: ChangePredicate<Row>;
     readonly transform?: Transform<Row>;
   } = {},
-): UpdateRule {
+): UpdateRule<Row> {
   const anyOf = "anyOf" in when && Array.isArray(when.anyOf) ? (when.anyOf as string[]) : [];
   return {
     on: "update",
@@ -166,7 +182,7 @@ export function updated<Row extends object>(
 export function deleted<Row extends object>(
   tableRef: TableRef<Row>,
   options: { readonly when?: RowConditions<Row>; readonly where?: RowPredicate<Row> } = {},
-): DeleteRule {
+): DeleteRule<Row> {
   return {
     on: "delete",
     table: tableRef,
@@ -175,8 +191,8 @@ export function deleted<Row extends object>(
   };
 }
 
-export interface ChildRef {
-  readonly table: TableRef;
+export interface ChildRef<Row extends object = object> {
+  readonly table: TableRef<Row>;
   /** Child column to the root's key column it refers to. */
   readonly parent: Readonly<Record<string, string>>;
   readonly validTime: string | undefined;
@@ -187,7 +203,7 @@ export function child<Row extends object>(
   tableRef: TableRef<Row>,
   parent: { readonly [Name in Column<Row>]?: string | Inherited<Name> },
   options: { readonly validTime?: Column<Row> } = {},
-): ChildRef {
+): ChildRef<Row> {
   return {
     table: tableRef,
     parent: parent as Record<string, string>,
@@ -195,11 +211,19 @@ export function child<Row extends object>(
   };
 }
 
-export interface StreamRef {
-  readonly root: TableRef;
-  readonly children: Readonly<Record<string, ChildRef>>;
+type Children = Readonly<Record<string, ChildRef>>;
+type Events = Readonly<Record<string, Rule>>;
+type Nothing = Readonly<Record<never, never>>;
+
+export interface StreamRef<
+  Row extends object = object,
+  Roles extends Children = Children,
+  Rules extends Events = Events,
+> {
+  readonly root: TableRef<Row>;
+  readonly children: Roles;
   readonly validTime: string | undefined;
-  readonly events: Readonly<Record<string, Rule>>;
+  readonly events: Rules;
   readonly otherwise: string;
   readonly baseline: string | undefined;
   readonly truncate: "refuse" | "events";
@@ -215,23 +239,28 @@ export interface StreamRef {
  * @param options.inverses by event type, the function's inverse of a rule that is no longer here: its events still fold by it
  * @param options.truncate what a TRUNCATE does: stop with an error (default), or one fallback event per row lost
  */
-export function stream<Row extends object>(
+export function stream<
+  Row extends object,
+  Roles extends Children = Nothing,
+  Rules extends Events = Nothing,
+>(
   root: TableRef<Row>,
   options: {
-    readonly children?: Readonly<Record<string, ChildRef>>;
+    readonly children?: Roles;
     readonly validTime?: Column<Row>;
-    readonly events?: Readonly<Record<string, Rule>>;
+    readonly events?: Rules;
     readonly otherwise: string;
     readonly baseline?: string;
     readonly truncate?: "refuse" | "events";
     readonly inverses?: Readonly<Record<string, Transform<Row>["from"]>>;
   },
-): StreamRef {
+  // Nothing is inferred from where the stream stands, which would take any name.
+): StreamRef<Row, NoInfer<Roles>, NoInfer<Rules>> {
   return {
     root,
-    children: options.children ?? {},
+    children: options.children ?? ({} as Roles),
     validTime: options.validTime,
-    events: options.events ?? {},
+    events: options.events ?? ({} as Rules),
     otherwise: options.otherwise,
     baseline: options.baseline,
     truncate: options.truncate ?? "refuse",

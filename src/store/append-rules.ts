@@ -43,6 +43,14 @@ export function versionConflict(
   );
 }
 
+/** @param what the aggregate, or what was to be made */
+export function authorityElsewhere(what: string): BanyanError {
+  return new BanyanError("AUTHORITY_ELSEWHERE", `the legacy application decides over ${what} now`, {
+    detail: { what },
+    hint: "Answer 503 with Retry-After: the proxy sends the next request where it belongs.",
+  });
+}
+
 /**
  * @throws BanyanError `INVARIANT_BROKEN` when the call itself is wrong, `VALUE_UNMAPPABLE` when a
  *   value cannot be kept as text

@@ -4,6 +4,7 @@ import type { Position } from "../model/position.ts";
 import type { DualStore } from "./dual-store.ts";
 import type { ParityStore } from "./parity-store.ts";
 import type { ReverseStore } from "./reverse-store.ts";
+import type { ServiceStore } from "./service-store.ts";
 
 /**
  * Append-only log of domain events, one version sequence (1, 2, 3 …) per stream.
@@ -110,6 +111,7 @@ export interface EventStore {
 
   readonly dual: DualStore;
   readonly reverse: ReverseStore;
+  readonly services: ServiceStore;
 
   close(): Promise<void>;
 }

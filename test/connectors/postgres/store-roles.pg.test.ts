@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
+import { openServiceStore } from "./service-store-fixture.ts";
 import { openPostgresEventStore } from "../../../connectors/postgres/event-store.ts";
 import { PostgresRolloutState } from "../../../connectors/postgres/rollout-state.ts";
 import { PostgresTrafficLog } from "../../../connectors/postgres/traffic-log.ts";
@@ -82,6 +83,30 @@ test("those grants are all that a proxy needs", async () => {
   await traffic.write(proxy.instance, [trafficRow({})]);
   await state.leave(proxy);
   await Promise.all([state.close(), traffic.close()]);
+});
+
+test("they are all that a service needs, too", async () => {
+  await using opened = await openServiceStore("roles_services");
+  await opened.moveTo("new");
+  await opened.reserve("order", [{ id: "7", bucket: 0 }]);
+  await using app = await openAs(opened.database);
+  const { services } = app.store;
+  const order = { pipeline: "shop", streamType: "order" };
+  expect(await services.takeId({ ...order, form: "integer" })).toBe("7");
+  expect(await services.takeId({ ...order, form: "uuid" })).toMatch(/^[0-9a-f-]{36}$/);
+  const events = [event()];
+  const append = { pipeline: "shop", stream: "order-7", expected: 0, mappingVersion: 1, events };
+  expect(await services.append(append)).toMatchObject({ outcome: "stored" });
+  expect(await services.streamOfEvent(events[0]!.id)).toBe("order-7");
+  const proposal = {
+    pipeline: "shop",
+    correlationId: "c",
+    stream: "order-7",
+    decidedOn: 1,
+    events: [],
+  };
+  await services.propose(proposal);
+  expect(await opened.proposals()).toEqual([proposal]);
 });
 
 test("with those grants no event is changed, removed, or put where readers have passed", async () => {

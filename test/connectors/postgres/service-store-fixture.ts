@@ -1,0 +1,36 @@
+import { openTestStore } from "./event-store-fixture.ts";
+import type { OpenedServiceStore } from "../../contract/service-store.contract.ts";
+import type { Proposal } from "../../../src/store/service-store.ts";
+import type { TestDatabase } from "../../support/databases.ts";
+
+const MOVE = `
+  WITH locked AS MATERIALIZED (SELECT banyan.lock_authority('shop', 'order'))
+  INSERT INTO banyan.rollouts AS r (pipeline, stream_type, stage, share, salt)
+  SELECT 'shop', 'order', $1, $2, 's' FROM locked
+  ON CONFLICT (pipeline, stream_type) DO UPDATE SET stage = $1, share = $2, epoch = r.epoch + 1`;
+const PROPOSALS = `
+  SELECT pipeline, correlation_id AS "correlationId", stream_id AS stream, decided_on AS "decidedOn", events
+    FROM banyan.proposals ORDER BY id`;
+
+export async function openServiceStore(
+  label: string,
+): Promise<OpenedServiceStore & { readonly database: TestDatabase }> {
+  const opened = await openTestStore(label);
+  const { database, store } = opened;
+  return {
+    store,
+    database,
+    async moveTo(stage, share = 0) {
+      await database.query(MOVE, [stage, share]);
+    },
+    async reserve(name, ids) {
+      await database.query(
+        `INSERT INTO banyan.reserved_ids (pipeline, stream_type, id, bucket)
+         SELECT 'shop', $1, * FROM unnest($2::bigint[], $3::int[])`,
+        [name, ids.map(({ id }) => id), ids.map(({ bucket }) => bucket)],
+      );
+    },
+    proposals: async () => (await database.query(PROPOSALS)).rows as Proposal[],
+    [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+  };
+}

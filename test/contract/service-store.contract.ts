@@ -1,0 +1,244 @@
+import { randomUUID } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import { event, streamOf } from "./event-batches.ts";
+import type { NewEvent } from "../../src/model/event.ts";
+import { bucketOf } from "../../src/rollout/bucket.ts";
+import type { Stage } from "../../src/rollout/stage.ts";
+import type { EventStore } from "../../src/store/event-store.ts";
+import type { Proposal } from "../../src/store/service-store.ts";
+
+export interface OpenedServiceStore extends AsyncDisposable {
+  readonly store: EventStore;
+  /** Of the stream type `order` of pipeline `shop`, with salt `s`. */
+  moveTo(stage: Stage, share?: number): Promise<void>;
+  /** Reserves ids for `order`, or for rows of one of its roles, with the buckets given. */
+  reserve(
+    name: string,
+    ids: readonly { readonly id: string; readonly bucket: number }[],
+  ): Promise<void>;
+  proposals(): Promise<readonly Proposal[]>;
+}
+
+const SALT = "s";
+
+/** What every service store must do. `open` gives an empty store. */
+export function serviceStoreContract(name: string, open: () => Promise<OpenedServiceStore>): void {
+  describe(`service store contract: ${name}`, () => {
+    describe("append", () => appendContract(open));
+    describe("ids", () => idContract(open));
+
+    test("a proposal is kept, and nothing of it is in the stream", async () => {
+      await using at = await open();
+      const proposal = {
+        pipeline: "shop",
+        correlationId: randomUUID(),
+        stream: "order-1",
+        decidedOn: 3,
+        events: [{ type: "OrderPaid", data: { id: "1", total: "12.50" } }],
+      };
+      await at.store.services.propose(proposal);
+      await at.store.services.propose({ ...proposal, events: [] });
+      expect(await at.proposals()).toEqual([proposal, { ...proposal, events: [] }]);
+      expect(await streamOf(at.store, "order-1")).toEqual([]);
+    });
+  });
+}
+
+function appendContract(open: () => Promise<OpenedServiceStore>): void {
+  const to = (stream: string, expected: number, events: readonly NewEvent[] = [event()]) => ({
+    pipeline: "shop",
+    stream,
+    expected,
+    mappingVersion: 7,
+    events,
+  });
+
+  test.each([
+    ["legacy", 0, []],
+    ["shadow", 0, []],
+    ["canary", 0, []],
+    ["canary", 3_000, "its buckets"],
+    ["new", 0, "all"],
+    ["complete", 0, "all"],
+  ] as const)("at %s, %i, just what has moved takes events", async (stage, share, which) => {
+    await using at = await open();
+    await at.moveTo(stage, share);
+    const stored: string[] = [];
+    const ids = Array.from({ length: 40 }, (_, i) => String(i));
+    for (const id of ids) {
+      const appended = at.store.services.append(to(`order-${id}`, 0));
+      const isStored = await appended.then(
+        () => true,
+        (error: unknown) => {
+          expect(error).toMatchObject({ code: "AUTHORITY_ELSEWHERE", recovery: "retry" });
+          return false;
+        },
+      );
+      if (isStored) stored.push(id);
+      expect(await streamOf(at.store, `order-${id}`)).toHaveLength(isStored ? 1 : 0);
+    }
+    const moved = ids.filter(
+      (id) => which === "all" || (which === "its buckets" && bucketOf(id, SALT) < share),
+    );
+    expect(stored).toEqual(moved);
+    if (which === "its buckets") expect(moved.length % ids.length).toBeGreaterThan(0);
+  });
+
+  test("a stream type that nobody has begun to move takes none, nor one of another migration", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    for (const wrong of [to("customer-1", 0), { ...to("order-1", 0), pipeline: "other" }]) {
+      await expect(at.store.services.append(wrong)).rejects.toMatchObject({
+        code: "AUTHORITY_ELSEWHERE",
+      });
+    }
+  });
+
+  test("events are native, have the mapping version and all that was said, and follow one another", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const said: NewEvent = {
+      id: randomUUID(),
+      type: "OrderPaid",
+      data: { id: "1", total: "12.50", list: [1, null, "ü"] },
+      time: "2026-01-31T10:00:00.123456Z",
+      correlationId: "c",
+      causationId: "k",
+      actor: "Ada",
+      metadata: { reason: "first" },
+    };
+    const { services } = at.store;
+    expect(await services.append(to("order-1", 0, [said, event("B")]))).toEqual({
+      outcome: "stored",
+      firstVersion: 1,
+      lastVersion: 2,
+    });
+    expect(await services.append(to("order-1", 2, [event("C")]))).toMatchObject({
+      firstVersion: 3,
+    });
+    const [first, ...more] = await streamOf(at.store, "order-1");
+    expect(first).toMatchObject({ ...said, version: 1, origin: "native", mappingVersion: 7 });
+    expect(more.map(({ type, version }) => [type, version])).toEqual([
+      ["B", 2],
+      ["C", 3],
+    ]);
+  });
+
+  test("the expected version is really checked, also when many come at once", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const { services } = at.store;
+    const all = await Promise.allSettled(
+      Array.from({ length: 12 }, () => services.append(to("order-1", 0))),
+    );
+    expect(all.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    for (const one of all) {
+      if (one.status === "rejected")
+        expect(one.reason).toMatchObject({ code: "STREAM_VERSION_CONFLICT" });
+    }
+    for (const expected of [0, 2, 3]) {
+      await expect(services.append(to("order-1", expected))).rejects.toMatchObject({
+        code: "STREAM_VERSION_CONFLICT",
+      });
+    }
+    expect(await streamOf(at.store, "order-1")).toHaveLength(1);
+  });
+
+  test("events that are stored are known, wherever authority has gone, and nothing is stored twice", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const events = [event(), event()];
+    const { services } = at.store;
+    const results = await Promise.all(
+      Array.from({ length: 6 }, () => services.append(to("order-1", 0, events))),
+    );
+    expect(results.map(({ outcome }) => outcome).sort()).toEqual([
+      ...Array<string>(5).fill("known"),
+      "stored",
+    ]);
+    await at.moveTo("legacy");
+    expect(await services.append(to("order-1", 0, events))).toEqual({ outcome: "known" });
+    expect(await services.append(to("order-2", 0, [event(), events[1]!]))).toEqual({
+      outcome: "known",
+    });
+    expect(await services.streamOfEvent(events[1]!.id)).toBe("order-1");
+    expect(await services.streamOfEvent(randomUUID())).toBeUndefined();
+    expect(await streamOf(at.store, "order-1")).toHaveLength(2);
+    expect(await streamOf(at.store, "order-2")).toHaveLength(0);
+  });
+}
+
+function idContract(open: () => Promise<OpenedServiceStore>): void {
+  const asked = { pipeline: "shop", streamType: "order", form: "integer" } as const;
+
+  test("a reserved id is given once, and only when its bucket has moved", async () => {
+    await using at = await open();
+    await at.moveTo("canary", 3_000);
+    const ids = Array.from({ length: 20 }, (_, i) => ({
+      id: String(9_007_199_254_740_990n + BigInt(i)),
+      bucket: i * 500,
+    }));
+    await at.reserve("order", ids);
+    const take = (): Promise<string | undefined> => at.store.services.takeId(asked);
+    const taken = await Promise.all(Array.from({ length: 9 }, take));
+    const given = taken.filter((id) => id !== undefined);
+    expect(given.sort()).toEqual(ids.slice(0, 6).map(({ id }) => id));
+    expect(await take()).toBeUndefined();
+    await at.moveTo("canary", 3_001);
+    expect(await take()).toBe(ids[6]!.id);
+    await at.moveTo("new");
+    expect(await take()).toBe(ids[7]!.id);
+    await at.moveTo("legacy");
+    await expect(take()).rejects.toMatchObject({ code: "AUTHORITY_ELSEWHERE" });
+  });
+
+  test("an id that was given back is given again, to whom its bucket belongs", async () => {
+    await using at = await open();
+    const id = "77";
+    const bucket = bucketOf(id, SALT);
+    await at.moveTo("canary", bucket + 1);
+    await at.reserve("order", [{ id, bucket }]);
+    await at.reserve("order/shipments", [{ id: "5", bucket: 0 }]);
+    const { services } = at.store;
+    for (let i = 0; i < 2; i++) {
+      expect(await services.takeId(asked)).toBe(id);
+      await services.giveBack(asked, id);
+      expect(await services.takeId({ ...asked, role: "shipments" })).toBe("5");
+      await services.giveBack({ ...asked, role: "shipments" }, "5");
+    }
+    await at.moveTo("canary", bucket);
+    if (bucket > 0) expect(await services.takeId(asked)).toBeUndefined();
+    await services.giveBack({ ...asked, form: "uuid" }, randomUUID());
+  });
+
+  test("ids of child rows are reserved for themselves", async () => {
+    await using at = await open();
+    await at.moveTo("canary", 1);
+    await at.reserve("order", [{ id: "1", bucket: 0 }]);
+    await at.reserve("order/shipments", [{ id: "5", bucket: 0 }]);
+    const { services } = at.store;
+    expect(await services.takeId({ ...asked, role: "shipments" })).toBe("5");
+    expect(await services.takeId({ ...asked, role: "shipments" })).toBeUndefined();
+    expect(await services.takeId(asked)).toBe("1");
+  });
+
+  test.each([1, 100, 5_000])(
+    "a UUID is drawn until its bucket is below a share of %i",
+    async (share) => {
+      await using at = await open();
+      await at.moveTo("canary", share);
+      const draw = (): Promise<string | undefined> =>
+        at.store.services.takeId({ ...asked, form: "uuid" });
+      const ids = await Promise.all([draw(), draw(), draw()]);
+      expect(new Set(ids).size).toBe(3);
+      for (const id of ids) {
+        expect(id).toMatch(/^[0-9a-f-]{36}$/);
+        expect(bucketOf(id!, SALT)).toBeLessThan(share);
+      }
+      await at.moveTo("canary", 0);
+      await expect(draw()).rejects.toMatchObject({ code: "AUTHORITY_ELSEWHERE" });
+      await at.moveTo("new");
+      expect(await draw()).toMatch(/^[0-9a-f-]{36}$/);
+    },
+  );
+}
