@@ -90,6 +90,23 @@ export default defineMigration({
       otherwise: "OrderAmended",
     }),
   },
+  // Times, and ids that each shop makes up by itself.
+  dual: {
+    normalise: {
+      order: {
+        ignore: [
+          "updated_at",
+          "placed_at",
+          "paid_at",
+          "payments.captured_at",
+          "shipments.shipped_at",
+          "shipments.delivered_at",
+          "shipments.transit",
+        ],
+        generated: { payments: ["id"], shipments: ["id"] },
+      },
+    },
+  },
   // One address in front of the legacy shop (main.ts) and the new one (new-main.ts).
   proxy: {
     listen: process.env["SHOP_PROXY_LISTEN"] ?? "127.0.0.1:8000",
@@ -116,7 +133,7 @@ export default defineMigration({
         stream: "order",
         id: { header: "x-no-single-order" },
       },
-      { method: "POST", path: "/orders", kind: "create", stream: "order" },
+      { method: "POST", path: "/orders", kind: "create", stream: "order", created: { json: "id" } },
     ],
   },
 });
