@@ -29,7 +29,7 @@ export function eventsOfChange(
   const committedAtUs = Date.now() * 1000;
   const events = new EventBuffer();
   const parked: { readonly reason: string }[] = [];
-  const counts = { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, parked: 0 };
+  const counts = { changesIn: 0, claimed: 0, fallback: 0, unchanged: 0, echoed: 0, parked: 0 };
   const mapper = new ChangeMapper(mapping.mapping, 0);
   const transaction = { ...NO_TRANSACTION, committedAtUs };
   mapper.map(transaction, changes, undefined, { events, parked: parked as never, counts });
