@@ -162,11 +162,11 @@ export class Shadow {
     const { kind, stream, path } = match.route;
     if (this.#options.settings.except.includes(path)) return outgoing;
     const stage = this.#options.watch.of(stream)?.stage;
-    if (kind !== "read") return stage === "shadow" ? this.#mirror(asked) : outgoing;
-    // While the way back is kept in step.
-    const isMoved = decision.side === "new" && (stage === "canary" || stage === "new");
+    // Before, new knows nothing of it; afterwards legacy is not kept in step.
+    if (stage === undefined || stage === "legacy" || stage === "complete") return outgoing;
+    if (kind !== "read") return decision.side === "legacy" ? this.#mirror(asked) : outgoing;
     const isSafe = (method === "GET" || method === "HEAD") && outgoing.body === undefined;
-    if (!isSafe || (stage !== "shadow" && !isMoved)) return outgoing;
+    if (!isSafe) return outgoing;
     const { target, headers } = outgoing;
     const tap = this.#reads.tap({
       route: match.route,

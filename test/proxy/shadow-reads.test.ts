@@ -1,7 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { closedPort, startApp, startRawApp, startTcpApp, until } from "./proxy-support.ts";
+import {
+  closedPort,
+  startApp,
+  startRawApp,
+  startTcpApp,
+  until,
+  type TestApp,
+} from "./proxy-support.ts";
 import { ask, startShadowProxy } from "./shadow-support.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
 
@@ -228,19 +235,26 @@ describe("at the other stages", () => {
     expect(legacy.received.map(({ method }) => method)).not.toContain("PUT");
   });
 
-  test("canary: the moved share is compared, the rest and lists are not", async () => {
+  test("canary: each side is compared with the other, and only what legacy writes is mirrored", async () => {
     await using legacy = await startApp("legacy", json(ORDER));
     await using fresh = await startApp("new", json(ORDER));
     const ports = { legacy: legacy.port, new: fresh.port };
     const rollout = { stage: "canary", share: 5_000 } as const;
     await using proxy = await startShadowProxy({ ...ports, rollout });
     const ids = Array.from({ length: 20 }, (_, n) => String(n));
+    const moved = ids.filter((id) => bucketOf(id, "salt") < 5_000);
+    expect(moved.length).toBeGreaterThan(2);
     for (const id of ids) await ask(proxy, `/orders/${id}`);
-    await ask(proxy, "/orders");
-    const moved = ids.filter((id) => bucketOf(id, "salt") < 5_000).length;
-    expect(moved).toBeGreaterThan(2);
-    expect(await proxy.readsOf(moved)).toMatchObject({ compared: moved, different: 0 });
-    expect(legacy.received).toHaveLength(ids.length + 1);
+    for (const id of ids) await ask(proxy, `/orders/${id}`, { method: "PUT", body: "{}" });
+    expect(await proxy.readsOf(ids.length)).toMatchObject({ compared: ids.length, different: 0 });
+    const puts = (app: TestApp, mode: string): number =>
+      app.received.filter(
+        ({ method, headers }) => method === "PUT" && (headers["banyan-mode"] ?? "live") === mode,
+      ).length;
+    const rest = ids.length - moved.length;
+    await until("all of them", () => proxy.shadow().writesMirrored === rest);
+    expect([puts(legacy, "live"), puts(legacy, "shadow")]).toEqual([rest, 0]);
+    expect([puts(fresh, "live"), puts(fresh, "shadow")]).toEqual([moved.length, rest]);
   });
 });
 
