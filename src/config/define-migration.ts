@@ -95,6 +95,32 @@ export interface RouteConfig {
   readonly idForm?: "text" | "integer" | "uuid";
 }
 
+/** How moves of a stream type are carried out and watched; see docs/7-rollout.md. */
+export interface RolloutConfig {
+  readonly holdSeconds?: number;
+  /** Percents that `banyan rollout promote` goes through, rising. */
+  readonly shares?: readonly number[];
+  readonly gates?: {
+    readonly parityMinutesMax?: number;
+    readonly dualSamplesMin?: number;
+    readonly dualFailuresMax?: number;
+    readonly shadowSamplesMin?: number;
+    readonly shadowMatchMin?: number;
+    readonly trafficSamplesMin?: number;
+    readonly errorRateMax?: number;
+    readonly latencyMsMax?: number;
+    readonly lagSecondsMax?: number;
+    readonly hoursMax?: number;
+  };
+  readonly alarms?: {
+    readonly windowSeconds?: number;
+    readonly samplesMin?: number;
+    readonly errorRateMax?: number;
+    readonly latencyMsMax?: number;
+    readonly differentRateMax?: number;
+  };
+}
+
 /** One migration: where the rows are, where the events go, and how the one becomes the other. */
 export interface MigrationConfig {
   /** Name of the pipeline in the store: letters, digits, underscores. */
@@ -106,6 +132,7 @@ export interface MigrationConfig {
   readonly limits?: LimitsConfig;
   /** What `banyan proxy` does; the other commands do not look at it. */
   readonly proxy?: ProxyConfig;
+  readonly rollout?: RolloutConfig;
 }
 
 /** Gives a config its type; what a `banyan.config.ts` exports by default. */

@@ -5,11 +5,13 @@ import { createJiti } from "jiti";
 import { z } from "zod";
 import type { EnvironmentReference } from "./define-migration.ts";
 import { proxySchema, proxySettings } from "./proxy-schema.ts";
+import { rolloutSchema } from "./rollout-schema.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { PaceLimits } from "../pipeline/chunk-pace.ts";
 import type { TailLimits } from "../pipeline/tail.ts";
-import type { ProxySettings } from "../proxy/settings.ts";
+import type { ProxySettings, RouteSettings } from "../proxy/settings.ts";
+import type { RolloutSettings } from "../rollout/settings.ts";
 
 /** A config as the rest of the program sees it: checked, with defaults, secrets resolved. */
 export interface LoadedConfig {
@@ -30,6 +32,9 @@ export interface LoadedConfig {
   readonly limits: TailLimits & PaceLimits;
   /** Undefined also when it was not asked for. */
   readonly proxy: ProxySettings | undefined;
+  /** Of the proxy, also when nothing else of it was asked for; none without a proxy. */
+  readonly routes: readonly RouteSettings[];
+  readonly rollout: RolloutSettings;
 }
 
 export interface LoadOptions {
@@ -95,8 +100,10 @@ export function parseConfig(
       hint: "See docs/2-configuration.md",
     });
   }
-  const { name, source, store, streams, limits, proxy } = parsed.data;
+  const { name, source, store, streams, limits, proxy, rollout } = parsed.data;
   const directory = dirname(file);
+  const settings =
+    proxy === undefined ? undefined : proxySettings(proxy, (path) => resolve(directory, path));
   return {
     file,
     directory,
@@ -112,10 +119,9 @@ export function parseConfig(
         : store,
     streams: streams as unknown as Readonly<Record<string, StreamRef>>,
     limits,
-    proxy:
-      withProxy && proxy !== undefined
-        ? proxySettings(proxy, (path) => resolve(directory, path))
-        : undefined,
+    proxy: withProxy ? settings : undefined,
+    routes: settings?.routes ?? [],
+    rollout,
   };
 }
 
@@ -209,6 +215,7 @@ export function configSchema(
         })
         .prefault({}),
       proxy: proxySchema(withProxy ? secret : unread).optional(),
+      rollout: rolloutSchema,
     })
     .superRefine(({ streams, proxy }, context) => {
       for (const [at, { stream }] of (proxy?.routes ?? []).entries()) {

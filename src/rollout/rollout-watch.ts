@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RolloutState } from "./rollout-state.ts";
-import { UNMOVED, type Rollout, type Stage } from "./stage.ts";
+import { UNMOVED, type Rollout } from "./stage.ts";
 
 export interface RolloutWatchOptions {
   readonly state: RolloutState;
@@ -51,7 +51,7 @@ export class RolloutWatch {
   of(type: string): Rollout | undefined {
     if (this.#asOfMs === undefined) return undefined;
     const rollout = this.#known.get(type) ?? UNMOVED;
-    return canMove(rollout.stage) && this.ageMs > this.#keepMs ? undefined : rollout;
+    return canMove(rollout) && this.ageMs > this.#keepMs ? undefined : rollout;
   }
 
   /** Since when what is known may be wrong. Infinite before the first read. */
@@ -107,6 +107,7 @@ export class RolloutWatch {
   }
 }
 
-function canMove(stage: Stage): boolean {
-  return stage === "canary" || stage === "new";
+/** Behind a hold the authority may have changed, and nobody waits for a proxy that was cut off since. */
+function canMove({ stage, hold }: Rollout): boolean {
+  return stage === "canary" || stage === "new" || hold !== undefined;
 }
