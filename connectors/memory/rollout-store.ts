@@ -235,7 +235,10 @@ export class MemoryRolloutStore implements RolloutStore {
     return touched;
   }
 
-  #tell({ type, who, why, epoch }: Pick<Move, "type" | "who" | "why" | "epoch">, what: string): void {
+  #tell(
+    { type, who, why, epoch }: Pick<Move, "type" | "who" | "why" | "epoch">,
+    what: string,
+  ): void {
     const at = new Date(this.#now()).toISOString();
     const id = String(this.#log.length + 1);
     this.#log.push({ id, type, at, who, what, why, epoch, detail: {} });

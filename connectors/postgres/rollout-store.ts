@@ -1,7 +1,13 @@
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
-import { moveOf, MOVE_COLUMNS, standingOf, type MoveRow, type StandingRow } from "./rollout-rows.ts";
+import {
+  moveOf,
+  MOVE_COLUMNS,
+  standingOf,
+  type MoveRow,
+  type StandingRow,
+} from "./rollout-rows.ts";
 import { sqlstateOf } from "./sqlstate.ts";
 import { closePool, openPool, resolveStoreUrl } from "./store-session.ts";
 import { busy, changed, relieved, stale } from "../../src/rollout/move-errors.ts";
@@ -126,7 +132,8 @@ export class PostgresRolloutStore implements RolloutStore {
       const standing = await this.#standing(client, move.type);
       const { stage, share } = move.from;
       const range = movingBuckets(move.from, move.to);
-      if (standing.stage !== stage || standing.share !== share || range === undefined) return "over";
+      if (standing.stage !== stage || standing.share !== share || range === undefined)
+        return "over";
       const { rows } = await client.query<{ epoch: string }>(
         `UPDATE banyan.rollouts SET held_from = $3, held_to = $4, epoch = epoch + 1,
                 held_until = clock_timestamp() + $5 * interval '1 ms'
@@ -192,7 +199,12 @@ export class PostgresRolloutStore implements RolloutStore {
       );
       const epoch = Number(rows[0]?.epoch ?? move.epoch);
       const over = await this.#end(client, move, epoch, outcome, reason);
-      await this.#log(client, over, `${move.kind} ${outcome}`, reason === undefined ? {} : { reason });
+      await this.#log(
+        client,
+        over,
+        `${move.kind} ${outcome}`,
+        reason === undefined ? {} : { reason },
+      );
       return over;
     });
   }
@@ -261,15 +273,7 @@ export class PostgresRolloutStore implements RolloutStore {
                 held_until = CASE WHEN $6 THEN held_until END
           WHERE pipeline = $1 AND stream_type = $2 AND epoch = $3
             AND (held_until > clock_timestamp() OR NOT $7) RETURNING epoch::text`,
-        [
-          this.#pipeline,
-          move.type,
-          move.epoch,
-          to.stage,
-          to.share,
-          then === "keep-hold",
-          isHeld,
-        ],
+        [this.#pipeline, move.type, move.epoch, to.stage, to.share, then === "keep-hold", isHeld],
       );
       return rows[0] === undefined ? "over" : await write(client, Number(rows[0].epoch));
     });
@@ -281,11 +285,7 @@ export class PostgresRolloutStore implements RolloutStore {
    * @returns the move when it has ended and that is fine
    * @throws BanyanError `ROLLOUT_BUSY`
    */
-  async #own(
-    client: pg.PoolClient,
-    move: Move,
-    also?: "also-ended",
-  ): Promise<Move | undefined> {
+  async #own(client: pg.PoolClient, move: Move, also?: "also-ended"): Promise<Move | undefined> {
     const { rows } = await client.query<MoveRow>(
       `SELECT ${MOVE_COLUMNS} FROM banyan.moves WHERE id = $1 FOR UPDATE`,
       [move.id],
@@ -329,13 +329,7 @@ export class PostgresRolloutStore implements RolloutStore {
     outcome: MoveOutcome,
     reason: string | undefined,
   ): Promise<Move> {
-    const { rows } = await client.query<MoveRow>(END, [
-      move.id,
-      move.step,
-      epoch,
-      outcome,
-      reason,
-    ]);
+    const { rows } = await client.query<MoveRow>(END, [move.id, move.step, epoch, outcome, reason]);
     return moveOf(rows[0]!);
   }
 

@@ -1,6 +1,9 @@
 import type { LoadedConfig } from "../config/load-config.ts";
 import { BanyanError } from "../model/errors.ts";
+import type { EventMarks } from "../rollout/changed-streams.ts";
+import type { GateFactsReader } from "../rollout/gate-facts.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
+import type { RolloutStore } from "../rollout/rollout-store.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { DatabaseSurvey } from "../source/database-facts.ts";
 import type { RowSampler } from "../source/row-sample.ts";
@@ -119,6 +122,44 @@ export async function openRolloutState(config: LoadedConfig): Promise<OpenedRoll
         await server.stop("fast");
       };
       return { state, place: opened.place, close };
+    }
+  }
+}
+
+export interface OpenedMoves {
+  readonly store: RolloutStore;
+  readonly marks: EventMarks;
+  readonly facts: GateFactsReader;
+  close(): Promise<void>;
+}
+
+/** Moves of this migration, in its store, which must be there and migrated. */
+export async function openMoves(config: LoadedConfig): Promise<OpenedMoves> {
+  const [{ openRolloutPool, PostgresRolloutStore }, { PostgresEventMarks }, { PostgresGateFacts }] =
+    await Promise.all([
+      import("../../connectors/postgres/rollout-store.ts"),
+      import("../../connectors/postgres/event-marks.ts"),
+      import("../../connectors/postgres/gate-facts.ts"),
+    ]);
+  const over = async (url: string, stop: () => Promise<void>): Promise<OpenedMoves> => {
+    const pool = await openRolloutPool(url);
+    const store = new PostgresRolloutStore(pool, config.name);
+    const marks = new PostgresEventMarks(pool, config.name);
+    const facts = new PostgresGateFacts(pool, config.name);
+    const close = async (): Promise<void> => {
+      await store.close();
+      await stop();
+    };
+    return { store, marks, facts, close };
+  };
+  switch (config.store.kind) {
+    case "postgres":
+      return await over(config.store.url, () => Promise.resolve());
+    case "embedded": {
+      const { startEmbeddedPostgres } =
+        await import("../../connectors/embedded/embedded-postgres.ts");
+      const server = await startEmbeddedPostgres({ dir: config.store.directory });
+      return await over(server.url("banyan"), () => server.stop("fast"));
     }
   }
 }

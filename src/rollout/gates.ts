@@ -43,7 +43,8 @@ export function gatesOf(kind: MoveKind, from: Standing, to: Standing): readonly 
     case "promote":
       // In shadow nothing depends on the new service yet.
       if (from.stage === "legacy") return ["proxies", "lag"];
-      if (from.stage === "shadow") return ["proxies", "lag", "quarantine", "parity", "dual", "shadow"];
+      if (from.stage === "shadow")
+        return ["proxies", "lag", "quarantine", "parity", "dual", "shadow"];
       return [...GATES].filter((gate) => gate !== "dual");
   }
 }
@@ -75,86 +76,108 @@ export function sumUp(answers: readonly GateAnswer[]): GateState {
 
 type Judgement = readonly [state: GateState, says: string];
 
-const JUDGES: Readonly<
-  Record<GateName, (facts: GateFacts, settings: GateSettings) => Judgement>
-> = {
-  proxies: ({ proxies }) =>
-    proxies > 0
-      ? ["pass", `${proxies} running`]
-      : ["fail", "no proxy was seen: requests would not follow the move; start banyan proxy"],
+const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSettings) => Judgement>> =
+  {
+    proxies: ({ proxies }) =>
+      proxies > 0
+        ? ["pass", `${proxies} running`]
+        : ["fail", "no proxy was seen: requests would not follow the move; start banyan proxy"],
 
-  lag({ capture }, { lagSecondsMax }) {
-    if (capture === undefined) return ["fail", "the capture has never run; start banyan run"];
-    const { lagSeconds, silentSeconds } = capture;
-    if (silentSeconds > SILENT_SECONDS_MAX)
-      return ["fail", `the capture was last seen ${whole(silentSeconds)} s ago; start banyan run`];
-    const says = `${lagSeconds.toFixed(1)} s behind`;
-    return lagSeconds <= lagSecondsMax ? ["pass", says] : ["fail", `${says}, more than ${lagSecondsMax} s`];
-  },
+    lag({ capture }, { lagSecondsMax }) {
+      if (capture === undefined) return ["fail", "the capture has never run; start banyan run"];
+      const { lagSeconds, silentSeconds } = capture;
+      if (silentSeconds > SILENT_SECONDS_MAX)
+        return [
+          "fail",
+          `the capture was last seen ${whole(silentSeconds)} s ago; start banyan run`,
+        ];
+      const says = `${lagSeconds.toFixed(1)} s behind`;
+      return lagSeconds <= lagSecondsMax
+        ? ["pass", says]
+        : ["fail", `${says}, more than ${lagSecondsMax} s`];
+    },
 
-  quarantine: ({ quarantined }) =>
-    quarantined === 0
-      ? ["pass", "empty"]
-      : ["fail", `${quarantined} aggregates wait; see banyan quarantine list`],
+    quarantine: ({ quarantined }) =>
+      quarantined === 0
+        ? ["pass", "empty"]
+        : ["fail", `${quarantined} aggregates wait; see banyan quarantine list`],
 
-  parity({ parity }, { parityMinutesMax }) {
-    if (parity === undefined) return ["inconclusive", "nothing was verified yet; run banyan verify"];
-    const { state, ageSeconds, openFindings, conclusive } = parity;
-    if (state === "different" || openFindings > 0)
-      return ["fail", `${openFindings} open findings; see banyan verify`];
-    const minutes = whole(ageSeconds / 60);
-    if (ageSeconds > parityMinutesMax * 60)
-      return ["inconclusive", `verified ${minutes} min ago, more than ${parityMinutesMax}; run banyan verify`];
-    if (state !== "equal" || !conclusive)
-      return ["inconclusive", "the last verification could not tell; run banyan verify"];
-    return ["pass", `equal ${minutes} min ago`];
-  },
+    parity({ parity }, { parityMinutesMax }) {
+      if (parity === undefined)
+        return ["inconclusive", "nothing was verified yet; run banyan verify"];
+      const { state, ageSeconds, openFindings, conclusive } = parity;
+      if (state === "different" || openFindings > 0)
+        return ["fail", `${openFindings} open findings; see banyan verify`];
+      const minutes = whole(ageSeconds / 60);
+      if (ageSeconds > parityMinutesMax * 60)
+        return [
+          "inconclusive",
+          `verified ${minutes} min ago, more than ${parityMinutesMax}; run banyan verify`,
+        ];
+      if (state !== "equal" || !conclusive)
+        return ["inconclusive", "the last verification could not tell; run banyan verify"];
+      return ["pass", `equal ${minutes} min ago`];
+    },
 
-  dual({ dual }, { dualSamplesMin, dualFailuresMax }) {
-    const judged = dual.pass + dual.fail;
-    const says = `${dual.pass} alike, ${dual.fail} not, ${dual.inconclusive} could not be told`;
-    if (dual.fail > dualFailuresMax) return ["fail", `${says}; see banyan verify --dual`];
-    return enough(judged, dualSamplesMin, "judged writes", says);
-  },
+    dual({ dual }, { dualSamplesMin, dualFailuresMax }) {
+      const judged = dual.pass + dual.fail;
+      const says = `${dual.pass} alike, ${dual.fail} not, ${dual.inconclusive} could not be told`;
+      if (dual.fail > dualFailuresMax) return ["fail", `${says}; see banyan verify --dual`];
+      return enough(judged, dualSamplesMin, "judged writes", says);
+    },
 
-  shadow({ shadow }, { shadowSamplesMin, shadowMatchMin }) {
-    const { compared, different, uncompared, dropped } = shadow;
-    const says = `${compared - different} of ${compared} reads alike, ${uncompared + dropped} not compared`;
-    const waiting = enough(compared, shadowSamplesMin, "compared reads", says);
-    if (waiting[0] !== "pass") return waiting;
-    const isAlike = (compared - different) / compared >= shadowMatchMin;
-    return isAlike ? ["pass", says] : ["fail", `${says}; at least ${shadowMatchMin * 100}% must be`];
-  },
+    shadow({ shadow }, { shadowSamplesMin, shadowMatchMin }) {
+      const { compared, different, uncompared, dropped } = shadow;
+      const says = `${compared - different} of ${compared} reads alike, ${uncompared + dropped} not compared`;
+      const waiting = enough(compared, shadowSamplesMin, "compared reads", says);
+      if (waiting[0] !== "pass") return waiting;
+      const isAlike = (compared - different) / compared >= shadowMatchMin;
+      return isAlike
+        ? ["pass", says]
+        : ["fail", `${says}; at least ${shadowMatchMin * 100}% must be`];
+    },
 
-  errors({ moved, legacy }, { trafficSamplesMin, errorRateMax }) {
-    const says = `${percent(rateOf(moved))} of ${moved.requests} moved requests, ${percent(rateOf(legacy))} of legacy's`;
-    const waiting = enough(moved.requests, trafficSamplesMin, "requests to the moved share", says);
-    if (waiting[0] !== "pass") return waiting;
-    return rateOf(moved) - rateOf(legacy) <= errorRateMax ? ["pass", says] : ["fail", says];
-  },
+    errors({ moved, legacy }, { trafficSamplesMin, errorRateMax }) {
+      const says = `${percent(rateOf(moved))} of ${moved.requests} moved requests, ${percent(rateOf(legacy))} of legacy's`;
+      const waiting = enough(
+        moved.requests,
+        trafficSamplesMin,
+        "requests to the moved share",
+        says,
+      );
+      if (waiting[0] !== "pass") return waiting;
+      return rateOf(moved) - rateOf(legacy) <= errorRateMax ? ["pass", says] : ["fail", says];
+    },
 
-  latency({ moved, legacy }, { trafficSamplesMin, latencyMsMax }) {
-    const waiting = enough(moved.requests, trafficSamplesMin, "requests to the moved share", "");
-    if (waiting[0] !== "pass") return waiting;
-    const beside = enough(legacy.requests, trafficSamplesMin, "requests to legacy", "");
-    if (beside[0] !== "pass") return beside;
-    const added = addedMs(moved, legacy);
-    const says = `95% of moved requests within ${percentileMs(moved.slower, 0.95)} ms, of legacy's within ${percentileMs(legacy.slower, 0.95)} ms`;
-    return added <= latencyMsMax ? ["pass", says] : ["fail", `${says}; ${latencyMsMax} ms more are allowed`];
-  },
+    latency({ moved, legacy }, { trafficSamplesMin, latencyMsMax }) {
+      const waiting = enough(moved.requests, trafficSamplesMin, "requests to the moved share", "");
+      if (waiting[0] !== "pass") return waiting;
+      const beside = enough(legacy.requests, trafficSamplesMin, "requests to legacy", "");
+      if (beside[0] !== "pass") return beside;
+      const added = addedMs(moved, legacy);
+      const says = `95% of moved requests within ${percentileMs(moved.slower, 0.95)} ms, of legacy's within ${percentileMs(legacy.slower, 0.95)} ms`;
+      return added <= latencyMsMax
+        ? ["pass", says]
+        : ["fail", `${says}; ${latencyMsMax} ms more are allowed`];
+    },
 
-  reverse({ reverse, reverseConflicts }, { lagSecondsMax }) {
-    if (reverseConflicts > 0)
-      return ["fail", `${reverseConflicts} aggregates wait in a conflict; see banyan status`];
-    if (reverse === undefined)
-      return ["fail", "reverse sync has never run; start banyan rollout run"];
-    const { lagSeconds, silentSeconds } = reverse;
-    if (silentSeconds > SILENT_SECONDS_MAX)
-      return ["fail", `reverse sync was last seen ${whole(silentSeconds)} s ago; start banyan rollout run`];
-    const says = `${lagSeconds.toFixed(1)} s behind`;
-    return lagSeconds <= lagSecondsMax ? ["pass", says] : ["fail", `${says}, more than ${lagSecondsMax} s`];
-  },
-};
+    reverse({ reverse, reverseConflicts }, { lagSecondsMax }) {
+      if (reverseConflicts > 0)
+        return ["fail", `${reverseConflicts} aggregates wait in a conflict; see banyan status`];
+      if (reverse === undefined)
+        return ["fail", "reverse sync has never run; start banyan rollout run"];
+      const { lagSeconds, silentSeconds } = reverse;
+      if (silentSeconds > SILENT_SECONDS_MAX)
+        return [
+          "fail",
+          `reverse sync was last seen ${whole(silentSeconds)} s ago; start banyan rollout run`,
+        ];
+      const says = `${lagSeconds.toFixed(1)} s behind`;
+      return lagSeconds <= lagSecondsMax
+        ? ["pass", says]
+        : ["fail", `${says}, more than ${lagSecondsMax} s`];
+    },
+  };
 
 /** Errors of all requests, 0 to 1; 0 without requests. */
 export function rateOf({ requests, errors }: SideTraffic): number {

@@ -19,8 +19,13 @@ export function busy(move: Move, silentMs: number): BanyanError {
 }
 
 /** The stream type does not stand where the caller has seen it. @param found undefined: it moves just now */
-export function changed(type: string, expected: Standing, found: Standing | undefined): BanyanError {
-  const now = found === undefined ? "moves just now" : `stands at ${describeStanding(found)} by now`;
+export function changed(
+  type: string,
+  expected: Standing,
+  found: Standing | undefined,
+): BanyanError {
+  const now =
+    found === undefined ? "moves just now" : `stands at ${describeStanding(found)} by now`;
   return new BanyanError("ROLLOUT_BUSY", `${type} ${now}, not at ${describeStanding(expected)}`, {
     hint: "Somebody else has moved it meanwhile: look at `banyan rollout log`, and run the command again.",
     detail: { type },

@@ -20,11 +20,7 @@ export function moveWorld(options: VerifyOptions, marks: EventMarks, salt: strin
   };
 }
 
-async function reverseState(
-  marks: EventMarks,
-  type: string,
-  place: string,
-): Promise<ReverseState> {
+async function reverseState(marks: EventMarks, type: string, place: string): Promise<ReverseState> {
   const conflicts = await marks.reverseConflicts(type);
   if (conflicts > 0) {
     const says = `${conflicts} aggregates wait in a conflict of reverse sync; see banyan status`;

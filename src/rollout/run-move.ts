@@ -14,6 +14,7 @@ import {
 import type { Move, RolloutStore } from "./rollout-store.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
+import { failpoint } from "../runtime/failpoint.ts";
 
 /** What a move asks of everything beside the rollout itself. */
 export interface MoveWorld {
@@ -115,8 +116,8 @@ class MoveRun {
   async run(signal: AbortSignal, resumed: boolean): Promise<Move> {
     let state: MoveState = this.#move.step;
     if (resumed) state = this.#resume(state);
-    this.#options.onState?.(state, this.#move);
-    for (let undoings = 0; ; ) {
+    this.#tell(state);
+    for (let undoings = 0; ;) {
       const action = actionIn(this.#way, state);
       if (action === undefined) return await this.#ended(state);
       const isTakenBack = state === "undoing" || state === "returning" || state === "settled";
@@ -124,9 +125,14 @@ class MoveRun {
       const event = await this.#attempt(action, signal, undoings >= UNDO_ATTEMPTS_MAX);
       const next = after(this.#way, state, event);
       if (event === "done") await this.#note(next);
-      if (next !== state) this.#options.onState?.(next, this.#move);
+      if (next !== state) this.#tell(next);
       state = next;
     }
+  }
+
+  #tell(state: MoveState): void {
+    if (state !== "done" && state !== "undone") failpoint(`move-${state}`);
+    this.#options.onState?.(state, this.#move);
   }
 
   #resume(step: MoveStep): MoveState {

@@ -75,7 +75,8 @@ export function completionOf(type: string, from: Standing): Standing {
 
 function nextOf(from: Standing, shares: readonly number[]): Standing {
   if (from.stage === "legacy") return SHADOW;
-  if (from.stage === "new" || from.stage === "complete") return { stage: "complete", share: BUCKETS };
+  if (from.stage === "new" || from.stage === "complete")
+    return { stage: "complete", share: BUCKETS };
   const share = shares.find((candidate) => candidate > movedBuckets(from));
   return share === undefined || share >= BUCKETS ? NEW : { stage: "canary", share };
 }

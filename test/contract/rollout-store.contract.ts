@@ -44,10 +44,7 @@ const advance = (more: Partial<MoveIntent> = {}): MoveIntent =>
   intent({ from: SHADOW, to: CANARY, ...more });
 
 /** What every place where moves are decided keeps to. */
-export function rolloutStoreContract(
-  name: string,
-  open: () => Promise<RolloutStoreHarness>,
-): void {
+export function rolloutStoreContract(name: string, open: () => Promise<RolloutStoreHarness>): void {
   describe(`the ${name} rollout store`, () => {
     test("knows nothing at first, and makes a rollout with the first move", async () => {
       await using at = await open();
@@ -69,7 +66,9 @@ export function rolloutStoreContract(
       await at.store.begin(intent({ type: "customer" }));
       await expect(at.store.begin(intent({ who: "bob@host" }))).rejects.toMatchObject({
         code: "ROLLOUT_BUSY",
-        message: expect.stringMatching(/^ann@host began a promote of order from legacy to shadow at 20/),
+        message: expect.stringMatching(
+          /^ann@host began a promote of order from legacy to shadow at 20/,
+        ),
         hint: expect.stringContaining("banyan rollout status"),
       });
       expect((await at.store.moves(10)).map(({ type }) => type).toSorted()).toEqual([
@@ -98,7 +97,9 @@ export function rolloutStoreContract(
         ),
       );
       const ends = await Promise.all(tries);
-      expect(ends.toSorted()).toEqual([...Array<string>(7).fill("ROLLOUT_BUSY"), "begun"].toSorted());
+      expect(ends.toSorted()).toEqual(
+        [...Array<string>(7).fill("ROLLOUT_BUSY"), "begun"].toSorted(),
+      );
     });
 
     test("goes through a promotion with an epoch and a row of the log for each change", async () => {

@@ -59,10 +59,25 @@ describe("a gate", () => {
     ["parity", { parity: { ...WELL.parity!, ageSeconds: 601 } }, "inconclusive", /10 min ago/],
     ["parity", { parity: { ...WELL.parity!, conclusive: false } }, "inconclusive", /not tell/],
     ["parity", { parity: { ...WELL.parity!, state: "inconclusive" } }, "inconclusive", /not tell/],
-    ["dual", { dual: { ...WELL.dual, pass: 58 } }, "inconclusive", /^waiting for 42 more judged writes/],
+    [
+      "dual",
+      { dual: { ...WELL.dual, pass: 58 } },
+      "inconclusive",
+      /^waiting for 42 more judged writes/,
+    ],
     ["dual", { dual: { ...WELL.dual, pass: 9, fail: 1 } }, "fail", /1 not/],
-    ["dual", { dual: { pass: 0, fail: 0, inconclusive: 10_000, waiting: 0 } }, "inconclusive", /100 more/],
-    ["shadow", { shadow: { ...WELL.shadow, compared: 99, different: 0 } }, "inconclusive", /1 more/],
+    [
+      "dual",
+      { dual: { pass: 0, fail: 0, inconclusive: 10_000, waiting: 0 } },
+      "inconclusive",
+      /100 more/,
+    ],
+    [
+      "shadow",
+      { shadow: { ...WELL.shadow, compared: 99, different: 0 } },
+      "inconclusive",
+      /1 more/,
+    ],
     ["shadow", { shadow: { ...WELL.shadow, different: 2 } }, "fail", /99.9% must be/],
     ["errors", { moved: traffic(200, 3, 10) }, "fail", /1.50% errors of 200/],
     ["errors", { moved: traffic(200, 3, 10), legacy: traffic(1_000, 10, 10) }, "pass", /errors/],
@@ -100,7 +115,9 @@ describe("a gate", () => {
     const [answer] = judgeGates(["dual"], facts, SETTINGS.gates, []);
     expect(answer).toMatchObject({
       state: "inconclusive",
-      says: expect.stringContaining("it has been so for 25 h: send traffic, or pass over it with --force dual"),
+      says: expect.stringContaining(
+        "it has been so for 25 h: send traffic, or pass over it with --force dual",
+      ),
     });
   });
 
@@ -109,7 +126,10 @@ describe("a gate", () => {
     const answers = judgeGates(GATES, facts, SETTINGS.gates, ["proxies"]);
     expect(sumUp(answers)).toBe("fail");
     expect(sumUp(judgeGates(GATES, facts, SETTINGS.gates, ["proxies", "quarantine"]))).toBe("pass");
-    expect(answers.find(({ gate }) => gate === "proxies")).toMatchObject({ state: "fail", forced: true });
+    expect(answers.find(({ gate }) => gate === "proxies")).toMatchObject({
+      state: "fail",
+      forced: true,
+    });
   });
 
   test("is asked where it can tell something", () => {
@@ -132,7 +152,9 @@ describe("an alarm", () => {
     expect(of({})).toBeUndefined();
     expect(of({ moved: traffic(199, 199, 10) })).toBeUndefined();
     expect(of({ moved: traffic(200, 200, 10) }, { stage: "shadow", share: 0 })).toBeUndefined();
-    expect(of({ moved: traffic(200, 200, 10) }, { stage: "complete", share: 10_000 })).toBeUndefined();
+    expect(
+      of({ moved: traffic(200, 200, 10) }, { stage: "complete", share: 10_000 }),
+    ).toBeUndefined();
     expect(of({ moved: NO_TRAFFIC, legacy: NO_TRAFFIC })).toBeUndefined();
   });
 

@@ -74,14 +74,18 @@ const RUNS = isNightly ? 400 : 300;
 const MS_MAX = isNightly ? 1_200_000 : 60_000;
 
 describe("moves at random, with crashes, cuts and other operators", () => {
-  test("have one authority per aggregate, lose nothing, and always end", { timeout: MS_MAX }, async () => {
-    await fc.assert(
-      fc.asyncProperty(sequence, async (played) => {
-        expect(await violationsOf(played)).toEqual([]);
-      }),
-      budget(RUNS),
-    );
-  });
+  test(
+    "have one authority per aggregate, lose nothing, and always end",
+    { timeout: MS_MAX },
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(sequence, async (played) => {
+          expect(await violationsOf(played)).toEqual([]);
+        }),
+        budget(RUNS),
+      );
+    },
+  );
 
   const bugs: readonly Bug[] = [
     "no-acknowledgements",

@@ -119,7 +119,12 @@ export class MoveModel {
   #lastEpoch = 0;
   #isSettling = false;
   /** What was seen of the move under way. */
-  #seen = { acknowledged: false, fence: undefined as Position | undefined, applied: false, equal: false };
+  #seen = {
+    acknowledged: false,
+    fence: undefined as Position | undefined,
+    applied: false,
+    equal: false,
+  };
 
   constructor(random: () => number, bug?: Bug) {
     this.#random = random;
@@ -258,7 +263,8 @@ export class MoveModel {
     for (const write of this.#writes)
       if (write.endsMs <= this.nowMs) await this.#commit(write, standing);
     this.#writes = this.#writes.filter(({ endsMs }) => endsMs > this.nowMs);
-    if (this.#isCapturing) this.#captured += Math.ceil((this.#log - this.#captured) * this.#random());
+    if (this.#isCapturing)
+      this.#captured += Math.ceil((this.#log - this.#captured) * this.#random());
     if (this.#isReversing && !this.#conflict)
       this.#applied += Math.ceil((this.#feed - this.#applied) * this.#random());
     this.#tellProxies();
@@ -533,7 +539,10 @@ function intentOf(
   return { ...shared, to, forced, kind: up ? "promote" : "rollback" };
 }
 
-function nextUp({ stage, share }: MoveIntent["from"], wanted: number): MoveIntent["to"] | undefined {
+function nextUp(
+  { stage, share }: MoveIntent["from"],
+  wanted: number,
+): MoveIntent["to"] | undefined {
   if (stage === "legacy") return { stage: "shadow", share: 0 };
   if (stage === "new" || stage === "complete") return undefined;
   return wanted > share ? { stage: "canary", share: wanted } : { stage: "new", share: 10_000 };

@@ -94,7 +94,8 @@ describe("where a command leads", () => {
 
   test("is the next stage or share when it does not say", () => {
     const stages = [at("legacy")];
-    for (let n = 0; n < 5; n++) stages.push(promotionOf("order", stages.at(-1)!, undefined, SHARES) as never);
+    for (let n = 0; n < 5; n++)
+      stages.push(promotionOf("order", stages.at(-1)!, undefined, SHARES) as never);
     expect(stages).toEqual([
       at("legacy"),
       at("shadow"),
@@ -128,6 +129,8 @@ describe("where a command leads", () => {
     [() => rollbackOf("order", at("complete"), "new"), /no way back/],
     [() => completionOf("order", at("canary", 9_999)), /only new can be completed/],
   ])("is refused otherwise: %s", (call, message) => {
-    expect(call).toThrowError(expect.objectContaining({ code: "USAGE", message: expect.stringMatching(message) }));
+    expect(call).toThrowError(
+      expect.objectContaining({ code: "USAGE", message: expect.stringMatching(message) }),
+    );
   });
 });

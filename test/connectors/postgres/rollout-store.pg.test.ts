@@ -1,7 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
-import { openRolloutPool, PostgresRolloutStore } from "../../../connectors/postgres/rollout-store.ts";
+import {
+  openRolloutPool,
+  PostgresRolloutStore,
+} from "../../../connectors/postgres/rollout-store.ts";
 import { rolloutStoreContract } from "../../contract/rollout-store.contract.ts";
 
 let opened: Awaited<ReturnType<typeof openTestStore>>;
