@@ -162,7 +162,8 @@ class MoveRun {
     try {
       if (!isWayBack) signal.throwIfAborted();
       const event = await this.#do(action, isWayBack ? new AbortController().signal : signal);
-      if (event === "over") this.#reason ??= overReason(action);
+      if (event === "over")
+        this.#reason = [this.#reason, overReason(action)].filter(Boolean).join("; ");
       return event;
     } catch (error) {
       if (!isExpected(error, signal) || isLast) throw error;

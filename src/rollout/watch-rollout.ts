@@ -50,18 +50,57 @@ export async function watchRollout(
   signal: AbortSignal,
 ): Promise<void> {
   const watch = new RolloutAlarms(options);
+  const moves = new MovesUnderWay();
   let purgeMs = 0;
-  while (!signal.aborted) {
-    await resumeMoves(options, signal);
-    for (const [type, standing] of await options.store.standings()) {
-      if (signal.aborted) return;
-      await watch.look(type, standing, signal);
+  try {
+    while (!signal.aborted) {
+      moves.begin("", () => resumeMoves(options, signal));
+      for (const [type, standing] of await options.store.standings()) {
+        if (signal.aborted) break;
+        if (moves.has(type)) continue;
+        const rollBack = await watch.look(type, standing, signal);
+        if (rollBack !== undefined) moves.begin(type, rollBack);
+      }
+      if (performance.now() >= purgeMs) {
+        await options.facts.purgeTraffic(TRAFFIC_KEPT_SECONDS);
+        purgeMs = performance.now() + PURGE_EVERY_MS;
+      }
+      await sleep(options.everyMs ?? EVERY_MS, undefined, { signal }).catch(() => undefined);
+      moves.throwFailure();
     }
-    if (performance.now() >= purgeMs) {
-      await options.facts.purgeTraffic(TRAFFIC_KEPT_SECONDS);
-      purgeMs = performance.now() + PURGE_EVERY_MS;
-    }
-    await sleep(options.everyMs ?? EVERY_MS, undefined, { signal }).catch(() => undefined);
+  } finally {
+    await moves.ended();
+  }
+  moves.throwFailure();
+}
+
+/** Moves beside the watch, one per stream type: one that waits must not keep another from going back. */
+class MovesUnderWay {
+  readonly #running = new Map<string, Promise<void>>();
+  #failure: { readonly error: unknown } | undefined;
+
+  has(type: string): boolean {
+    return this.#running.has(type);
+  }
+
+  begin(type: string, work: () => Promise<unknown>): void {
+    if (this.#running.has(type)) return;
+    const running = work().then(
+      () => void this.#running.delete(type),
+      (error: unknown) => {
+        this.#running.delete(type);
+        this.#failure ??= { error };
+      },
+    );
+    this.#running.set(type, running);
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#running.values());
+  }
+
+  throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 }
 
@@ -100,22 +139,30 @@ class RolloutAlarms {
     this.#options = options;
   }
 
-  async look(type: string, standing: StandingRollout, signal: AbortSignal): Promise<void> {
+  /** @returns the way back, when an alarm asks for it */
+  async look(
+    type: string,
+    standing: StandingRollout,
+    signal: AbortSignal,
+  ): Promise<(() => Promise<void>) | undefined> {
     const { facts: reader, settings } = this.#options;
     if (
       movedBuckets(standing) === 0 ||
       standing.stage === "complete" ||
       standing.hold !== undefined
     )
-      return;
+      return undefined;
     const startedMs = performance.now();
     const facts = await reader.read(type, settings.alarms.windowSeconds);
     const alarm = alarmOf(standing, facts, settings.alarms);
-    if (alarm === undefined) return void this.#said.delete(type);
+    if (alarm === undefined) {
+      this.#said.delete(type);
+      return undefined;
+    }
     this.#say(type, "alarm", alarm.says + (standing.paused ? "; paused, so it stays" : ""));
-    if (!alarm.goesBack || standing.paused || signal.aborted) return;
-    if (performance.now() < (this.#notBeforeMs.get(type) ?? 0)) return;
-    await this.#rollBack(type, standing, alarm, facts, startedMs, signal);
+    if (!alarm.goesBack || standing.paused || signal.aborted) return undefined;
+    if (performance.now() < (this.#notBeforeMs.get(type) ?? 0)) return undefined;
+    return () => this.#rollBack(type, standing, alarm, facts, startedMs, signal);
   }
 
   async #rollBack(
