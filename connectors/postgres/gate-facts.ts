@@ -2,11 +2,9 @@ import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
 import type { GateFacts, GateFactsReader, SideTraffic } from "../../src/rollout/gate-facts.ts";
 import { NO_TRAFFIC } from "../../src/rollout/gate-facts.ts";
-import type { ParityState } from "../../src/verify/parity-report.ts";
 
 /** A proxy says every second that it is there. */
 const PROXY_SILENT_SECONDS = 15;
-const DAY_SECONDS = 86_400;
 
 const OF_TYPE = "LIKE replace(replace(replace($2, '\\', '\\\\'), '_', '\\_'), '%', '\\%') || '-%'";
 
@@ -37,7 +35,7 @@ const FACTS = `
 
 /**
  * By side: requests and errors of the moved side since it stands there, within the window; those of legacy
- * within a day. Comparisons are counted at both, likewise within the window.
+ * within the window. Comparisons are counted at both since it stands there.
  */
 const TRAFFIC = `
   WITH stands AS MATERIALIZED (
@@ -50,7 +48,7 @@ const TRAFFIC = `
             SELECT n, sum(count)::float8 AS total
               FROM banyan.traffic u, stands, unnest(u.slower) WITH ORDINALITY AS h(count, n)
              WHERE u.pipeline = $1 AND u.stream_type = $2 AND u.side = t.side
-               AND u.second >= CASE u.side WHEN 'new' THEN since ELSE clock_timestamp() - interval '${DAY_SECONDS} seconds' END
+               AND u.second >= CASE u.side WHEN 'new' THEN since ELSE clock_timestamp() - $3 * interval '1 second' END
              GROUP BY n) totals) AS slower
     FROM (SELECT x.side, requests, errors,
                  CASE WHEN second >= since THEN compared ELSE 0 END AS compared,
@@ -59,13 +57,15 @@ const TRAFFIC = `
                  CASE WHEN second >= since THEN dropped ELSE 0 END AS dropped
             FROM banyan.traffic x, stands
            WHERE x.pipeline = $1 AND x.stream_type = $2
-             AND second >= CASE x.side WHEN 'new' THEN since ELSE clock_timestamp() - interval '${DAY_SECONDS} seconds' END) t
+             AND second >= CASE x.side WHEN 'new' THEN since ELSE clock_timestamp() - $3 * interval '1 second' END) t
    GROUP BY side`;
+
+type ParityFacts = NonNullable<GateFacts["parity"]>;
 
 interface FactsRow {
   readonly stands: number;
   readonly parity: {
-    readonly state: ParityState;
+    readonly state: ParityFacts["state"];
     readonly conclusive: boolean;
     readonly age: number;
   } | null;

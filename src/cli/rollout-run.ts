@@ -1,7 +1,8 @@
-import { defaultWho, openRollout, worldOf } from "./rollout-session.ts";
+import { defaultWho, worldOf } from "./rollout-session.ts";
 import { Progress } from "./progress.ts";
 import { runWithRetries } from "./retries.ts";
 import { withSession, type CommonArgs, type Session } from "./session.ts";
+import { openMoves } from "./wire.ts";
 import { watchRollout, type RolloutEvent } from "../rollout/watch-rollout.ts";
 
 export interface RolloutRunArgs extends CommonArgs {
@@ -31,6 +32,8 @@ export function runRollout(args: RolloutRunArgs): Promise<void> {
     scope.defer(() => progress.stop());
     const failed = new AbortController();
     const signal = AbortSignal.any([scope.signal, failed.signal]);
+    // What is wrong at the start is wrong for good; what fails later is tried again.
+    await Promise.all([session.store(), session.source()]);
     progress.line(`rollout run: ${LOOPS.map(({ name }) => name).join(", ")}; Ctrl-C ends it`);
     const running = LOOPS.map(({ run }) =>
       runWithRetries(progress, signal, () => run({ session, args, progress }, signal)).catch(
@@ -47,21 +50,25 @@ export function runRollout(args: RolloutRunArgs): Promise<void> {
 }
 
 async function watch({ session, args, progress }: Daemon, signal: AbortSignal): Promise<void> {
-  const opened = await openRollout(session);
   const tell = (event: RolloutEvent): void => {
     if (args.json) process.stdout.write(`${JSON.stringify(event)}\n`);
     else progress.line(eventText(event));
   };
-  await watchRollout(
-    {
-      ...opened,
-      world: await worldOf(session, opened),
-      settings: session.config.rollout,
-      who: args.who ?? `rollout run (${defaultWho()})`,
-      onEvent: tell,
-    },
-    signal,
-  );
+  const opened = await openMoves(session.config);
+  try {
+    await watchRollout(
+      {
+        ...opened,
+        world: await worldOf(session, opened),
+        settings: session.config.rollout,
+        who: args.who ?? `rollout run (${defaultWho()})`,
+        onEvent: tell,
+      },
+      signal,
+    );
+  } finally {
+    await opened.close();
+  }
 }
 
 function eventText({ at, type, what, says, seconds }: RolloutEvent): string {

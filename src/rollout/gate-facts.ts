@@ -3,7 +3,7 @@ import type { ParityState } from "../verify/parity-report.ts";
 /** What gates and alarms are judged by, as the store has it. */
 export interface GateFactsReader {
   /**
-   * @param sinceSeconds how far back traffic is counted for the moved side; legacy's are those of a day
+   * @param sinceSeconds how far back traffic is counted; of the moved side not before it stood where it stands
    * @throws BanyanError `STORE_UNREACHABLE`, `STORE_REFUSED`
    */
   read(type: string, sinceSeconds: number): Promise<GateFacts>;

@@ -147,7 +147,7 @@ test("facts are what the tables hold of one stream type, since it stands where i
   await moveTo("facts", SHADOW, CANARY);
   await traffic("facts", "new", 120, 6, { compared: 50, different: 2 });
   await traffic("facts", "new", 80, 0);
-  await traffic("facts", "legacy", 1_000, 1, { ago: "1 hour" });
+  await traffic("facts", "legacy", 1_000, 1, { ago: "30 min" });
   await traffic("facts", "legacy", 1_000, 1, { ago: "2 days" });
   await traffic("other_facts", "new", 1_000, 1);
   await query(`

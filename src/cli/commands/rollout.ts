@@ -84,7 +84,7 @@ const ACTIONS = [
 const WHAT = `say what to do: ${ACTIONS.map(({ command }) => String(command).split(" ")[0]).join(", ")}`;
 
 export const rolloutCommand: CommandModule<object, CommonArgs> = {
-  command: "rollout <action>",
+  command: "rollout",
   describe: "Move stream types to the new service a share at a time, and back",
   builder: (y) => {
     for (const one of ACTIONS) y.command(one);
