@@ -95,21 +95,30 @@ interface Run {
   readonly onState?: (state: MoveState) => void;
   readonly forced?: readonly string[];
   readonly without?: readonly string[];
+  /** Awaited behind the switch, before it is asked what is stored by then. */
+  readonly behindSwitch?: () => Promise<void>;
 }
 
 async function move(kind: MoveKind, from: Standing, to: Standing, run: Run = {}): Promise<Move> {
-  const { holdMs = 5_000, crashAt, onState, forced = [], without = [] } = run;
+  const { holdMs = 5_000, crashAt, onState, forced = [], without = [], behindSwitch } = run;
   const begun = await store.begin({
     ...{ type: TYPE, kind, from, to, forced, without, holdMs },
     who: "ann@host",
     why: "a test",
     driver: randomUUID(),
   });
+  let isSwitched = false;
   const told = (state: MoveState): void => {
+    isSwitched = state === "switched";
     onState?.(state);
     if (state === crashAt) throw new Killed();
   };
-  const options = { store, world: world(), onState: told };
+  const base = world();
+  const eventsEnd = async (type: string): Promise<string> => {
+    if (isSwitched) await behindSwitch?.();
+    return await base.eventsEnd(type);
+  };
+  const options = { store, world: { ...base, eventsEnd }, onState: told };
   return await runMove(options, begun, AbortSignal.timeout(60_000));
 }
 
@@ -249,17 +258,11 @@ describe("a rollback", () => {
 
   test("switches back when a decision was stored between and legacy cannot get it", async () => {
     await atCanary();
-    let deciding: Promise<void> | undefined;
-    const undone = await move("rollback", CANARY, SHADOW, {
-      holdMs: 3_000,
-      onState: (state) => void (state === "drained" && (deciding = decide())),
-    });
-    await deciding;
-    // Whether it was stored before the place was taken is chance; then all is well.
-    if (undone.outcome === "undone") {
-      expect(undone).toMatchObject({ step: "switched" });
-      expect(await standing()).toEqual({ ...CANARY, hold: undefined });
-    }
+    const undone = await move("rollback", CANARY, SHADOW, { holdMs: 3_000, behindSwitch: decide });
+    expect(undone).toMatchObject({ outcome: "undone", step: "switched" });
+    expect(await standing()).toEqual({ ...CANARY, hold: undefined });
+    const [last] = await store.log(TYPE, 1);
+    expect(last).toMatchObject({ what: "rollback switched back" });
     await reverseIsThere();
   });
 
