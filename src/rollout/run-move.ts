@@ -59,6 +59,8 @@ const TOUCH_MS = 1_000;
 /** What takes a move back is tried so often before it is left to whoever resumes the move. */
 const UNDO_ATTEMPTS_MAX = 5;
 const UNDO_PAUSE_MS = 200;
+/** So much of a hold is kept for switching back, or a third of a short one. */
+const RETURN_MS = 1_000;
 
 /**
  * Carries out a move from the step it is at to one of its ends. What fails is undone, and so is everything
@@ -115,7 +117,7 @@ class MoveRun {
 
   async run(signal: AbortSignal, resumed: boolean): Promise<Move> {
     let state: MoveState = this.#move.step;
-    if (resumed) state = this.#resume(state);
+    if (resumed) state = await this.#resume(this.#move.step);
     this.#tell(state);
     for (let undoings = 0; ;) {
       const action = actionIn(this.#way, state);
@@ -135,11 +137,12 @@ class MoveRun {
     this.#options.onState?.(state, this.#move);
   }
 
-  #resume(step: MoveStep): MoveState {
+  async #resume(step: MoveStep): Promise<MoveState> {
     const state = after(this.#way, step, "resumed");
     if (state === "undoing") this.#reason = `the process that began it ended at step ${step}`;
-    // What is left of the hold is not known here; the store knows.
-    this.#heldUntilMs = this.#now() + this.#move.holdMs;
+    const standing = (await this.#options.store.standings()).get(this.#move.type);
+    const leftMs = Math.max(0, standing?.hold?.leftMs ?? 0);
+    if (state === "switched") this.#heldUntilMs = this.#now() + leftMs;
     return state;
   }
 
@@ -197,8 +200,9 @@ class MoveRun {
       case "compare":
         return this.#judge(await world.compare(this.#move, this.#held(signal)));
       case "drain":
+        return await this.#awaitReverse(signal, false);
       case "settle":
-        return await this.#awaitReverse(signal);
+        return await this.#awaitReverse(signal, true);
       case "switch":
         return this.#take(
           await store.switchOver(this.#move, this.#way === "retreat" ? "keep-hold" : "end"),
@@ -222,20 +226,24 @@ class MoveRun {
     return this.#take(await store.hold(this.#move));
   }
 
-  async #awaitReverse(signal: AbortSignal): Promise<MoveEvent> {
+  async #awaitReverse(signal: AbortSignal, isSwitched: boolean): Promise<MoveEvent> {
     const { world } = this.#options;
     const { type } = this.#move;
     // Without a hold it is waited for as long as with one.
     if (this.#heldUntilMs === Number.POSITIVE_INFINITY)
       this.#heldUntilMs = this.#now() + this.#move.holdMs;
+    // Behind the switch time must be left to switch back, or legacy would take writes on rows that lack some.
+    const reserveMs = isSwitched ? Math.min(RETURN_MS, this.#move.holdMs / 3) : 0;
+    const untilMs = this.#heldUntilMs - reserveMs;
     const place = await world.eventsEnd(type);
     this.#move = { ...this.#move, fence: place };
     let conflict: string | undefined;
-    const event = await this.#until(signal, "reverse sync", async () => {
+    const missing = async (): Promise<string | undefined> => {
       const state = await world.reverse(type, place);
       if (state.kind === "conflict") conflict = state.says;
       return state.kind === "behind" ? state.says : undefined;
-    });
+    };
+    const event = await this.#until(signal, "reverse sync", missing, untilMs);
     return conflict === undefined ? event : this.#judge(conflict);
   }
 
@@ -244,12 +252,13 @@ class MoveRun {
     signal: AbortSignal,
     whom: string,
     missing: () => Promise<string | undefined>,
+    untilMs = this.#heldUntilMs,
   ): Promise<MoveEvent> {
     for (;;) {
       const says = await missing();
       if (says === undefined) return "done";
       signal.throwIfAborted();
-      if (this.#now() >= this.#heldUntilMs) {
+      if (this.#now() >= untilMs) {
         const seconds = this.#move.holdMs / 1000;
         return this.#judge(`waited ${seconds} s for ${whom} in vain: ${says}`);
       }
