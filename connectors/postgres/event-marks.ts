@@ -35,12 +35,11 @@ const SINCE_TIME = `
 
 /** No native event of the type lies between what was applied and the place. */
 const REACHED = `
-  SELECT r.cursor IS NOT NULL
-           AND r.updated_at > clock_timestamp() - interval '${REVERSE_SILENT_SECONDS} seconds' AS running,
+  SELECT r.updated_at > clock_timestamp() - interval '${REVERSE_SILENT_SECONDS} seconds' AS running,
          NOT EXISTS (
            SELECT FROM banyan.events e
             WHERE (e.transaction_id, e.position)
-                    > (split_part(r.cursor, '/', 1)::xid8, split_part(r.cursor, '/', 2)::bigint)
+                    > (split_part(coalesce(r.cursor, '0/0'), '/', 1)::xid8, split_part(coalesce(r.cursor, '0/0'), '/', 2)::bigint)
               AND e.transaction_id < $3::text::xid8 AND e.origin = 'native' AND ${OF_TYPE.replaceAll("$1", "$2")}) AS reached
     FROM banyan.reverse_progress r WHERE r.pipeline = $1`;
 

@@ -27,7 +27,7 @@ const FACTS = `
          (SELECT count(DISTINCT q.stream_id)::int FROM banyan.quarantine q JOIN banyan.pipelines p ON p.id = q.pipeline_id
            WHERE p.name = $1 AND q.state = 'pending' AND q.stream_id ${OF_TYPE}) AS quarantined,
          (SELECT jsonb_build_object('lag', lag_seconds, 'silent', extract(epoch FROM clock_timestamp() - updated_at))
-            FROM banyan.reverse_progress WHERE pipeline = $1 AND cursor IS NOT NULL) AS reverse,
+            FROM banyan.reverse_progress WHERE pipeline = $1) AS reverse,
          (SELECT count(*)::int FROM banyan.reverse_conflicts c WHERE c.pipeline = $1 AND c.stream_id ${OF_TYPE}) AS conflicts,
          (SELECT count(*)::int FROM banyan.proxies x WHERE x.pipeline = $1 AND x.stream_type = $2
              AND x.seen_at > clock_timestamp() - interval '${PROXY_SILENT_SECONDS} seconds') AS proxies
