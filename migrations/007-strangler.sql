@@ -202,6 +202,10 @@ CREATE TABLE banyan.moves (
   who         text NOT NULL,
   why         text NOT NULL,
   forced      text[] NOT NULL DEFAULT '{}',  -- gates that were passed over by name
+  without     uuid[] NOT NULL DEFAULT '{}',  -- proxies that are not waited for
+  hold_ms     int  NOT NULL,                 -- for so long writes are held back at most
+  driver      uuid NOT NULL,                 -- the process that carries it out, and says so every second;
+  touched_at  timestamptz NOT NULL DEFAULT clock_timestamp(),  -- one that is silent may be relieved
   started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   ended_at    timestamptz,
   outcome     text CHECK (outcome IN ('done', 'undone')),

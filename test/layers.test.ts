@@ -83,13 +83,7 @@ describe("the layers", () => {
   });
 
   test("adapters know the ports and the words, never the commands", () => {
-    const ports = [
-      ...["bucket", "rollout-state", "shadow-log", "stage", "traffic", "traffic-log"].map(
-        (name) => `src/rollout/${name}.ts`,
-      ),
-      "src/reverse/legacy-ids.ts",
-      "src/reverse/legacy-writer.ts",
-    ];
+    const ports = ["src/reverse/legacy-ids.ts", "src/reverse/legacy-writer.ts", "src/rollout/"];
     const allowed = ["src/model/", "src/runtime/", "src/source/", "src/store/", ...ports];
     const bad = connectors.filter(
       ({ target }) => target.startsWith("src/") && !allowed.some((path) => target.startsWith(path)),

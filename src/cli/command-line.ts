@@ -9,6 +9,7 @@ import { historyCommand } from "./commands/history.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
 import { rebaselineCommand } from "./commands/rebaseline.ts";
+import { rolloutCommand } from "./commands/rollout.ts";
 import { runCommand } from "./commands/run.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -16,7 +17,7 @@ import { verifyCommand } from "./commands/verify.ts";
 import { BanyanError } from "../model/errors.ts";
 
 export const COMMANDS: readonly string[] =
-  "assess draft check run status baseline rebaseline verify history state quarantine proxy demo".split(
+  "assess draft check run status baseline rebaseline verify history state quarantine proxy rollout demo".split(
     " ",
   );
 
@@ -57,6 +58,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
     .command(stateCommand)
     .command(quarantineCommand)
     .command(proxyCommand)
+    .command(rolloutCommand)
     .command(demoCommand)
     .check((parsed, options) => {
       const repeated = findRepeated(parsed, options as unknown as ParserOptions);

@@ -1,5 +1,6 @@
 import type { Progress } from "./progress.ts";
-import { runWithRetry, type RetryOptions } from "../runtime/loop.ts";
+import type { BanyanError } from "../model/errors.ts";
+import { runWithRetry } from "../runtime/loop.ts";
 
 const BACKOFF = { backoffMsMin: 250, backoffMsMax: 15_000, steadyMs: 30_000 };
 
@@ -13,7 +14,9 @@ export function runWithRetries(
 }
 
 /** Says what went wrong each time, and what could be done about it when that is something else. */
-function tellRetries(progress: Progress): RetryOptions["onRetry"] {
+export function tellRetries(
+  progress: Progress,
+): (retry: { readonly error: BanyanError; readonly delayMs: number }) => void {
   let told: string | undefined;
   return ({ error: { code, message, hint }, delayMs }) => {
     progress.line(`[${code}] ${message}; trying again in ${delayMs} ms`);

@@ -1,5 +1,5 @@
 import { openSource, openStore } from "./wire.ts";
-import { loadConfig, type LoadedConfig } from "../config/load-config.ts";
+import { loadConfig, type LoadedConfig, type LoadOptions } from "../config/load-config.ts";
 import { withShutdown, type Scope } from "../runtime/shutdown.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { EventStore } from "../store/event-store.ts";
@@ -24,8 +24,9 @@ export interface Session {
 export async function withSession(
   args: CommonArgs,
   run: (session: Session) => Promise<void>,
+  options: LoadOptions = {},
 ): Promise<void> {
-  const config = await loadConfig(args.config);
+  const config = await loadConfig(args.config, options);
   await withShutdown({ graceMs: GRACE_MS }, async (scope) => {
     let source: Promise<ChangeSource> | undefined;
     let store: Promise<EventStore> | undefined;

@@ -2,7 +2,10 @@ import type { LoadedConfig } from "../config/load-config.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
 import type { LegacyIds } from "../reverse/legacy-ids.ts";
 import type { LegacyWriter } from "../reverse/legacy-writer.ts";
+import type { EventMarks } from "../rollout/changed-streams.ts";
+import type { GateFactsReader } from "../rollout/gate-facts.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
+import type { RolloutStore } from "../rollout/rollout-store.ts";
 import type { ShadowLog } from "../rollout/shadow-log.ts";
 import type { TrafficLog } from "../rollout/traffic-log.ts";
 import type { ChangeSource } from "../source/change-source.ts";
@@ -158,6 +161,44 @@ export async function openLegacyIds(config: LoadedConfig): Promise<() => LegacyI
 function reverseUrl({ reverse }: LoadedConfig): string {
   invariant(reverse !== undefined, "the config was loaded without the way back");
   return reverse.url;
+}
+
+export interface OpenedMoves {
+  readonly store: RolloutStore;
+  readonly marks: EventMarks;
+  readonly facts: GateFactsReader;
+  close(): Promise<void>;
+}
+
+/** Moves of this migration, in its store, which must be there and migrated. */
+export async function openMoves(config: LoadedConfig): Promise<OpenedMoves> {
+  const [{ openRolloutPool, PostgresRolloutStore }, { PostgresEventMarks }, { PostgresGateFacts }] =
+    await Promise.all([
+      import("../../connectors/postgres/rollout-store.ts"),
+      import("../../connectors/postgres/event-marks.ts"),
+      import("../../connectors/postgres/gate-facts.ts"),
+    ]);
+  const over = async (url: string, stop: () => Promise<void>): Promise<OpenedMoves> => {
+    const pool = await openRolloutPool(url);
+    const store = new PostgresRolloutStore(pool, config.name);
+    const marks = new PostgresEventMarks(pool, config.name);
+    const facts = new PostgresGateFacts(pool, config.name);
+    const close = async (): Promise<void> => {
+      await store.close();
+      await stop();
+    };
+    return { store, marks, facts, close };
+  };
+  switch (config.store.kind) {
+    case "postgres":
+      return await over(config.store.url, () => Promise.resolve());
+    case "embedded": {
+      const { startEmbeddedPostgres } =
+        await import("../../connectors/embedded/embedded-postgres.ts");
+      const server = await startEmbeddedPostgres({ dir: config.store.directory });
+      return await over(server.url("banyan"), () => server.stop("fast"));
+    }
+  }
 }
 
 export interface DemoServer {

@@ -153,6 +153,33 @@ export interface DualNormaliserConfig {
   readonly timestampsWithinMs?: number;
 }
 
+/** How moves of a stream type are carried out and watched; see docs/7-rollout.md. */
+export interface RolloutConfig {
+  readonly holdSeconds?: number;
+  /** Percents that `banyan rollout promote` goes through, rising. */
+  readonly shares?: readonly number[];
+  readonly gates?: {
+    readonly parityMinutesMax?: number;
+    readonly dualSamplesMin?: number;
+    readonly dualFailuresMax?: number;
+    readonly shadowSamplesMin?: number;
+    readonly shadowMatchMin?: number;
+    readonly trafficSamplesMin?: number;
+    readonly errorRateMax?: number;
+    readonly latencyMsMax?: number;
+    readonly lagSecondsMax?: number;
+    readonly hoursMax?: number;
+  };
+  readonly alarms?: {
+    readonly windowSeconds?: number;
+    readonly samplesMin?: number;
+    readonly errorRateMax?: number;
+    readonly latencyMsMax?: number;
+    readonly dualFailureRateMax?: number;
+    readonly differentRateMax?: number;
+  };
+}
+
 /** One migration: where the rows are, where the events go, and how the one becomes the other. */
 export interface MigrationConfig<
   Streams extends Readonly<Record<string, StreamRef>> = Readonly<Record<string, StreamRef>>,
@@ -169,6 +196,7 @@ export interface MigrationConfig<
   /** What `banyan proxy` does; the other commands do not look at it. */
   readonly proxy?: ProxyConfig;
   readonly dual?: DualConfig;
+  readonly rollout?: RolloutConfig;
 }
 
 /** Gives a config its type; what a `banyan.config.ts` exports by default. */

@@ -6,11 +6,13 @@ import { z } from "zod";
 import type { EnvironmentReference } from "./define-migration.ts";
 import { dualSchema, refuseUnknownRoles } from "./dual-schema.ts";
 import { proxySchema, proxySettings } from "./proxy-schema.ts";
+import { rolloutSchema } from "./rollout-schema.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { PaceLimits } from "../pipeline/chunk-pace.ts";
 import type { TailLimits } from "../pipeline/tail.ts";
-import type { ProxySettings } from "../proxy/settings.ts";
+import type { ProxySettings, RouteSettings } from "../proxy/settings.ts";
+import type { RolloutSettings } from "../rollout/settings.ts";
 import type { DualSettings } from "../verify/dual/settings.ts";
 
 /** A config as the rest of the program sees it: checked, with defaults, secrets resolved. */
@@ -35,6 +37,9 @@ export interface LoadedConfig {
   /** Undefined also when it was not asked for. */
   readonly proxy: ProxySettings | undefined;
   readonly dual: DualSettings;
+  /** Of the proxy, also when nothing else of it was asked for; none without a proxy. */
+  readonly routes: readonly RouteSettings[];
+  readonly rollout: RolloutSettings;
 }
 
 export interface LoadOptions {
@@ -102,8 +107,10 @@ export function parseConfig(
       hint: "See docs/2-configuration.md",
     });
   }
-  const { name, source, store, streams, limits, proxy, dual, reverse } = parsed.data;
+  const { name, source, store, streams, limits, proxy, dual, reverse, rollout } = parsed.data;
   const directory = dirname(file);
+  const settings =
+    proxy === undefined ? undefined : proxySettings(proxy, (path) => resolve(directory, path));
   return {
     file,
     directory,
@@ -120,10 +127,9 @@ export function parseConfig(
     streams: streams as unknown as Readonly<Record<string, StreamRef>>,
     limits,
     reverse: withReverse ? { url: reverse?.url ?? source.url } : undefined,
-    proxy:
-      withProxy && proxy !== undefined
-        ? proxySettings(proxy, (path) => resolve(directory, path))
-        : undefined,
+    proxy: withProxy ? settings : undefined,
+    routes: settings?.routes ?? [],
+    rollout,
     dual,
   };
 }
@@ -222,6 +228,7 @@ export function configSchema(
       reverse: z.strictObject({ url: withReverse ? postgresUrl : unread }).optional(),
       proxy: proxySchema(withProxy ? secret : unread).optional(),
       dual: dualSchema.prefault({}),
+      rollout: rolloutSchema,
     })
     .superRefine(({ streams, proxy, dual }, context) => {
       refuseUnknownRoles(dual, streams, context);

@@ -51,6 +51,7 @@ export const ERROR_CODES = {
   REVERSE_NOT_READY: { recovery: "operator", exitCode: EXIT.environment },
   EMBEDDED_SERVER_FAILED: { recovery: "operator", exitCode: EXIT.environment },
   SPILL_FAILED: { recovery: "operator", exitCode: EXIT.environment },
+  ROLLOUT_BUSY: { recovery: "operator", exitCode: EXIT.environment },
   PROXY_NOT_LISTENING: { recovery: "operator", exitCode: EXIT.environment },
   DEMO_FAILED: { recovery: "operator", exitCode: EXIT.environment },
 

@@ -39,7 +39,22 @@ export const FAILPOINTS = [
   "reverse-ids-taken",
 ] as const;
 
-export type Failpoint = (typeof FAILPOINTS)[number];
+/** Likewise of a move of a stream type: the state that it has just come to. */
+export const MOVE_FAILPOINTS = [
+  "move-begun",
+  "move-held",
+  "move-acknowledged",
+  "move-fenced",
+  "move-applied",
+  "move-equal",
+  "move-drained",
+  "move-switched",
+  "move-settled",
+  "move-returning",
+  "move-undoing",
+] as const;
+
+export type Failpoint = (typeof FAILPOINTS)[number] | (typeof MOVE_FAILPOINTS)[number];
 
 const [wantedName, wantedCount, wantedAct] = (process.env["BANYAN_FAILPOINT"] ?? "").split(":");
 let left = Number(wantedCount ?? "1");

@@ -61,7 +61,7 @@ async function take(
   const what = role === undefined ? streamType : `${streamType}/${role}`;
   throw new BanyanError("RESERVED_IDS_EMPTY", `no id is reserved for a new ${what}`, {
     detail: { pipeline, streamType: what },
-    hint: "Answer 503 with Retry-After. The rollout daemon reserves ids: see that it runs and can reach the legacy database.",
+    hint: "Answer 503 with Retry-After. banyan rollout run reserves ids: see that it runs and can reach the legacy database.",
   });
 }
 

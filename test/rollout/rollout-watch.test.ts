@@ -31,6 +31,19 @@ describe("what a proxy knows of the rollout", () => {
     expect(watch.of("order")).toEqual(UNMOVED);
   });
 
+  test("holds for ten seconds behind a hold too, whatever the stage: the authority may have changed", async () => {
+    const { state, watch, pass } = setUp();
+    const hold = { from: 0, to: 100, leftMs: 5_000 };
+    state.put("order", { stage: "shadow", share: 0, salt: "s", epoch: 2, hold });
+    await watch.refresh();
+    state.unreachable = true;
+    pass(10_000);
+    await watch.refresh();
+    expect(watch.of("order")?.stage).toBe("shadow");
+    pass(1);
+    expect(watch.of("order")).toBeUndefined();
+  });
+
   test.each(STAGES)("holds for ten seconds when it cannot be read again, at %s", async (stage) => {
     const { state, watch, put, pass } = setUp();
     put(stage, 1);

@@ -124,7 +124,7 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
       .option("judge-once", {
         type: "boolean",
         default: false,
-        describe: "With --dual: judge all that waits, also where a daemon would",
+        describe: "With --dual: judge all that waits, also where banyan rollout run would",
       }) as never,
   handler: (args) =>
     withSession(args, async (session) => {

@@ -1,0 +1,137 @@
+import { gatesText, notesText } from "./rollout-text.ts";
+import type { Session } from "./session.ts";
+import { openSurvey, type OpenedMoves } from "./wire.ts";
+import type { ChildRef, StreamRef } from "../mapping/rules.ts";
+import { BanyanError } from "../model/errors.ts";
+import { parseQualifiedName } from "../model/table.ts";
+import { gatesOf, judgeGates, sumUp, type GateAnswer, type GateState } from "../rollout/gates.ts";
+import type { Standing } from "../rollout/move.ts";
+import {
+  routeNotes,
+  uniquenessNotes,
+  type PlanNote,
+  type SpanningKey,
+} from "../rollout/route-notes.ts";
+import { UNMOVED } from "../rollout/stage.ts";
+import { describeStanding, shareOf } from "../rollout/standing-text.ts";
+import { promotionOf } from "../rollout/target.ts";
+import type { TableFacts } from "../source/database-facts.ts";
+
+/** The way of one stream type from where it stands to its end. */
+export interface TypePlan {
+  readonly type: string;
+  readonly stage: string;
+  readonly share: number;
+  readonly paused: boolean;
+  readonly steps: readonly PlanStep[];
+  readonly notes: readonly PlanNote[];
+}
+
+export interface PlanStep {
+  readonly to: Standing;
+  readonly command: string;
+  /** Of the next step only; those behind it are judged when they are next. */
+  readonly state?: GateState;
+  readonly gates?: readonly GateAnswer[];
+}
+
+const TRAFFIC_SECONDS = 3_600;
+
+export async function planOf(
+  session: Session,
+  { store, facts }: OpenedMoves,
+  types: readonly string[],
+): Promise<readonly TypePlan[]> {
+  const { config } = session;
+  const standings = await store.standings();
+  const keys = await spanningKeys(session);
+  const plans: TypePlan[] = [];
+  for (const type of types) {
+    const { stage, share } = standings.get(type) ?? UNMOVED;
+    const steps = stepsOf(type, { stage, share }, config.rollout.shares);
+    const [next, ...others] = steps;
+    const judged: PlanStep[] = [];
+    if (next !== undefined) {
+      const kind = next.to.stage === "complete" ? "complete" : "promote";
+      const wanted = gatesOf(kind, { stage, share }, next.to);
+      const found = await facts.read(type, TRAFFIC_SECONDS);
+      const gates = judgeGates(wanted, found, config.rollout.gates, []);
+      judged.push({ ...next, state: sumUp(gates), gates });
+    }
+    const paused = standings.get(type)?.paused ?? false;
+    const notes = [
+      ...routeNotes(type, config.routes),
+      ...(keys instanceof Map
+        ? uniquenessNotes(keys.get(type) ?? [])
+        : [{ about: "unique keys", says: `not known: ${keys}` }]),
+    ];
+    plans.push({ type, stage, share, paused, steps: [...judged, ...others], notes });
+  }
+  return plans;
+}
+
+function stepsOf(type: string, from: Standing, shares: readonly number[]): readonly PlanStep[] {
+  const buckets = shares.map((share) => shareOf(`${share}%`)!);
+  const steps: PlanStep[] = [];
+  for (let at = from; at.stage !== "complete";) {
+    if (at.stage === "new") {
+      const command = `banyan rollout complete ${type} --word complete-${type}`;
+      steps.push({ to: { stage: "complete", share: at.share }, command });
+      break;
+    }
+    at = promotionOf(type, at, undefined, buckets);
+    const where = describeStanding(at).replace("canary ", "");
+    steps.push({ to: at, command: `banyan rollout promote ${type} --to ${where}` });
+  }
+  return steps;
+}
+
+/** By stream type; or why they are not known. */
+async function spanningKeys({
+  config,
+  scope,
+}: Session): Promise<Map<string, SpanningKey[]> | string> {
+  try {
+    const survey = await openSurvey(config.source.url);
+    scope.defer(() => survey.close());
+    const { tables } = await survey.facts();
+    const streams = Object.entries(config.streams);
+    return new Map(streams.map(([type, stream]) => [type, keysOf(stream, tables)]));
+  } catch (error) {
+    if (!(error instanceof BanyanError)) throw error;
+    return error.message;
+  }
+}
+
+function keysOf({ root, children }: StreamRef, tables: readonly TableFacts[]): SpanningKey[] {
+  const of = (name: string): TableFacts | undefined => {
+    const { schema, relation } = parseQualifiedName(name);
+    return tables.find(({ table }) => table.schema === schema && table.relation === relation);
+  };
+  const spanning = (name: string, parent: readonly string[]): SpanningKey[] =>
+    (of(name)?.uniqueKeys ?? [])
+      .filter((columns) => parent.length === 0 || !parent.every((key) => columns.includes(key)))
+      .map((columns) => ({ table: name, columns }));
+  return [
+    ...spanning(root.name, []),
+    ...Object.values(children).flatMap(({ table, parent }: ChildRef) =>
+      spanning(table.name, Object.keys(parent)),
+    ),
+  ];
+}
+
+export function planText(plans: readonly TypePlan[]): string {
+  return plans
+    .flatMap(({ type, stage, share, paused, steps, notes }) => [
+      `${type} stands at ${describeStanding({ stage: stage as never, share })}${paused ? ", paused" : ""}`,
+      ...steps.flatMap(({ command, state, gates }, at) => {
+        const now = { pass: "may run now", fail: "may not run now", inconclusive: "has to wait" };
+        const says = state === undefined ? "" : `  (${now[state]})`;
+        return [`${at + 1}. ${command}${says}`, ...gatesText(gates ?? [])];
+      }),
+      ...notesText(notes),
+      "",
+    ])
+    .join("\n")
+    .trimEnd();
+}

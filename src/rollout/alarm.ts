@@ -1,0 +1,53 @@
+import type { GateFacts } from "./gate-facts.ts";
+import { addedMs, rateOf } from "./gates.ts";
+import { movedBuckets, type Standing } from "./move.ts";
+import type { AlarmSettings } from "./settings.ts";
+
+/** Why a stream type should go back. */
+export interface Alarm {
+  readonly name: "errors" | "latency" | "dual" | "different" | "conflict";
+  readonly says: string;
+  /** False where a way back would meet what raised it: a person has to look first. */
+  readonly goesBack: boolean;
+}
+
+/**
+ * What speaks against the share that has moved, worst first; undefined while too little was seen, and at
+ * stages where the new service answers for nothing.
+ */
+export function alarmOf(
+  standing: Standing,
+  { moved, legacy, dual, shadow, reverseConflicts }: GateFacts,
+  { samplesMin, errorRateMax, latencyMsMax, dualFailureRateMax, differentRateMax }: AlarmSettings,
+): Alarm | undefined {
+  if (movedBuckets(standing) === 0 || standing.stage === "complete") return undefined;
+  if (moved.requests >= samplesMin) {
+    const [ours, theirs] = [rateOf(moved), rateOf(legacy)];
+    if (ours - theirs > errorRateMax) {
+      const says = `${percent(ours)} of ${moved.requests} requests to the moved share failed, ${percent(theirs)} of legacy's`;
+      return { name: "errors", says, goesBack: true };
+    }
+    const added = legacy.requests >= samplesMin ? addedMs(moved, legacy) : 0;
+    if (added > latencyMsMax) {
+      const says = `the moved share is ${added} ms slower than legacy (95th percentile of ${moved.requests} requests)`;
+      return { name: "latency", says, goesBack: true };
+    }
+  }
+  const judged = dual.pass + dual.fail;
+  if (judged >= samplesMin && dual.fail / judged > dualFailureRateMax) {
+    const says = `of ${judged} writes that legacy still answers the new service would have done ${percent(dual.fail / judged)} otherwise`;
+    return { name: "dual", says, goesBack: true };
+  }
+  const different = shadow.compared === 0 ? 0 : shadow.different / shadow.compared;
+  if (shadow.compared >= samplesMin && different > differentRateMax) {
+    const says = `${percent(different)} of ${shadow.compared} compared reads differ from legacy`;
+    return { name: "different", says, goesBack: true };
+  }
+  if (reverseConflicts === 0) return undefined;
+  const says = `${reverseConflicts} aggregates wait in a conflict of reverse sync`;
+  return { name: "conflict", says, goesBack: false };
+}
+
+function percent(rate: number): string {
+  return `${(rate * 100).toFixed(1)}%`;
+}
