@@ -22,6 +22,10 @@ import {
 
 const ORDER = { stream: "order", id: { path: "id" }, idForm: "integer" } as const;
 
+/** Fewer than the default, for a demonstration. */
+const samples = process.env["SHOP_GATE_SAMPLES"];
+const movedSamples = process.env["SHOP_GATE_MOVED_SAMPLES"];
+
 export default defineMigration({
   name: "shop",
   source: { kind: "postgres", url: env("SHOP_URL") },
@@ -105,6 +109,15 @@ export default defineMigration({
         ],
         generated: { payments: ["id"], shipments: ["id"] },
       },
+    },
+  },
+  rollout: {
+    gates: {
+      ...(samples !== undefined && {
+        dualSamplesMin: Number(samples),
+        shadowSamplesMin: Number(samples),
+      }),
+      ...(movedSamples !== undefined && { trafficSamplesMin: Number(movedSamples) }),
     },
   },
   // One address in front of the legacy shop (main.ts) and the new one (new-main.ts).

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { randomFrom } from "./traffic.ts";
 
@@ -67,7 +68,7 @@ const WAYS: Readonly<Record<Status, readonly (readonly [act: string, to: Status]
   ],
   delivered: [["refund", "refunded"]],
   cancelled: [["delete", "deleted"]],
-  refunded: [["save", "refunded"]],
+  refunded: [],
   deleted: [],
 };
 /** Orders that a customer has something left to do with, at most. */
@@ -85,6 +86,8 @@ export async function keepLedger(options: LedgerOptions): Promise<LedgerReport> 
     { length: customers },
     (_, n) => new Customer(options, catalogue, randomFrom(seed * 1_000 + n)),
   );
+  // Each of them waits with the signal.
+  setMaxListeners(customers + 10, signal);
   const everyMs = (1_000 * customers) / requestsPerSecond;
   await Promise.all(
     all.map(async (customer, n) => {
@@ -141,7 +144,7 @@ class Customer {
     const known = this.receipts.filter(({ isCertain }) => isCertain);
     const dice = this.#random();
     if (open.length === 0 || (dice < 0.25 && open.length < OPEN_MAX)) await this.#place();
-    else if (dice < 0.6) await this.#look(this.#one(known.slice(-OPEN_MAX)));
+    else if (dice < 0.5) await this.#look(this.#one(known.slice(-OPEN_MAX)));
     else await this.#goOn(this.#one(open));
   }
 

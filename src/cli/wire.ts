@@ -201,6 +201,12 @@ export async function openMoves(config: LoadedConfig): Promise<OpenedMoves> {
   }
 }
 
+/** A port of loopback on which nobody listens just now. */
+export async function freePort(): Promise<number> {
+  const embedded = await import("../../connectors/embedded/embedded-postgres.ts");
+  return await embedded.freePort();
+}
+
 export interface DemoServer {
   createDatabase(name: string): Promise<unknown>;
   url(database: string): string;

@@ -26,6 +26,19 @@ test("the page has every field of a demo's document", () => {
     lagSeconds: 0,
     parity: { state: "equal", compared: 1, missing: 0, extra: 0, different: 0 },
     rates: { baselineRowsPerSecond: 1, changesPerSecond: 1, catchUpChangesPerSecond: 1 },
+    rollout: {
+      stagesReached: ["legacy"],
+      dual: { pass: 1, fail: 1, inconclusive: 1 },
+      caught: { pass: 1, fail: 1, inconclusive: 1 },
+      shadow: { compared: 1, different: 1, dropped: 1 },
+      rolledBackInSeconds: 1,
+      requests: 1,
+      acknowledgedWrites: 1,
+      clientErrors: 1,
+      lostWrites: 1,
+      staleReads: 1,
+      slowestMs: 1,
+    },
   };
   const documented = documentedShape("demo");
   expect(listed(printedShape([document], documented))).toEqual(listed(documented));

@@ -10,6 +10,8 @@ interface DemoArgs {
   readonly json: boolean;
   readonly keep: boolean;
   readonly seed: number;
+  readonly short: boolean;
+  readonly rollout: boolean;
 }
 
 const GRACE_MS = 30_000;
@@ -24,6 +26,16 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
         default: false,
         describe: "Leave the shop, its traffic and the capture running until Ctrl-C",
       })
+      .option("short", {
+        type: "boolean",
+        default: false,
+        describe: "Stay at each share of the rollout only as long as its gates need",
+      })
+      .option("rollout", {
+        type: "boolean",
+        default: true,
+        describe: "Move orders to the new service; --no-rollout ends after the capture",
+      })
       .option("seed", {
         ...numberOption("seed", {
           min: 0,
@@ -32,12 +44,13 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
         }),
         default: 1,
       }) as never,
-  handler: async ({ json, keep, seed }) => {
+  handler: async ({ json, keep, seed, short, rollout }) => {
     const progress = new Progress();
     const document = await withShutdown({ graceMs: GRACE_MS }, (scope) =>
       runDemo({
         scope,
         seed,
+        rollout: rollout ? (short ? "short" : "whole") : "none",
         progress,
         tell: (text) => (json ? progress.line(text) : process.stdout.write(`${text}\n`)),
         onDone: async (done, howToLook) => {
@@ -56,8 +69,9 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
   },
 };
 
-function exitCodeOf({ parity, killedAndResumed }: DemoDocument): number {
-  if (parity.state === "different") return EXIT.findings;
+function exitCodeOf({ parity, killedAndResumed, rollout }: DemoDocument): number {
+  if (parity.state === "different" || (rollout?.lostWrites ?? 0) > 0) return EXIT.findings;
+  if ((rollout?.clientErrors ?? 0) > 0 || (rollout?.staleReads ?? 0) > 0) return EXIT.findings;
   return parity.state === "equal" && killedAndResumed ? EXIT.ok : EXIT.environment;
 }
 
@@ -70,6 +84,7 @@ function summary({
   lagSeconds,
   parity,
   rates,
+  rollout,
 }: DemoDocument): string {
   const { compared, missing, extra, different } = parity;
   const verdict = {
@@ -84,5 +99,16 @@ function summary({
     `  ${plural(changes, "change")} captured, ${plural(events, "event")} in the store`,
     `  the capture was killed and ${killedAndResumed ? `resumed; it caught up at ${count(rates.catchUpChangesPerSecond)} changes/s` : "did not come back"}`,
     `  lag ${lagSeconds.toFixed(1)} s under ${count(rates.changesPerSecond)} changes/s`,
+    ...(rollout === undefined ? [] : rolloutLines(rollout)),
   ].join("\n");
+}
+
+function rolloutLines(moved: NonNullable<DemoDocument["rollout"]>): readonly string[] {
+  const { stagesReached, dual, caught, shadow, rolledBackInSeconds } = moved;
+  const isClean = moved.clientErrors + moved.lostWrites + moved.staleReads === 0;
+  return [
+    `${isClean ? "✓" : "✗"} orders went ${stagesReached.join(" → ")}: of ${count(moved.requests)} requests ${count(moved.clientErrors)} failed, of ${count(moved.acknowledgedWrites)} acknowledged writes ${count(moved.lostWrites)} are lost`,
+    `  dual writes: ${count(dual.pass)} alike, ${count(dual.fail)} not, ${count(dual.inconclusive)} could not be told; reads: ${count(shadow.compared)} compared, ${count(shadow.different)} differed`,
+    `  with a bug: ${count(caught.fail)} of ${count(caught.pass + caught.fail)} dual writes failed; forced past that, it was taken back in ${rolledBackInSeconds.toFixed(1)} s`,
+  ];
 }

@@ -9,6 +9,7 @@ import { count, seconds } from "../output.ts";
 import type { Progress } from "../progress.ts";
 import { Capture } from "./capture.ts";
 import { startCli, type CliResult } from "./cli-process.ts";
+import { demoRollout, type RolloutDocument } from "./rollout.ts";
 import { startDemoServer } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import { BanyanError } from "../../model/errors.ts";
@@ -30,11 +31,15 @@ export interface DemoDocument {
     readonly changesPerSecond: number;
     readonly catchUpChangesPerSecond: number;
   };
+  /** Orders on their way to the new service; absent when that was left out. */
+  readonly rollout?: RolloutDocument;
 }
 
 export interface DemoOptions {
   readonly scope: Scope;
   readonly seed: number;
+  /** How much of the rollout is shown: in ten seconds a share, quickly, or not at all. */
+  readonly rollout: "whole" | "short" | "none";
   readonly progress: Progress;
   /** Prints a line of the tale. */
   readonly tell: (text: string) => void;
@@ -57,6 +62,7 @@ const CATCH_UP_MS_MAX = 60_000;
 export async function runDemo({
   scope,
   seed,
+  rollout,
   progress,
   tell,
   onDone,
@@ -83,7 +89,7 @@ export async function runDemo({
   const shop = await startShopServer({ databaseUrl });
   defer(() => shop.close());
   let storyOrder: string | undefined;
-  const traffic = startTraffic(scope, shop.url, seed, (orderId) => (storyOrder ??= orderId));
+  let traffic = startTraffic(scope, shop.url, seed, (orderId) => (storyOrder ??= orderId));
 
   const configPath = join(shopFolder(), "banyan.config.ts");
   const cli = (...args: string[]): Promise<CliResult> =>
@@ -138,7 +144,7 @@ export async function runDemo({
   step("$ banyan verify       every row against the fold of its events, under live traffic");
   const verified = await cli("verify", "--json");
   if (signal.aborted) return undefined;
-  const parity = parityOf(verified);
+  const firstParity = parityOf(verified);
   tell(indent((await cli("verify")).stdout));
 
   if (storyOrder !== undefined) {
@@ -147,6 +153,23 @@ export async function runDemo({
   }
   if (signal.aborted) return undefined;
 
+  let parity = firstParity;
+  let moved: RolloutDocument | undefined;
+  if (rollout !== "none") {
+    // Its customers ask legacy itself; those of the second half go through the proxy.
+    await traffic.stop();
+    moved = await demoRollout({
+      ...{ scope, seed, progress, configPath, eventsUrl, step, tell },
+      isShort: rollout === "short",
+      legacyHttp: shop.url,
+    });
+    if (moved === undefined) return undefined;
+    step("$ banyan verify       every row once more, moved there and back");
+    parity = parityOf(await cli("verify", "--json"));
+    tell(indent((await cli("verify")).stdout));
+    traffic = startTraffic(scope, shop.url, seed + 1, () => undefined);
+  }
+  if (signal.aborted) return undefined;
   const { ledger, lag, positions } = await capture.status();
   const { state, compared, missing, extra, different } = parity;
   const document: DemoDocument = {
@@ -162,6 +185,7 @@ export async function runDemo({
       changesPerSecond: Math.round(changesPerSecond),
       catchUpChangesPerSecond: Math.round((resumed.changes * 1000) / Math.max(1, resumed.ms)),
     },
+    ...(moved !== undefined && { rollout: moved }),
   };
   await onDone(document, howToLook(databaseUrl, eventsUrl, configPath, shop.url));
   await capture.stop();
