@@ -8,7 +8,8 @@ import type { StreamBaseline } from "../../src/pipeline/baseline-plan.ts";
 const ROWS = 1_000;
 
 test("a pause holds the baseline and not the log, outlives a restart, and verify cannot tell meanwhile", async () => {
-  await using b = await chunkBench("full", ROWS);
+  // So many that the baseline is not done before the pause is heard.
+  await using b = await chunkBench("full", 8 * ROWS);
   {
     await using first = await b.start();
     await first.until(() => (first.status()?.baseline?.chunks ?? 0) >= 3);
