@@ -16,8 +16,6 @@ interface Step {
   readonly unavailable?: number;
   /** Runs it alone; said when it was left out. */
   readonly alone?: string;
-  /** Goes beside the other lanes, which none of these needs: each waits for servers of its own. */
-  readonly lane?: (typeof LANES)[number];
 }
 
 interface Outcome {
@@ -30,8 +28,9 @@ interface Outcome {
   readonly failures: readonly string[];
 }
 
-/** The first says at once what happens, the others at the end of each step. */
-const LANES = ["first", "second", "third"] as const;
+/** Go beside each other, each with servers of its own. The first says at once what happens, the others at the end of each step. */
+const LANES = ["first", "second", "third", "fourth"] as const;
+type Lane = (typeof LANES)[number];
 const NODE = process.execPath;
 const VITEST = "node_modules/vitest/vitest.mjs";
 const JITI = "node_modules/jiti/lib/jiti-cli.mjs";
@@ -61,65 +60,50 @@ const NOT_ON_15: readonly string[] = [
       ]),
 ];
 
-const STEPS: readonly Step[] = [
-  { name: "build", command: ["npm", "run", "--silent", "build"], isSuite: false },
-  {
-    name: "unit",
-    command: [NODE, VITEST, "run", "--project", "unit"],
-    isSuite: true,
-    lane: "third",
-  },
-  {
-    name: "pg on Postgres 18",
-    command: [NODE, VITEST, "run", "--project", "pg"],
-    isSuite: true,
-    lane: "first",
-  },
-  {
-    name: "e2e",
-    command: [NODE, VITEST, "run", "--project", "e2e"],
-    isSuite: true,
-    lane: "second",
-  },
-  {
+const BUILD: Step = {
+  name: "build",
+  command: ["npm", "run", "--silent", "build"],
+  isSuite: false,
+};
+
+/** Most tests wait for a server or a clock, so that several go beside each other on few processors. */
+const STEPS_OF_LANE: Readonly<Record<Lane, readonly Step[]>> = {
+  first: [half("pg", "pg on Postgres 18", 1), onPostgres15()],
+  second: [half("e2e", "e2e", 1)],
+  third: [half("e2e", "e2e", 2), onNode24()],
+  fourth: [half("pg", "pg on Postgres 18", 2), suite("unit", ["--project", "unit"])],
+};
+
+function suite(name: string, options: readonly string[]): Step {
+  return { name, command: [NODE, VITEST, "run", ...options], isSuite: true };
+}
+
+function half(project: string, name: string, part: 1 | 2): Step {
+  return suite(`${name}, half ${part}`, ["--project", project, "--shard", `${part}/2`]);
+}
+
+function onNode24(): Step {
+  const node = ["npx", "--yes", "--package=node@24", "--", "node"] as const;
+  return {
     name: "unit on Node 24",
-    command: [
-      "npx",
-      "--yes",
-      "--package=node@24",
-      "--",
-      "node",
-      VITEST,
-      "run",
-      "--project",
-      "unit",
-    ],
+    command: [...node, VITEST, "run", "--project", "unit"],
     isSuite: true,
     unavailable: 1,
     alone: "npm run test:node24",
-    lane: "third",
-  },
-  {
+  };
+}
+
+function onPostgres15(): Step {
+  const server = [NODE, JITI, "test/support/postgres-15.ts"] as const;
+  const excluded = NOT_ON_15.flatMap((files) => ["--exclude", files]);
+  return {
     name: "pg on Postgres 15",
-    command: [
-      ...([
-        NODE,
-        JITI,
-        "test/support/postgres-15.ts",
-        NODE,
-        VITEST,
-        "run",
-        "--project",
-        "pg",
-      ] as const),
-      ...NOT_ON_15.flatMap((files) => ["--exclude", files]),
-    ],
+    command: [...server, NODE, VITEST, "run", "--project", "pg", ...excluded],
     isSuite: true,
     unavailable: UNAVAILABLE,
     alone: "npm run test:pg15",
-    lane: "third",
-  },
-];
+  };
+}
 
 const isCi = process.env["CI"] === "true" || process.env["CI"] === "1";
 const reports = mkdtempSync(join(tmpdir(), "banyan-reports-"));
@@ -132,27 +116,25 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 const outcomes: Outcome[] = [];
-await inTurn(STEPS.filter(({ lane }) => lane === undefined));
+await inTurn([BUILD], "first");
 // Without a build nothing after it would mean anything.
 if (outcomes.every(({ step, state }) => step.isSuite || state !== "failed")) {
-  const lanes = LANES.map((name) => STEPS.filter(({ lane }) => lane === name));
-  await Promise.all(lanes.map(inTurn));
+  await Promise.all(LANES.map((lane) => inTurn(STEPS_OF_LANE[lane], lane)));
 }
 rmSync(reports, { recursive: true, force: true });
 summarise();
 
-async function inTurn(steps: readonly Step[]): Promise<void> {
+async function inTurn(steps: readonly Step[], lane: Lane): Promise<void> {
   for (const step of steps) {
-    const outcome = await take(step);
+    const outcome = await take(step, lane !== LANES[0]);
     outcomes.push(outcome);
     if (!step.isSuite && outcome.state === "failed") return;
   }
 }
 
-async function take(step: Step): Promise<Outcome> {
+/** @param isHeld whether what it says is said in one piece, at its end, because it goes beside another */
+async function take(step: Step, isHeld: boolean): Promise<Outcome> {
   const title = `\n== ${step.name}\n`;
-  // What goes beside something is said in one piece, at its end.
-  const isHeld = step.lane !== undefined && step.lane !== LANES[0];
   if (!isHeld) process.stdout.write(title);
   const report = join(reports, `${step.name.replaceAll(" ", "-")}.json`);
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
