@@ -2,10 +2,11 @@
  * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
  * the ratios mean something, the absolute figures only describe the machine.
  *
- *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow]
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow|hold]
  */
 import { parseArgs } from "node:util";
 import { benchChunkedBaseline } from "./chunked-baseline.ts";
+import { benchHold } from "./hold.ts";
 import { benchImpact } from "./impact.ts";
 import { benchLatency } from "./latency.ts";
 import { describeMachine, say } from "./support.ts";
@@ -20,7 +21,7 @@ const { values } = parseArgs({
     rows: { type: "string", default: "1000000" },
     rounds: { type: "string", default: "1" },
     identity: { type: "string", default: "full,default" },
-    only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy,shadow" },
+    only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy,shadow,hold" },
   },
 });
 
@@ -52,3 +53,4 @@ if (values.only.includes("proxy"))
   await benchProxy({ rounds: Math.max(3, Number(values.rounds)), seconds: 5 });
 if (values.only.includes("shadow"))
   await benchShadow({ rounds: Math.max(3, Number(values.rounds)), seconds: 10 });
+if (values.only.includes("hold")) await benchHold();
