@@ -186,6 +186,15 @@ async function bringAbout(): Promise<void> {
     "the status suggests rules",
     "SELECT FROM banyan.pipelines WHERE jsonb_array_length(status->'coverage'->'suggestions') > 1",
   );
+  // Asked for when the config still had such streams.
+  await events.query(
+    `INSERT INTO banyan.rebaselines (pipeline_id, stream_id, reason)
+     SELECT id, 'gone-1', 'a test' FROM banyan.pipelines WHERE name = '${NAME}'`,
+  );
+  await until(
+    "the status tells of what could not be read anew",
+    "SELECT FROM banyan.pipelines WHERE jsonb_array_length(status->'notReadAnew') > 0",
+  );
   await note("status", "status");
   await note("quarantine list", "quarantine", "list");
   printed.get("run")!.push(JSON.parse(await stop(first)));

@@ -71,6 +71,16 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
+/** As reverse sync would, which is part of the daemon. */
+async function reverseSaid(when: "now" | "an hour ago"): Promise<void> {
+  const at = `clock_timestamp() + interval '1 hour' * ${when === "now" ? 1 : -1}`;
+  await events.query(
+    `INSERT INTO banyan.reverse_progress (pipeline, updated_at) VALUES ($1, ${at})
+     ON CONFLICT (pipeline) DO UPDATE SET updated_at = excluded.updated_at`,
+    [NAME],
+  );
+}
+
 function banyan(...args: readonly string[]): Promise<CliResult> {
   return runCli(args, { cwd: folder.directory, env });
 }
@@ -124,6 +134,7 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
   );
   expect(await document("plan", "plan", "item")).toMatchObject({ exitCode: 0 });
   expect(await document("move", "promote", "item")).toMatchObject({ outcome: "done", exitCode: 0 });
+  await reverseSaid("now");
   const waiting = await document("move", "promote", "item");
   expect(waiting).toMatchObject({ outcome: "waiting", exitCode: 1 });
   expect(await banyan("verify")).toMatchObject({ exitCode: 0 });
@@ -146,6 +157,7 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     types: [{ stage: "canary", share: 1_000, proxies: [{ place: "host:1" }] }],
   });
 
+  await reverseSaid("an hour ago");
   const lossy = await document("move", "rollback", "item");
   expect(lossy).toMatchObject({
     outcome: "refused",
@@ -191,6 +203,7 @@ test("what is paused is not promoted, and a wrong command line says what is righ
 });
 
 test("the daemon takes up a move that a killed process left, and brings back what errors", async () => {
+  await reverseSaid("now");
   const killed = await runCli(
     [
       "rollout",
@@ -236,10 +249,6 @@ test("the daemon takes up a move that a killed process left, and brings back wha
     "x",
   );
   expect(on).toMatchObject({ outcome: "done" });
-  await events.query(
-    `INSERT INTO banyan.reverse_progress (pipeline, cursor, updated_at) VALUES ($1, '9/9', clock_timestamp() + interval '1 hour')`,
-    [NAME],
-  );
   await events.query(
     `INSERT INTO banyan.traffic (pipeline, second, stream_type, route, side, instance, requests, errors, millis, slower)
      VALUES ($1, clock_timestamp(), 'item', 'GET /', 'new', gen_random_uuid(), 200, 100, 0, array_fill(0, ARRAY[13]))`,
