@@ -189,7 +189,8 @@ async function bringAbout(): Promise<void> {
   // Asked for when the config still had such streams.
   await events.query(
     `INSERT INTO banyan.rebaselines (pipeline_id, stream_id, reason)
-     SELECT id, 'gone-1', 'a test' FROM banyan.pipelines WHERE name = '${NAME}'`,
+     SELECT id, 'gone-1', 'a test' FROM banyan.pipelines WHERE name = '${NAME}';
+     UPDATE banyan.pipelines SET quarantine_generation = quarantine_generation + 1 WHERE name = '${NAME}'`,
   );
   await until(
     "the status tells of what could not be read anew",
