@@ -25,6 +25,8 @@ export interface RunningCli {
 export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** When {@link runCli} kills it; two minutes when absent. */
+  readonly timeoutMs?: number;
 }
 
 const RUN_MS_MAX = 120_000;
@@ -53,13 +55,13 @@ export function startProgram(args: readonly string[], { cwd, env }: CliOptions =
   return { child, ended, stdout: () => stdout, stderr: () => stderr };
 }
 
-/** Runs `banyan` to its end; a run that takes more than two minutes is killed. */
+/** Runs `banyan` to its end; a run that takes too long is killed. */
 export async function runCli(
   args: readonly string[],
   options: CliOptions = {},
 ): Promise<CliResult> {
   const { child, ended } = startCli(args, options);
-  const timer = setTimeout(() => child.kill("SIGKILL"), RUN_MS_MAX);
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? RUN_MS_MAX);
   try {
     return await ended;
   } finally {
