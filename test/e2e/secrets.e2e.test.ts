@@ -128,12 +128,16 @@ test("when the config itself has it and fails", async () => {
 test("while it retries, and in what it leaves in the store", async () => {
   const cli = startCli(["run"], { cwd: desk.directory, env: { ...desk.env, ...good } });
   await until("it follows the log", () => cli.stderr().includes("tail: "), cli);
-  // Ends its sessions, and lets it in no more.
+  const endSessions = async (): Promise<void> => {
+    const end =
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND datname = $2";
+    await desk.legacy.query(end, [role, desk.legacy.name]);
+  };
+  await endSessions();
+  await until("it tries again", () => cli.stderr().includes("trying again"), cli);
+  // It is let in no more.
   await desk.legacy.query(`ALTER ROLE ${role} PASSWORD 'another'`);
-  await desk.legacy.query(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND datname = $2",
-    [role, desk.legacy.name],
-  );
+  await endSessions();
   const { exitCode, stdout, stderr } = await endOf(cli);
   expect(exitCode).toBe(4);
   expect(stderr).toMatch(/trying again[^]*\[SOURCE_REFUSED\]/);
