@@ -1,0 +1,146 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SALT, type TwoShops } from "./two-shops.ts";
+import { PostgresShadowLog } from "../../connectors/postgres/shadow-log.ts";
+import { bucketOf } from "../../src/rollout/bucket.ts";
+import type { ShadowWrite } from "../../src/rollout/shadow-log.ts";
+import { sideOf } from "../../src/rollout/side.ts";
+import type { Side, Stage } from "../../src/rollout/stage.ts";
+
+export interface Wish {
+  readonly method: "POST" | "PUT" | "DELETE";
+  /** `/orders`, or what follows `/orders/<id>`: `/pay`, or nothing. */
+  readonly verb: string;
+  readonly body?: unknown;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+const TRIES_MAX = 200;
+const STREAM_LOOKS_MAX = 500;
+
+/** Sends requests where the proxy would send them, with the headers that it gives, and mirrors what it would. */
+export class Shopper {
+  readonly #shops: TwoShops;
+  readonly #random: () => number;
+  readonly #log: PostgresShadowLog;
+  #stage: Stage = "legacy";
+  #share = 0;
+  /** How often each side did what: `new POST /pay`. */
+  readonly did = new Map<string, number>();
+
+  constructor(shops: TwoShops, random: () => number) {
+    this.#shops = shops;
+    this.#random = random;
+    this.#log = new PostgresShadowLog(shops.events.url, "shop");
+  }
+
+  close(): Promise<void> {
+    return this.#log.close();
+  }
+
+  moveTo(stage: Stage, share: number): void {
+    this.#stage = stage;
+    this.#share = share;
+  }
+
+  #sideOf(id: string): Side {
+    const side = sideOf(this.#stage, this.#share, bucketOf(id, SALT), "write");
+    if (side === "undecided") throw new Error("a write that names its order has a side");
+    return side;
+  }
+
+  /** @returns the id of the new order; undefined when it was refused */
+  async create(body: unknown): Promise<string | undefined> {
+    const drawn = Math.floor(this.#random() * 10_000);
+    const side = sideOf(this.#stage, this.#share, undefined, "create", drawn) as Side;
+    const { status, text } = await this.#ask(side, { method: "POST", verb: "/orders", body });
+    if (status >= 400) return undefined;
+    const { id } = JSON.parse(text) as { id: string };
+    if (side === "legacy" && this.#sideOf(id) === "new") await this.#untilThere(`order-${id}`);
+    return id;
+  }
+
+  async write(id: string, wish: Wish): Promise<number> {
+    return (await this.#ask(this.#sideOf(id), wish, id)).status;
+  }
+
+  /** As the proxy does when legacy's answer names an order that has moved. */
+  async #untilThere(stream: string): Promise<void> {
+    for (let look = 0; look < STREAM_LOOKS_MAX; look++) {
+      const [head] = await this.#shops.store.dual.heads([stream]);
+      if (head! > 0) return;
+      await sleep(20);
+    }
+    throw new Error(`${stream} did not come into the store in time`);
+  }
+
+  async #ask(side: Side, wish: Wish, id?: string): Promise<Answer> {
+    const isMirrored = side === "legacy" && this.#stage !== "legacy";
+    const correlationId = randomUUID();
+    const askedAt = new Date();
+    const [answer, mirrored] = await Promise.all([
+      this.#live(side, wish, id, correlationId),
+      isMirrored ? this.#send("new", wish, id, correlationId, "shadow") : undefined,
+    ]);
+    const what = `${side} ${wish.method} ${wish.verb}`;
+    if (answer.status < 400) this.did.set(what, (this.did.get(what) ?? 0) + 1);
+    if (mirrored !== undefined) {
+      const write: ShadowWrite = {
+        correlationId,
+        streamType: "order",
+        // The route names two orders, and therefore none.
+        streamId: id === undefined || wish.verb === "/merge" ? undefined : `order-${id}`,
+        route: `${wish.method} ${id === undefined ? "/orders" : `/orders/:id${wish.verb}`}`,
+        legacyStatus: answer.status,
+        newStatus: mirrored.status,
+        askedAt,
+        answeredAt: new Date(),
+      };
+      await this.#log.add([write], []);
+    }
+    return answer;
+  }
+
+  /** Until ids are reserved, as a client does that is told to come again. */
+  async #live(
+    side: Side,
+    wish: Wish,
+    id: string | undefined,
+    correlationId: string,
+  ): Promise<Answer> {
+    for (let tries = 1; ; tries++) {
+      const answer = await this.#send(side, wish, id, correlationId, "live");
+      if (answer.status < 500 && !/duplicate key/.test(answer.text)) return answer;
+      const what = `${side} ${wish.method} ${id} ${wish.verb}`;
+      if (answer.status !== 503 || tries >= TRIES_MAX)
+        throw new Error(`${what}: ${answer.status} ${answer.text}`);
+      await sleep(50);
+    }
+  }
+
+  async #send(
+    side: Side,
+    { method, verb, body }: Wish,
+    id: string | undefined,
+    correlationId: string,
+    mode: "live" | "shadow",
+  ): Promise<Answer> {
+    const url = side === "legacy" ? this.#shops.legacyUrl : this.#shops.newUrl;
+    const path = id === undefined ? verb : `/orders/${id}${verb}`;
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: {
+        "x-user": "shopper",
+        "banyan-mode": mode,
+        "banyan-correlation": correlationId,
+        ...(body !== undefined && { "content-type": "application/json" }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    return { status: response.status, text: await response.text() };
+  }
+}
