@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SALT, type TwoShops } from "./two-shops.ts";
-import { PostgresShadowLog } from "../../connectors/postgres/shadow-log.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
-import type { ShadowWrite } from "../../src/rollout/shadow-log.ts";
 import { sideOf } from "../../src/rollout/side.ts";
+import type { ShadowWrite } from "../../src/store/dual-store.ts";
 import type { Side, Stage } from "../../src/rollout/stage.ts";
+import { noteWrites } from "../support/dual-rows.ts";
 
 export interface Wish {
   readonly method: "POST" | "PUT" | "DELETE";
@@ -26,7 +26,6 @@ const STREAM_LOOKS_MAX = 500;
 export class Shopper {
   readonly #shops: TwoShops;
   readonly #random: () => number;
-  readonly #log: PostgresShadowLog;
   #stage: Stage = "legacy";
   #share = 0;
   /** How often each side did what: `new POST /pay`. */
@@ -35,11 +34,6 @@ export class Shopper {
   constructor(shops: TwoShops, random: () => number) {
     this.#shops = shops;
     this.#random = random;
-    this.#log = new PostgresShadowLog(shops.events.url, "shop");
-  }
-
-  close(): Promise<void> {
-    return this.#log.close();
   }
 
   moveTo(stage: Stage, share: number): void {
@@ -68,6 +62,14 @@ export class Shopper {
     return (await this.#ask(this.#sideOf(id), wish, id)).status;
   }
 
+  /** Legacy's own, wherever orders are. */
+  async changePrices(factor: number): Promise<void> {
+    await this.#shops.source.query(
+      "UPDATE products SET price = greatest(0.01, round(price * $1::numeric, 2)), updated_at = now()",
+      [factor],
+    );
+  }
+
   /** As the proxy does when legacy's answer names an order that has moved. */
   async #untilThere(stream: string): Promise<void> {
     for (let look = 0; look < STREAM_LOOKS_MAX; look++) {
@@ -81,7 +83,7 @@ export class Shopper {
   async #ask(side: Side, wish: Wish, id?: string): Promise<Answer> {
     const isMirrored = side === "legacy" && this.#stage !== "legacy";
     const correlationId = randomUUID();
-    const askedAt = new Date();
+    const askedAtMs = Date.now();
     const [answer, mirrored] = await Promise.all([
       this.#live(side, wish, id, correlationId),
       isMirrored ? this.#send("new", wish, id, correlationId, "shadow") : undefined,
@@ -93,14 +95,14 @@ export class Shopper {
         correlationId,
         streamType: "order",
         // The route names two orders, and therefore none.
-        streamId: id === undefined || wish.verb === "/merge" ? undefined : `order-${id}`,
+        stream: id === undefined || wish.verb === "/merge" ? undefined : `order-${id}`,
         route: `${wish.method} ${id === undefined ? "/orders" : `/orders/:id${wish.verb}`}`,
         legacyStatus: answer.status,
         newStatus: mirrored.status,
-        askedAt,
-        answeredAt: new Date(),
+        askedAtMs,
+        answeredAtMs: Date.now(),
       };
-      await this.#log.add([write], []);
+      await noteWrites(this.#shops.events, "shop", [write]);
     }
     return answer;
   }

@@ -9,7 +9,7 @@ const MOVE = `
   SELECT 'shop', 'order', $1, $2, 's' FROM locked
   ON CONFLICT (pipeline, stream_type) DO UPDATE SET stage = $1, share = $2, epoch = r.epoch + 1`;
 const PROPOSALS = `
-  SELECT pipeline, correlation_id AS "correlationId", stream_id AS stream, decided_on AS "decidedOn", events
+  SELECT pipeline, correlation_id AS "correlationId", stream_id AS stream, decided_on AS "decidedOn", events, nullif(inputs, '{}') AS inputs
     FROM banyan.proposals ORDER BY id`;
 
 export async function openServiceStore(
@@ -30,7 +30,11 @@ export async function openServiceStore(
         [name, ids.map(({ id }) => id), ids.map(({ bucket }) => bucket)],
       );
     },
-    proposals: async () => (await database.query(PROPOSALS)).rows as Proposal[],
+    proposals: async () =>
+      (await database.query(PROPOSALS)).rows.map(({ inputs, ...proposal }) => ({
+        ...proposal,
+        ...(inputs !== null && { inputs }),
+      })) as Proposal[],
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   };
 }
