@@ -32,6 +32,8 @@ export interface TwoShops extends AsyncDisposable {
   readonly source: TestDatabase;
   readonly events: TestDatabase;
   readonly store: EventStore;
+  /** What the loops have said on stderr so far. */
+  readonly said: () => string;
   kill(loop: LoopName): Promise<void>;
   start(loop: LoopName): void;
   /** Until the store has all that legacy has committed by now. */
@@ -67,6 +69,7 @@ export async function openTwoShops(label: string, orders: number): Promise<TwoSh
     pipeline: PIPELINE,
   });
   const children = new Map<LoopName, ChildProcess>();
+  let said = "";
 
   const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
     const deadline = Date.now() + REACH_MS_MAX;
@@ -83,8 +86,14 @@ export async function openTwoShops(label: string, orders: number): Promise<TwoSh
     source,
     events,
     store,
+    said: () => said,
     start(loop) {
-      children.set(loop, startChild(loop, source, events));
+      const child = startChild(loop, source, events);
+      child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
+        process.stderr.write(text);
+      });
+      children.set(loop, child);
     },
     async kill(loop) {
       const child = children.get(loop);
@@ -168,7 +177,7 @@ function startChild(loop: LoopName, source: TestDatabase, events: TestDatabase):
       events.url,
       source.name,
     ],
-    { stdio: ["ignore", "inherit", "inherit"] },
+    { stdio: ["ignore", "inherit", "pipe"] },
   );
 }
 
