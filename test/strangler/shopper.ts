@@ -19,6 +19,10 @@ interface Answer {
   readonly text: string;
 }
 
+interface Answered extends Answer {
+  readonly side: Side;
+}
+
 const TRIES_MAX = 200;
 const STREAM_LOOKS_MAX = 500;
 
@@ -50,8 +54,11 @@ export class Shopper {
   /** @returns the id of the new order; undefined when it was refused */
   async create(body: unknown): Promise<string | undefined> {
     const drawn = Math.floor(this.#random() * 10_000);
-    const side = sideOf(this.#stage, this.#share, undefined, "create", drawn) as Side;
-    const { status, text } = await this.#ask(side, { method: "POST", verb: "/orders", body });
+    const wish: Wish = { method: "POST", verb: "/orders", body };
+    const { status, text, side } = await this.#ask(
+      () => sideOf(this.#stage, this.#share, undefined, "create", drawn) as Side,
+      wish,
+    );
     if (status >= 400) return undefined;
     const { id } = JSON.parse(text) as { id: string };
     if (side === "legacy" && this.#sideOf(id) === "new") await this.#untilThere(`order-${id}`);
@@ -59,7 +66,7 @@ export class Shopper {
   }
 
   async write(id: string, wish: Wish): Promise<number> {
-    return (await this.#ask(this.#sideOf(id), wish, id)).status;
+    return (await this.#ask(() => this.#sideOf(id), wish, id)).status;
   }
 
   /** Legacy's own, wherever orders are. */
@@ -80,15 +87,15 @@ export class Shopper {
     throw new Error(`${stream} did not come into the store in time`);
   }
 
-  async #ask(side: Side, wish: Wish, id?: string): Promise<Answer> {
-    const isMirrored = side === "legacy" && this.#stage !== "legacy";
+  async #ask(side: () => Side, wish: Wish, id?: string): Promise<Answered> {
+    const isMirrored = side() === "legacy" && this.#stage !== "legacy";
     const correlationId = randomUUID();
     const askedAtMs = Date.now();
     const [answer, mirrored] = await Promise.all([
       this.#live(side, wish, id, correlationId),
       isMirrored ? this.#send("new", wish, id, correlationId, "shadow") : undefined,
     ]);
-    const what = `${side} ${wish.method} ${wish.verb}`;
+    const what = `${answer.side} ${wish.method} ${wish.verb}`;
     if (answer.status < 400) this.did.set(what, (this.did.get(what) ?? 0) + 1);
     if (mirrored !== undefined) {
       const write: ShadowWrite = {
@@ -107,16 +114,17 @@ export class Shopper {
     return answer;
   }
 
-  /** Until ids are reserved, as a client does that is told to come again. */
+  /** Until ids are reserved or a move is over, as a client does that is told to come again. */
   async #live(
-    side: Side,
+    sideNow: () => Side,
     wish: Wish,
     id: string | undefined,
     correlationId: string,
-  ): Promise<Answer> {
+  ): Promise<Answered> {
     for (let tries = 1; ; tries++) {
+      const side = sideNow();
       const answer = await this.#send(side, wish, id, correlationId, "live");
-      if (answer.status < 500 && !/duplicate key/.test(answer.text)) return answer;
+      if (answer.status < 500 && !/duplicate key/.test(answer.text)) return { ...answer, side };
       const what = `${side} ${wish.method} ${id} ${wish.verb}`;
       if (answer.status !== 503 || tries >= TRIES_MAX)
         throw new Error(`${what}: ${answer.status} ${answer.text}`);

@@ -12,6 +12,8 @@ const PROPOSALS = `
   SELECT pipeline, correlation_id AS "correlationId", stream_id AS stream, decided_on AS "decidedOn", events, nullif(inputs, '{}') AS inputs
     FROM banyan.proposals ORDER BY id`;
 
+type Stored = Omit<Proposal, "inputs"> & { readonly inputs: Record<string, number> | null };
+
 export async function openServiceStore(
   label: string,
 ): Promise<OpenedServiceStore & { readonly database: TestDatabase }> {
@@ -30,11 +32,12 @@ export async function openServiceStore(
         [name, ids.map(({ id }) => id), ids.map(({ bucket }) => bucket)],
       );
     },
-    proposals: async () =>
-      (await database.query(PROPOSALS)).rows.map(({ inputs, ...proposal }) => ({
-        ...proposal,
-        ...(inputs !== null && { inputs }),
-      })) as Proposal[],
+    async proposals() {
+      const rows = (await database.query(PROPOSALS)).rows as Stored[];
+      return rows.map(({ inputs, ...proposal }) =>
+        inputs === null ? proposal : { ...proposal, inputs },
+      );
+    },
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   };
 }
