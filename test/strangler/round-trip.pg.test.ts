@@ -156,3 +156,66 @@ test("orders that go over and come back are the same on both sides, whatever is 
     for (const what of ["POST /orders", "POST /pay", "DELETE "])
       expect(shopper.did.get(`${side} ${what}`), `${side} ${what}`).toBeGreaterThan(0);
 });
+
+test("what legacy cascades into orders that have moved waits in quarantine, and becomes events when they go back", async () => {
+  await using shops = await openTwoShops("round_trip_cascade", ORDERS);
+  const shopper = new Shopper(shops, seededRandom(1));
+  await shops.switchTo("new", 0);
+  shopper.moveTo("new", 0);
+  const wanted = [{ sku: "SKU-00001", quantity: 1 }];
+  const first = (await shopper.create({ customerId: "1", lines: wanted }))!;
+  const second = (await shopper.create({ customerId: "1", lines: wanted }))!;
+  await shops.expectInStep();
+
+  await shops.source.query("UPDATE products SET sku = 'RENAMED' WHERE sku = 'SKU-00001'");
+  await shops.captured();
+  const parked = await shops.store.quarantine.list({ pipeline: "shop" });
+  expect(new Set(parked.map(({ code }) => code))).toEqual(new Set(["FOREIGN_WRITE"]));
+  expect(parked.map(({ stream }) => stream)).toEqual(
+    expect.arrayContaining([`order-${first}`, `order-${second}`]),
+  );
+  expect(await shops.verify()).toMatchObject({ state: "inconclusive" });
+
+  // Other rows of such an order are the new shop's as before; the one that was changed is a conflict.
+  await shopper.write(first, { method: "POST", verb: "/pay", body: { cardWorks: true } });
+  const lines = [{ sku: "SKU-00002", quantity: 2 }];
+  await shopper.write(second, { method: "PUT", verb: "", body: { lines } });
+  await shops.writtenBack();
+  const status = await shops.store.reverse.status("shop", 5);
+  expect(status?.samples).toMatchObject([
+    { stream: `order-${second}`, table: "public.order_lines", columns: ["sku"] },
+  ]);
+
+  // Legacy's row is set right, so that the decision can be written; the rest goes back with its cascade.
+  await shops.source.query(
+    `INSERT INTO products SELECT 'SKU-00001', name, price, currency, tags, box_cm, weight_kg, active, details FROM products WHERE sku = 'RENAMED'`,
+  );
+  await shops.source.query("UPDATE order_lines SET sku = 'SKU-00001' WHERE order_id = $1", [
+    second,
+  ]);
+  await shops.captured();
+  await shops.store.reverse.retryConflicts("shop");
+  await shops.until("no conflict is left", async () => {
+    return (await shops.store.reverse.status("shop", 0))?.conflicts === 0;
+  });
+  // What was set back is dropped, the change and its way back.
+  const { quarantine } = shops.store;
+  const waits = async (stream: string): Promise<boolean> =>
+    (await quarantine.streams("shop")).some((one) => one.stream === stream);
+  await shops.until("what was set back is dropped", async () => {
+    await quarantine.decide("shop", `order-${second}`, "skip");
+    return !(await waits(`order-${second}`));
+  });
+  await shops.switchTo("legacy", 0);
+  await quarantine.decide("shop", undefined, "retry");
+  await shops.until("nothing is parked", async () => (await quarantine.count("shop")) === 0);
+  await shops.expectInStep();
+  expect(
+    (await history(shops, `order-${first}`)).map(({ type, origin }) => `${type} ${origin}`),
+  ).toEqual([
+    "OrderPlaced native",
+    "PaymentCaptured native",
+    "OrderPaid native",
+    "OrderAmended capture",
+  ]);
+});
