@@ -134,7 +134,7 @@ export class EventWriter {
     }));
     const refused = await this.#refuse(settled);
     for (const [n, { transaction, intent }] of transactions.entries()) {
-      this.#forgetEchoed(transaction);
+      this.#noteEchoed(transaction);
       this.mapper.map(transaction, changes[n]!, intent, out, refused[n]);
     }
     await this.stage(out, images, transactions.length);
@@ -143,7 +143,7 @@ export class EventWriter {
   /** Maps changes of one transaction, images completed; parks those that must not become events. */
   async map({ transaction, changes, intent }: WholeTransaction, out: MappedChanges): Promise<void> {
     const [refused] = await this.#refuse([{ transaction, changes }]);
-    this.#forgetEchoed(transaction);
+    this.#noteEchoed(transaction);
     this.mapper.map(transaction, changes, intent, out, refused);
   }
 
@@ -174,8 +174,8 @@ export class EventWriter {
   }
 
   /** What legacy writes behind it comes behind what the service appended. */
-  #forgetEchoed({ echo = [] }: SourceTransaction): void {
-    for (const { stream } of echo) this.#versions.forget(stream);
+  #noteEchoed({ echo = [] }: SourceTransaction): void {
+    for (const { stream, version } of echo) this.#versions.overtaken(stream, version);
   }
 
   #refuse(transactions: readonly Changes[]): ReturnType<typeof refuseChanges> {

@@ -17,7 +17,7 @@ const FORGOTTEN = -2;
  * Remembers where recently written streams stand, in two generations; others are looked up in the
  * store. What is staged but not committed is known only here, so a generation ends with a commit, not
  * before. Safe because a pipeline has one writer, and because the store refuses a version that is taken.
- * A stream that a service has appended to is to be forgotten before it is written again.
+ * A stream that a service has appended to is to be told of before it is written again.
  */
 export class StreamVersions {
   readonly #limit: number;
@@ -55,9 +55,14 @@ export class StreamVersions {
     }
   }
 
-  /** Looks a stream up the next time. Nothing of it is staged: what a service builds on is committed. */
-  forget(stream: string): void {
-    this.#young.set(stream, FORGOTTEN);
+  /**
+   * Notes that somebody else has appended the event of this version, and looks the stream up the next
+   * time, unless what is remembered is behind it already. Of such a stream nothing is staged: what a
+   * service builds on is committed.
+   */
+  overtaken(stream: string, version: number): void {
+    const remembered = known(this.#young.get(stream) ?? this.#old.get(stream));
+    if (remembered === undefined || remembered < version) this.#young.set(stream, FORGOTTEN);
   }
 
   /** Fills in the versions of all events. */

@@ -66,7 +66,7 @@ describe("stream versions", () => {
       [9, true],
       [12, false],
     ] as const) {
-      versions.forget("a-1");
+      versions.overtaken("a-1", native);
       store.committed["a-1"] = native;
       await versions.recall(pagesOf([["a-1", native - 1]]));
       if (native === 12) {
@@ -79,6 +79,16 @@ describe("stream versions", () => {
         : versions.assign(events, store.lookup));
       expect(events.versions).toEqual([native + 1, native + 2]);
     }
+  });
+
+  test("of what is staged stay known when somebody tells of an event before it", async () => {
+    const store = storeOf({ "a-1": 3 });
+    const versions = new StreamVersions(2);
+    await versions.assign(eventsOf(["a-1", "a-1"]), store.lookup);
+    versions.overtaken("a-1", 5);
+    const events = eventsOf(["a-1"]);
+    await versions.assign(events, store.lookup);
+    expect([events.versions, store.asked]).toEqual([[6], ["a-1"]]);
   });
 
   test("stay known when a commit ends while others are being looked up", async () => {
