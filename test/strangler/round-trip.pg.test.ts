@@ -61,6 +61,8 @@ async function captured({ events }: TwoShops): Promise<number> {
   return (rows[0] as { n: number }).n;
 }
 
+const PAY: Wish = { method: "POST", verb: "/pay", body: { cardWorks: true } };
+
 /** In each a witness does one thing more, on whichever side it is then. */
 const STAGES: readonly {
   readonly stage: Stage;
@@ -68,7 +70,7 @@ const STAGES: readonly {
   readonly killed?: LoopName;
   readonly act?: Wish;
 }[] = [
-  { stage: "legacy", share: 0, act: { method: "POST", verb: "/pay", body: { cardWorks: true } } },
+  { stage: "legacy", share: 0, act: PAY },
   { stage: "shadow", share: 0, killed: "capture" },
   { stage: "canary", share: 4_000, killed: "daemon" },
   {
@@ -91,6 +93,7 @@ test("orders that go over and come back are the same on both sides, whatever is 
   const orders = Array.from({ length: ORDERS }, (_, i) => String(i + 1));
   const witness = (await shopper.create({ customerId: "1", lines: lines(below) }))!;
   const one = (): string => orders[below(orders.length)]!;
+  let errand: string | undefined;
   let told: readonly string[] = [];
 
   for (const { stage, share, killed, act } of STAGES) {
@@ -111,6 +114,11 @@ test("orders that go over and come back are the same on both sides, whatever is 
     shopper.moveTo(stage, share);
     await Promise.all(begun);
     const before = await captured(shops);
+    // Made on one side, and deleted on the next.
+    if (errand !== undefined)
+      expect(await shopper.write(errand, { method: "DELETE", verb: "" })).toBe(200);
+    errand = (await shopper.create({ customerId: "2", lines: lines(below) }))!;
+    expect(await shopper.write(errand, PAY)).toBe(200);
     if (act !== undefined) expect(await shopper.write(witness, act), act.verb).toBe(200);
     for (let group = 0; group < GROUPS_PER_STAGE; group++) {
       if (killed !== undefined && group === 1) {
