@@ -147,6 +147,7 @@ CREATE TABLE banyan.proposals (
   stream_id      text COLLATE "C" NOT NULL,
   decided_on     int  NOT NULL,              -- version of the stream, 0 when it does not exist
   events         jsonb NOT NULL,             -- type and data of each, in order; empty for a refusal or for nothing to do
+  inputs         jsonb NOT NULL DEFAULT '{}', -- other streams that the decision rests on, and the version of each
   proposed_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX proposals_correlation ON banyan.proposals (pipeline, correlation_id);

@@ -1,10 +1,11 @@
 import type { MemoryState } from "./state.ts";
-import { STREAMS_PER_WRITE_MAX } from "../../src/store/dual-store.ts";
+import { SKEW_MS, STREAMS_PER_WRITE_MAX } from "../../src/store/dual-store.ts";
 import type {
   CorrelatedStream,
   DualEvent,
   DualStore,
   FailedWrite,
+  InputOfWrite,
   Proposal,
   SavedVerdict,
   ShadowWrite,
@@ -42,9 +43,26 @@ export class MemoryDualStore implements DualStore {
       this.#noted.push({ pipeline, write, verdict: undefined, judgedAtMs: 0 });
   }
 
+  /** All that was proposed, in order. */
+  get proposals(): readonly (Proposal & {
+    readonly pipeline: string;
+    readonly correlationId: string;
+  })[] {
+    return this.#proposed.map(({ pipeline, correlationId, proposal }) => ({
+      pipeline,
+      correlationId,
+      ...structuredClone(proposal),
+    }));
+  }
+
   /** What a service in shadow does instead of an append. */
   propose(pipeline: string, correlationId: string, proposal: Proposal): void {
-    this.#proposed.push({ pipeline, correlationId, proposal, atMs: Date.now() });
+    this.#proposed.push({
+      pipeline,
+      correlationId,
+      proposal: structuredClone(proposal),
+      atMs: Date.now(),
+    });
   }
 
   waiting(
@@ -117,6 +135,21 @@ export class MemoryDualStore implements DualStore {
         streams.includes(entry.record.stream),
     );
     return Promise.resolve(new Set(parked.map(({ record }) => record.stream)));
+  }
+
+  inputsMoved(pipeline: string, inputs: readonly InputOfWrite[]): Promise<ReadonlySet<string>> {
+    const asked = new Map(
+      this.#of(pipeline).map(({ write }) => [write.correlationId, write.askedAtMs]),
+    );
+    const moved = inputs.filter(({ correlationId, stream, version, askedAtMs, answeredAtMs }) =>
+      (this.#state.streams.get(stream) ?? []).some(
+        (event) =>
+          (event.version > version || Date.parse(event.recordedTime) >= askedAtMs - SKEW_MS) &&
+          event.correlationId !== correlationId &&
+          (asked.get(event.correlationId ?? "") ?? 0) <= answeredAtMs,
+      ),
+    );
+    return Promise.resolve(new Set(moved.map(({ correlationId }) => correlationId)));
   }
 
   save(pipeline: string, verdicts: readonly SavedVerdict[]): Promise<number> {

@@ -51,7 +51,7 @@ export class MemoryEventStore implements EventStore {
   readonly parity: ParityStore = new MemoryParityStore(this.#state);
   readonly dual = new MemoryDualStore(this.#state);
   readonly reverse: ReverseStore = new MemoryReverseStore(this.#state);
-  readonly services = new MemoryServiceStore(this.#state);
+  readonly services = new MemoryServiceStore(this.#state, this.dual);
 
   migrate(): Promise<void> {
     return Promise.resolve();

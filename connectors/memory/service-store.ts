@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { MemoryDualStore } from "./dual-store.ts";
 import { nativeEvent } from "./native-event.ts";
 import { addEvents, isoMicros, type MemoryState } from "./state.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
@@ -21,15 +22,17 @@ const DRAWS_MAX = 300_000;
 
 /** The part of a memory store that services use; rollouts and reserved ids are what a test puts there. */
 export class MemoryServiceStore implements ServiceStore {
-  readonly proposals: Proposal[] = [];
   readonly #state: MemoryState;
+  readonly #dual: MemoryDualStore;
   /** By pipeline and stream type. */
   readonly #rollouts = new Map<string, Rollout>();
   /** By pipeline and stream type, or stream type and role. */
   readonly #reserved = new Map<string, { readonly id: string; readonly bucket: number }[]>();
 
-  constructor(state: MemoryState) {
+  /** @param dual where proposals go, to be judged */
+  constructor(state: MemoryState, dual: MemoryDualStore) {
     this.#state = state;
+    this.#dual = dual;
   }
 
   put(pipeline: string, streamType: string, rollout: Rollout): void {
@@ -66,8 +69,8 @@ export class MemoryServiceStore implements ServiceStore {
     return { outcome: "stored", firstVersion: current + 1, lastVersion: current + events.length };
   }
 
-  propose(proposal: Proposal): Promise<void> {
-    this.proposals.push(structuredClone(proposal));
+  propose({ pipeline, correlationId, ...proposal }: Proposal): Promise<void> {
+    this.#dual.propose(pipeline, correlationId, proposal);
     return Promise.resolve();
   }
 

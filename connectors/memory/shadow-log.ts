@@ -1,3 +1,5 @@
+import type { MemoryDualStore } from "./dual-store.ts";
+import type { ShadowWrite as JudgedWrite } from "../../src/store/dual-store.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import {
   SAMPLES_PER_ROUTE_MAX,
@@ -10,8 +12,14 @@ import {
 export class MemoryShadowLog implements ShadowLog {
   readonly #writes = new Map<string, ShadowWrite>();
   readonly #samples = new Map<string, readonly ShadowSample[]>();
+  readonly #dual: { readonly store: MemoryDualStore; readonly pipeline: string } | undefined;
   /** As a store that is down. */
   unreachable = false;
+
+  /** @param dual where writes are judged; nowhere when absent */
+  constructor(dual?: { readonly store: MemoryDualStore; readonly pipeline: string }) {
+    this.#dual = dual;
+  }
 
   get writes(): readonly ShadowWrite[] {
     return [...this.#writes.values()];
@@ -26,7 +34,9 @@ export class MemoryShadowLog implements ShadowLog {
       return Promise.reject(new BanyanError("STORE_UNREACHABLE", "the store is down"));
     }
     for (const write of writes) {
-      if (!this.#writes.has(write.correlationId)) this.#writes.set(write.correlationId, write);
+      if (this.#writes.has(write.correlationId)) continue;
+      this.#writes.set(write.correlationId, write);
+      this.#dual?.store.note(this.#dual.pipeline, [judgedAs(write)]);
     }
     for (const sample of samples) {
       const key = `${sample.streamType} ${sample.route}`;
@@ -39,4 +49,13 @@ export class MemoryShadowLog implements ShadowLog {
   close(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+function judgedAs({ streamId, askedAt, answeredAt, ...write }: ShadowWrite): JudgedWrite {
+  return {
+    ...write,
+    stream: streamId,
+    askedAtMs: askedAt.getTime(),
+    answeredAtMs: answeredAt.getTime(),
+  };
 }

@@ -1,12 +1,13 @@
 import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
-import { STREAMS_PER_WRITE_MAX } from "../../src/store/dual-store.ts";
+import { SKEW_MS, STREAMS_PER_WRITE_MAX } from "../../src/store/dual-store.ts";
 import type {
   CorrelatedStream,
   DualEvent,
   DualStore,
   DualVerdict,
   FailedWrite,
+  InputOfWrite,
   Proposal,
   SavedVerdict,
   ShadowWrite,
@@ -37,7 +38,7 @@ const WAITING = `
                  AND w.answered_at + $6::float8 * interval '1 ms') AS has_neighbours
     FROM page w
     LEFT JOIN LATERAL (
-      SELECT json_agg(json_build_object('stream', p.stream_id, 'decidedOn', p.decided_on, 'events', p.events) ORDER BY p.id) AS proposals
+      SELECT json_agg(json_build_object('stream', p.stream_id, 'decidedOn', p.decided_on, 'events', p.events, 'inputs', p.inputs) ORDER BY p.id) AS proposals
         FROM banyan.proposals p WHERE p.pipeline = w.pipeline AND p.correlation_id = w.correlation_id) p ON true
    ORDER BY w.answered_at, w.correlation_id`;
 
@@ -72,6 +73,15 @@ const QUARANTINED = `
   SELECT DISTINCT q.stream_id FROM banyan.quarantine q
    WHERE q.pipeline_id = (SELECT p.id FROM banyan.pipelines p WHERE p.name = $1)
      AND q.state = 'pending' AND q.stream_id = ANY ($2::text[])`;
+
+const INPUTS_MOVED = `
+  SELECT DISTINCT i.id FROM unnest($2::text[], $3::text[], $4::int[], $5::float8[], $6::float8[]) AS i(id, stream, version, asked, answered)
+   WHERE EXISTS (
+     SELECT FROM banyan.events e
+       LEFT JOIN banyan.shadow_writes o ON o.pipeline = $1 AND o.correlation_id = e.correlation_id COLLATE "C"
+      WHERE e.stream_id = i.stream AND (e.version > i.version OR e.recorded_time >= to_timestamp((i.asked - ${SKEW_MS}) / 1000))
+        AND e.correlation_id IS DISTINCT FROM i.id
+        AND (o.asked_at IS NULL OR o.asked_at <= to_timestamp(i.answered / 1000)))`;
 
 const SAVE = `
   UPDATE banyan.shadow_writes w
@@ -152,7 +162,7 @@ export class PostgresDualStore implements DualStore {
     ]);
     return rows.map((row) => ({
       write: writeOf(row),
-      proposals: row.proposals,
+      proposals: row.proposals.map(proposalOf),
       isParallel: row.is_parallel,
       hasNeighbours: row.has_neighbours,
     }));
@@ -195,6 +205,21 @@ export class PostgresDualStore implements DualStore {
     const doing = "reading what is in quarantine";
     const rows = await this.#rows<{ stream_id: string }>(doing, QUARANTINED, [pipeline, streams]);
     return new Set(rows.map((row) => row.stream_id));
+  }
+
+  async inputsMoved(
+    pipeline: string,
+    inputs: readonly InputOfWrite[],
+  ): Promise<ReadonlySet<string>> {
+    const rows = await this.#rows<{ id: string }>("asking whether inputs moved", INPUTS_MOVED, [
+      pipeline,
+      inputs.map(({ correlationId }) => correlationId),
+      inputs.map(({ stream }) => stream),
+      inputs.map(({ version }) => version),
+      inputs.map(({ askedAtMs }) => askedAtMs),
+      inputs.map(({ answeredAtMs }) => answeredAtMs),
+    ]);
+    return new Set(rows.map(({ id }) => id));
   }
 
   async save(pipeline: string, verdicts: readonly SavedVerdict[]): Promise<number> {
@@ -310,4 +335,8 @@ function writeOf(row: WriteRow): ShadowWrite {
     askedAtMs: row.asked_ms,
     answeredAtMs: row.answered_ms,
   };
+}
+
+function proposalOf({ inputs = {}, ...proposal }: Proposal): Proposal {
+  return Object.keys(inputs).length === 0 ? proposal : { ...proposal, inputs };
 }

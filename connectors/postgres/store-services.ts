@@ -60,8 +60,8 @@ interface Appended {
 }
 
 const PROPOSE = `
-  INSERT INTO banyan.proposals (pipeline, correlation_id, stream_id, decided_on, events)
-  VALUES ($1, $2, $3, $4, $5)`;
+  INSERT INTO banyan.proposals (pipeline, correlation_id, stream_id, decided_on, events, inputs)
+  VALUES ($1, $2, $3, $4, $5, $6)`;
 
 /** Several that take at once pass each other by; an id whose append then fails is not given back. */
 const TAKE_RESERVED = `
@@ -132,8 +132,10 @@ export class PostgresServiceStore implements ServiceStore {
     }
   }
 
-  async propose({ pipeline, correlationId, stream, decidedOn, events }: Proposal): Promise<void> {
-    const values = [pipeline, correlationId, stream, decidedOn, JSON.stringify(events)];
+  async propose(proposal: Proposal): Promise<void> {
+    const { pipeline, correlationId, stream, decidedOn, events, inputs = {} } = proposal;
+    const told = [JSON.stringify(events), JSON.stringify(inputs)];
+    const values = [pipeline, correlationId, stream, decidedOn, ...told];
     await this.#query("proposing", { name: "banyan-propose", text: PROPOSE, values });
   }
 

@@ -52,7 +52,7 @@ export class NewOrders implements OrderDesk<RequestContext> {
   ): Promise<string> {
     const { OrderPlaced } = this.#orders.events;
     const { id } = await this.#orders.create(context, async (order_id) => {
-      const { shipTo, lines } = await this.#basket(customerId, wanted);
+      const { shipTo, lines } = await this.#basket(customerId, wanted, context);
       const now = new Date().toISOString();
       return [
         OrderPlaced({
@@ -135,7 +135,7 @@ export class NewOrders implements OrderDesk<RequestContext> {
     context: RequestContext,
   ): Promise<void> {
     await this.#change(context, id, ["placed"], async (order) => {
-      const prices = await this.#prices(wanted);
+      const prices = await this.#prices(wanted, context);
       // What there is no article of falls away; the others keep their numbers.
       const lines = wanted.flatMap(({ sku, quantity }, i): Line[] => {
         const unit_price = prices.get(sku);
@@ -180,11 +180,13 @@ export class NewOrders implements OrderDesk<RequestContext> {
    * they are in both; if the other has changed meanwhile, they are taken out again.
    */
   async mergeOrders(from: string, into: string, context: RequestContext): Promise<void> {
-    const { lines, version } = await this.#mergeable(from, into).catch(async (error: unknown) => {
-      // There was nothing to decide on yet; in shadow it is a refusal like any other.
-      if (error instanceof Refusal) await this.#orders.refuse(context, plain(from));
-      throw error;
-    });
+    const { lines, version } = await this.#mergeable(from, into, context).catch(
+      async (error: unknown) => {
+        // There was nothing to decide on yet; in shadow it is a refusal like any other.
+        if (error instanceof Refusal) await this.#orders.refuse(context, plain(from));
+        throw error;
+      },
+    );
     let joined: readonly number[] = [];
     await this.#orders.execute(
       context,
@@ -240,11 +242,12 @@ export class NewOrders implements OrderDesk<RequestContext> {
   async #mergeable(
     from: string,
     into: string,
+    context: RequestContext,
   ): Promise<{ lines: readonly Line[]; version: number }> {
     if (from === into) throw new Refusal(422, "an order cannot be merged with itself");
     const loaded = [
-      { id: from, ...(await this.#named(from)) },
-      { id: into, ...(await this.#named(into)) },
+      { id: from, ...(await this.#named(from, context)) },
+      { id: into, ...(await this.#named(into, context)) },
     ];
     // In the order in which legacy locks them, which says what is refused first.
     for (const { id, order } of loaded.toSorted((a, b) => Number(BigInt(a.id) - BigInt(b.id)))) {
@@ -253,8 +256,11 @@ export class NewOrders implements OrderDesk<RequestContext> {
     return { lines: loaded[0]!.order!.lines, version: loaded[0]!.version };
   }
 
-  async #named(id: string): Promise<{ order: Order | undefined; version: number }> {
-    const { state, version } = await this.#orders.load(plain(id));
+  async #named(
+    id: string,
+    context: RequestContext,
+  ): Promise<{ order: Order | undefined; version: number }> {
+    const { state, version } = await this.#orders.load(plain(id), context);
     return { order: state, version };
   }
 
@@ -281,13 +287,14 @@ export class NewOrders implements OrderDesk<RequestContext> {
   async #basket(
     customerId: string,
     wanted: readonly NewLine[],
+    context: RequestContext,
   ): Promise<{ shipTo: string; lines: readonly (Omit<Line, "order_id"> & PricedLine)[] }> {
-    const { state: customer } = await this.#customers.load(int8(customerId));
+    const { state: customer } = await this.#customers.load(int8(customerId), context);
     if (customer === undefined) throw new Refusal(404, `there is no customer ${customerId}`);
     const skus = [...new Set(wanted.map(({ sku }) => sku))];
     const products = new Map(
       await Promise.all(
-        skus.map(async (sku) => [sku, (await this.#products.load(sku)).state] as const),
+        skus.map(async (sku) => [sku, (await this.#products.load(sku, context)).state] as const),
       ),
     );
     const stock = new Map(
@@ -305,10 +312,15 @@ export class NewOrders implements OrderDesk<RequestContext> {
     return { shipTo: customer.address, lines };
   }
 
-  async #prices(wanted: readonly NewLine[]): Promise<ReadonlyMap<string, string>> {
+  async #prices(
+    wanted: readonly NewLine[],
+    context: RequestContext,
+  ): Promise<ReadonlyMap<string, string>> {
     const skus = [...new Set(wanted.map(({ sku }) => sku))];
     const priced = await Promise.all(
-      skus.map(async (sku) => [sku, (await this.#products.load(sku)).state?.price] as const),
+      skus.map(
+        async (sku) => [sku, (await this.#products.load(sku, context)).state?.price] as const,
+      ),
     );
     return new Map(priced.flatMap(([sku, price]) => (price === undefined ? [] : [[sku, price]])));
   }

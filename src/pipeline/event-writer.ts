@@ -134,6 +134,7 @@ export class EventWriter {
     }));
     const refused = await this.#refuse(settled);
     for (const [n, { transaction, intent }] of transactions.entries()) {
+      this.#noteEchoed(transaction);
       this.mapper.map(transaction, changes[n]!, intent, out, refused[n]);
     }
     await this.stage(out, images, transactions.length);
@@ -142,6 +143,7 @@ export class EventWriter {
   /** Maps changes of one transaction, images completed; parks those that must not become events. */
   async map({ transaction, changes, intent }: WholeTransaction, out: MappedChanges): Promise<void> {
     const [refused] = await this.#refuse([{ transaction, changes }]);
+    this.#noteEchoed(transaction);
     this.mapper.map(transaction, changes, intent, out, refused);
   }
 
@@ -169,6 +171,11 @@ export class EventWriter {
   /** Whether the new service decides over a stream. */
   isMoved(stream: string): boolean {
     return this.#authority.isMoved(stream);
+  }
+
+  /** What legacy writes behind it comes behind what the service appended. */
+  #noteEchoed({ echo = [] }: SourceTransaction): void {
+    for (const { stream, version } of echo) this.#versions.overtaken(stream, version);
   }
 
   #refuse(transactions: readonly Changes[]): ReturnType<typeof refuseChanges> {

@@ -8,6 +8,8 @@ type Lookup = (streams: readonly string[]) => Promise<readonly number[]>;
 
 /** Stands for the version of a stream that is being looked up. */
 const ASKED = -1;
+/** Stands for the version of a stream that somebody else has appended to. */
+const FORGOTTEN = -2;
 
 /**
  * Gives events their place in their streams.
@@ -15,6 +17,7 @@ const ASKED = -1;
  * Remembers where recently written streams stand, in two generations; others are looked up in the
  * store. What is staged but not committed is known only here, so a generation ends with a commit, not
  * before. Safe because a pipeline has one writer, and because the store refuses a version that is taken.
+ * A stream that a service has appended to is to be told of before it is written again.
  */
 export class StreamVersions {
   readonly #limit: number;
@@ -52,10 +55,20 @@ export class StreamVersions {
     }
   }
 
+  /**
+   * Notes that somebody else has appended the event of this version, and looks the stream up the next
+   * time, unless what is remembered is behind it already. Of such a stream nothing is staged: what a
+   * service builds on is committed.
+   */
+  overtaken(stream: string, version: number): void {
+    const remembered = known(this.#young.get(stream) ?? this.#old.get(stream));
+    if (remembered === undefined || remembered < version) this.#young.set(stream, FORGOTTEN);
+  }
+
   /** Fills in the versions of all events. */
   async assign(events: EventBuffer, lookup: Lookup): Promise<void> {
     this.#turn();
-    await number(events, this.#young, (stream) => this.#old.get(stream), lookup);
+    await number(events, this.#young, (stream) => known(this.#old.get(stream)), lookup);
   }
 
   /**
@@ -63,13 +76,14 @@ export class StreamVersions {
    * go on in the next call. They need not be remembered, so that one commit may have any number of them.
    */
   async assignOnce(events: EventBuffer, lookup: Lookup): Promise<void> {
-    const known = (stream: string): number | undefined =>
-      this.#young.get(stream) ?? this.#old.get(stream);
-    await number(events, new VersionTable(), known, lookup);
+    const remembered = (stream: string): number | undefined =>
+      known(this.#young.get(stream) ?? this.#old.get(stream));
+    await number(events, new VersionTable(), remembered, lookup);
     const { streams, versions, length } = events;
     for (let i = 0; i < length; i++) {
       const goesOn = i === length - 1;
-      if (goesOn || known(streams[i]!) !== undefined) this.#young.set(streams[i]!, versions[i]!);
+      if (goesOn || remembered(streams[i]!) !== undefined)
+        this.#young.set(streams[i]!, versions[i]!);
     }
   }
 
@@ -90,11 +104,15 @@ export class StreamVersions {
   }
 }
 
-/** Numbers the events on from `at`, into which streams that it lacks are taken: as `known`, else looked up. */
+function known(version: number | undefined): number | undefined {
+  return version === FORGOTTEN ? undefined : version;
+}
+
+/** Numbers the events on from `at`, into which streams that it lacks are taken: as remembered, else looked up. */
 async function number(
   { streams, versions, length }: EventBuffer,
   at: VersionTable,
-  known: (stream: string) => number | undefined,
+  remembered: (stream: string) => number | undefined,
   lookup: Lookup,
 ): Promise<void> {
   at.reserve(length);
@@ -104,8 +122,9 @@ async function number(
     const stream = streams[i]!;
     const slot = at.slotOf(stream);
     slots[i] = slot;
-    if (at.versionAt(slot) !== 0) continue;
-    const version = known(stream);
+    const is = at.versionAt(slot);
+    if (is !== 0 && is !== FORGOTTEN) continue;
+    const version = is === FORGOTTEN ? undefined : remembered(stream);
     if (version === undefined) asked.push(stream);
     at.setAt(slot, version ?? ASKED);
   }

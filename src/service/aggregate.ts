@@ -21,8 +21,13 @@ export interface Aggregates<Stream extends StreamRef> {
   /** In place of events: the rows as they are to be, and the config's rules say what happened. */
   become(next: StateOf<Stream> | undefined): Draft<Stream>;
 
-  /** Folds the events of one aggregate. */
-  load(id: string): Promise<Loaded<StateOf<Stream>>>;
+  /**
+   * Folds the events of one aggregate.
+   *
+   * @param context of a command whose decision rests on this aggregate too: in shadow its version is told
+   *   with the proposal, so that one that legacy saw otherwise is no failure
+   */
+  load(id: string, context?: RequestContext): Promise<Loaded<StateOf<Stream>>>;
 
   /**
    * Loads an aggregate, decides on it, and stores the events, if nothing came between; else loads and
@@ -76,7 +81,7 @@ export function aggregatesOf<Stream extends StreamRef>(
   return {
     events: eventMakers(options.ref) as EventMakers<Stream>,
     become: (next) => ({ next }),
-    load: (id) => work.load(id) as Promise<Loaded<StateOf<Stream>>>,
+    load: (id, context) => work.load(id, context) as Promise<Loaded<StateOf<Stream>>>,
     execute: (context, id, decide, { command } = {}) =>
       work.decided(context, id, decide as Decide, command) as Promise<Decided<StateOf<Stream>>>,
     create: (context, decide, given = {}) =>

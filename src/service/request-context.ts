@@ -59,6 +59,8 @@ export class RequestContext {
   /** With the reason. */
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   readonly signal: AbortSignal | undefined;
+  /** For the library: other aggregates that were looked at, each with the version that was seen first. */
+  readonly inputs = new Map<string, number>();
   /** For the library: what {@link effects} has taken. */
   readonly pending: PendingEffects;
 

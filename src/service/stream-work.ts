@@ -18,6 +18,8 @@ import type { EventStore } from "../store/event-store.ts";
 
 /** Decisions of one command at most: the last one's conflict is the caller's. */
 const DECISIONS_MAX = 10;
+/** Other aggregates of one request whose versions are told with its proposals. */
+const INPUTS_MAX = 200;
 /** Before a further decision, times the number of those before, and by chance less. */
 const PAUSE_MS = 5;
 
@@ -69,9 +71,13 @@ export class StreamWork {
     this.#options = options;
   }
 
-  async load(id: string): Promise<Loaded<Row>> {
+  async load(id: string, context: RequestContext | undefined): Promise<Loaded<Row>> {
     const mapping = await this.#mapping();
-    const { version, state } = await this.#load(streamOf(mapping, id));
+    const stream = streamOf(mapping, id);
+    const { version, state } = await this.#load(stream);
+    const { inputs } = context ?? {};
+    if (inputs !== undefined && inputs.size < INPUTS_MAX && !inputs.has(stream))
+      inputs.set(stream, version);
     return { id, version, state: this.#json(mapping, state) };
   }
 
@@ -265,14 +271,22 @@ export class StreamWork {
   }
 
   async #propose(
-    { correlationId }: RequestContext,
+    { correlationId, inputs: seen }: RequestContext,
     stream: string,
     decidedOn: number,
     events: readonly CompletedEvent[],
   ): Promise<void> {
     const { store, pipeline } = this.#options;
     const told = events.map(({ type, data }) => ({ type, data }));
-    await store.services.propose({ pipeline, correlationId, stream, decidedOn, events: told });
+    const inputs = Object.fromEntries([...seen].filter(([other]) => other !== stream));
+    await store.services.propose({
+      pipeline,
+      correlationId,
+      stream,
+      decidedOn,
+      events: told,
+      ...(seen.size > 0 && { inputs }),
+    });
   }
 }
 

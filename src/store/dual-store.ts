@@ -36,6 +36,15 @@ export interface DualStore {
   /** Those of these streams that wait in quarantine. */
   quarantined(pipeline: string, streams: readonly string[]): Promise<ReadonlySet<string>>;
 
+  /**
+   * Writes of which an input may have stood elsewhere for legacy than for the service: it has an event
+   * behind that version, or recorded since the write was asked, which is neither the write's own nor known to come from
+   * a later one.
+   *
+   * @returns their correlation ids
+   */
+  inputsMoved(pipeline: string, inputs: readonly InputOfWrite[]): Promise<ReadonlySet<string>>;
+
   /** Keeps verdicts, each only where there is none. @returns how many were kept */
   save(pipeline: string, verdicts: readonly SavedVerdict[]): Promise<number>;
 
@@ -96,7 +105,21 @@ export interface Proposal {
   readonly decidedOn: number;
   /** None for a refusal, or when there was nothing to do. */
   readonly events: readonly ProposedEvent[];
+  /** Versions of other streams that the decision rests on; absent when it names none. */
+  readonly inputs?: Readonly<Record<string, number>>;
 }
+
+/** A stream that the service looked at while it decided on a write. */
+export interface InputOfWrite {
+  readonly correlationId: string;
+  readonly stream: string;
+  readonly version: number;
+  readonly askedAtMs: number;
+  readonly answeredAtMs: number;
+}
+
+/** Clocks of the proxy, of the store and of whoever judges may be so far apart. */
+export const SKEW_MS = 1_000;
 
 export interface ProposedEvent {
   readonly type: string;

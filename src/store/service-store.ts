@@ -62,6 +62,8 @@ export interface Proposal {
     readonly type: string;
     readonly data: Readonly<Record<string, unknown>>;
   }[];
+  /** Versions of other streams that the decision rests on. */
+  readonly inputs?: Readonly<Record<string, number>>;
 }
 
 export interface IdRequest {

@@ -189,6 +189,40 @@ function eventsContract(open: () => Promise<OpenedDual>): void {
       expect(Math.abs(recordedAtMs - Date.now())).toBeLessThan(120_000);
   });
 
+  test("an input has moved with an event that is neither the write's own nor a later one's", async () => {
+    await using opened = await open();
+    const { store, note, propose } = opened;
+    const inputs = { "product-1": 1, "customer 2": 0 };
+    await note("shop", [writeOf("c1"), writeOf("later", { askedAtMs: START_MS + 90_000 })]);
+    await propose("shop", "c1", { stream: "order-7", decidedOn: 1, events: [], inputs });
+    const [waiting] = await store.dual.waiting("shop", ALL);
+    expect(waiting!.proposals).toEqual([{ stream: "order-7", decidedOn: 1, events: [], inputs }]);
+
+    const by = (correlationId: string | undefined) => ({ context: { correlationId } });
+    await capture(store, [
+      { stream: "own-1", version: 1, ...by(undefined) },
+      { stream: "own-1", version: 2, ...by("c1") },
+      { stream: "later-1", version: 1, ...by(undefined) },
+      { stream: "later-1", version: 2, ...by("later") },
+      { stream: "moved-1", version: 1, ...by(undefined) },
+      { stream: "moved-1", version: 2, ...by(undefined) },
+    ]);
+    const isMoved = async (stream: string, version: number, atMs: number): Promise<boolean> => {
+      const input = { correlationId: "c1", stream, version, askedAtMs: atMs };
+      const asked = { ...input, answeredAtMs: START_MS + 20 };
+      return (await store.dual.inputsMoved("shop", [asked])).has("c1");
+    };
+    const behind = Date.now() + 120_000;
+    expect(await isMoved("own-1", 1, behind)).toBe(false);
+    expect(await isMoved("later-1", 1, behind)).toBe(false);
+    expect(await isMoved("moved-1", 1, behind)).toBe(true);
+    expect(await isMoved("moved-1", 2, behind)).toBe(false);
+    // Recorded while both were asked: legacy may not have seen it yet.
+    expect(await isMoved("moved-1", 2, START_MS)).toBe(true);
+    expect(await isMoved("none-1", 0, behind)).toBe(false);
+    expect(await store.dual.inputsMoved("shop", [])).toEqual(new Set());
+  });
+
   test("streams in quarantine are named", async () => {
     await using opened = await open();
     const { store } = opened;

@@ -38,7 +38,13 @@ export function serviceStoreContract(name: string, open: () => Promise<OpenedSer
       };
       await at.store.services.propose(proposal);
       await at.store.services.propose({ ...proposal, events: [] });
-      expect(await at.proposals()).toEqual([proposal, { ...proposal, events: [] }]);
+      const inputs = { "product-a b": 4, "customer-1": 0 };
+      await at.store.services.propose({ ...proposal, inputs });
+      expect(await at.proposals()).toEqual([
+        proposal,
+        { ...proposal, events: [] },
+        { ...proposal, inputs },
+      ]);
       expect(await streamOf(at.store, "order-1")).toEqual([]);
     });
   });

@@ -57,6 +57,40 @@ describe("stream versions", () => {
     expect(store.asked).toEqual(["a-1", "b-1"]);
   });
 
+  test("of a stream that a service has appended to are looked up anew, in every generation", async () => {
+    const store = storeOf({ "a-1": 3 });
+    const versions = new StreamVersions(2);
+    await versions.assign(eventsOf(["a-1", "b-1"]), store.lookup);
+    for (const [native, isOnce] of [
+      [6, false],
+      [9, true],
+      [12, false],
+    ] as const) {
+      versions.overtaken("a-1", native);
+      store.committed["a-1"] = native;
+      await versions.recall(pagesOf([["a-1", native - 1]]));
+      if (native === 12) {
+        versions.committed();
+        await versions.assign(eventsOf(["c-1"]), store.lookup);
+      }
+      const events = eventsOf(["a-1", "a-1"]);
+      await (isOnce
+        ? versions.assignOnce(events, store.lookup)
+        : versions.assign(events, store.lookup));
+      expect(events.versions).toEqual([native + 1, native + 2]);
+    }
+  });
+
+  test("of what is staged stay known when somebody tells of an event before it", async () => {
+    const store = storeOf({ "a-1": 3 });
+    const versions = new StreamVersions(2);
+    await versions.assign(eventsOf(["a-1", "a-1"]), store.lookup);
+    versions.overtaken("a-1", 5);
+    const events = eventsOf(["a-1"]);
+    await versions.assign(events, store.lookup);
+    expect([events.versions, store.asked]).toEqual([[6], ["a-1"]]);
+  });
+
   test("stay known when a commit ends while others are being looked up", async () => {
     const store = storeOf({});
     const versions = new StreamVersions(2);

@@ -180,7 +180,7 @@ export function dataOf(
   );
 }
 
-async function compareRows(
+export async function compareRows(
   url: string,
   store: EventStore,
   folder: Folder,

@@ -304,7 +304,7 @@ describe("authority", () => {
     const { orders, opened, moveTo, store } = await serviceBench("canary", 100);
     await expect(orders.newId(live())).rejects.toMatchObject({
       code: "RESERVED_IDS_EMPTY",
-      hint: expect.stringContaining("rollout daemon") as string,
+      hint: expect.stringContaining("banyan rollout run") as string,
     });
     store.services.reserve("shop", "order", "70", 100);
     store.services.reserve("shop", "order", "71", 99);
@@ -338,7 +338,17 @@ describe("in shadow", () => {
       orders.events.OrderPlaced({ id, ...PLACED }),
     ]);
     expect(made.outcome).toBe("proposed");
-    expect(store.services.proposals).toMatchObject([
+    expect(store.dual.proposals.some(({ inputs }) => inputs !== undefined)).toBe(false);
+    const looking = shadow("c-6");
+    await orders.load("1", looking);
+    await orders.load("no such", looking);
+    await orders.create(looking, (id) => [orders.events.OrderPlaced({ id, ...PLACED })]);
+    await orders.execute(looking, "1", () => []);
+    expect(store.dual.proposals.slice(5).map(({ inputs }) => inputs)).toEqual([
+      { "order-1": 1, "order-no such": 0 },
+      { "order-no such": 0 },
+    ]);
+    expect(store.dual.proposals.slice(0, 5)).toMatchObject([
       {
         correlationId: "c-1",
         stream: "order-1",

@@ -36,15 +36,16 @@ export async function propose(
   proposals: readonly (Proposal & { readonly correlationId: string })[],
 ): Promise<void> {
   await database.query(
-    `INSERT INTO banyan.proposals (pipeline, correlation_id, stream_id, decided_on, events)
-     SELECT $1, p.id, p.stream, p.decided, p.events::jsonb
-       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[]) WITH ORDINALITY AS p(id, stream, decided, events, n) ORDER BY p.n`,
+    `INSERT INTO banyan.proposals (pipeline, correlation_id, stream_id, decided_on, events, inputs)
+     SELECT $1, p.id, p.stream, p.decided, p.events::jsonb, p.inputs::jsonb
+       FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::text[]) WITH ORDINALITY AS p(id, stream, decided, events, inputs, n) ORDER BY p.n`,
     [
       pipeline,
       proposals.map((p) => p.correlationId),
       proposals.map((p) => p.stream),
       proposals.map((p) => p.decidedOn),
       proposals.map((p) => JSON.stringify(p.events)),
+      proposals.map((p) => JSON.stringify(p.inputs ?? {})),
     ],
   );
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { judgeWaiting } from "./judge-waiting.ts";
-import { SKEW_MS } from "./judge-write.ts";
 import { CaptureWatch, type RunJudgeOptions } from "./run-judge.ts";
+import { SKEW_MS } from "../../store/dual-store.ts";
 
 const LOOK_MS = 100;
 

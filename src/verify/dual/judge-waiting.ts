@@ -1,5 +1,5 @@
 import type { Definition, JudgeContext } from "./judge-context.ts";
-import { because, judgeWrite, SKEW_MS, type Judgement } from "./judge-write.ts";
+import { because, judgeWrite, type Judgement } from "./judge-write.ts";
 import type { DualSettings } from "./settings.ts";
 import { compileMapping } from "../../mapping/compile.ts";
 import type { StreamRef } from "../../mapping/rules.ts";
@@ -8,6 +8,7 @@ import { BanyanError } from "../../model/errors.ts";
 import type { MappingDefinition } from "../../model/mapping-definition.ts";
 import { Folder } from "../../projection/fold.ts";
 import {
+  SKEW_MS,
   STREAMS_PER_WRITE_MAX,
   type DualEvent,
   type DualStore,
@@ -89,7 +90,7 @@ async function judgePage(
   const heads = new Map<string, number>();
   (await dual.heads(all)).forEach((head, i) => heads.set(all[i]!, head));
   const quarantined = await dual.quarantined(pipeline, all);
-  const verdicts: { readonly correlationId: string; readonly judgement: Judgement }[] = [];
+  const verdicts: Verdict[] = [];
   for (const part of inParts(concerned, heads)) {
     const wanted = part.flatMap((entry) => (isTooLarge(entry, heads) ? [] : entry.streams));
     const streams = byStream(await dual.events(pipeline, [...new Set(wanted)]));
@@ -106,11 +107,48 @@ async function judgePage(
       else verdicts.push({ correlationId, judgement });
     }
   }
+  await excuseMovedInputs(pipeline, dual, page, verdicts);
   await dual.save(
     pipeline,
     verdicts.map(({ correlationId, judgement }) => ({ correlationId, ...judgement })),
   );
   for (const { judgement } of verdicts) total[judgement.verdict] += 1;
+}
+
+interface Verdict {
+  readonly correlationId: string;
+  judgement: Judgement;
+}
+
+/** Whatever was looked at, a service that breaks down or proposes what cannot be fails. */
+const WHATEVER_INPUTS: readonly string[] = ["shadow-failed", "unfoldable"];
+
+/** Sides that saw another price need not agree. It is asked only where they do not. */
+async function excuseMovedInputs(
+  pipeline: string,
+  dual: DualStore,
+  page: readonly WaitingWrite[],
+  verdicts: readonly Verdict[],
+): Promise<void> {
+  const doubted = new Map(
+    verdicts
+      .filter(({ judgement: { verdict, reason } }) => {
+        return verdict === "fail" && !WHATEVER_INPUTS.includes(reason);
+      })
+      .map((verdict) => [verdict.correlationId, verdict]),
+  );
+  const inputs = page.flatMap(({ write: { correlationId, askedAtMs, answeredAtMs }, proposals }) =>
+    doubted.has(correlationId)
+      ? proposals.flatMap(({ inputs: seen = {} }) =>
+          Object.entries(seen).map(([stream, version]) => {
+            return { correlationId, stream, version, askedAtMs, answeredAtMs };
+          }),
+        )
+      : [],
+  );
+  if (inputs.length === 0) return;
+  for (const correlationId of await dual.inputsMoved(pipeline, inputs))
+    doubted.get(correlationId)!.judgement = because("inputs-moved");
 }
 
 interface Concerned {

@@ -10,7 +10,13 @@ import {
 import type { JudgeContext } from "./judge-context.ts";
 import { REASONS, type Reason } from "./reasons.ts";
 import { streamTypeOf } from "../../mapping/stream-id.ts";
-import type { DualVerdict, Proposal, ProposedEvent, ShadowWrite } from "../../store/dual-store.ts";
+import {
+  SKEW_MS,
+  type DualVerdict,
+  type Proposal,
+  type ProposedEvent,
+  type ShadowWrite,
+} from "../../store/dual-store.ts";
 
 export interface Judgement {
   readonly verdict: DualVerdict;
@@ -31,9 +37,6 @@ export interface FailureDetail {
   }[];
   readonly partings: Partings["rows"];
 }
-
-/** Clocks of the proxy and of whoever judges may be so far apart. */
-export const SKEW_MS = 1_000;
 
 /**
  * The verdict on one write, undefined as long as it is too early to say.

@@ -16,6 +16,8 @@ export const REASONS = {
   },
   inconclusive: {
     "version-moved": "the service decided on another version than legacy",
+    "inputs-moved":
+      "they part, but another aggregate that the service looked at had changed by then",
     parallel: "another write of the stream was under way at the same time",
     "several-candidates": "it could not be told which captured change was its own",
     "not-correlated":

@@ -12,7 +12,7 @@ serviceStoreContract("memory", async () => {
     async reserve(name, ids) {
       for (const { id, bucket } of ids) store.services.reserve("shop", name, id, bucket);
     },
-    proposals: async () => store.services.proposals,
+    proposals: async () => store.dual.proposals,
     [Symbol.asyncDispose]: async () => {},
   };
 });

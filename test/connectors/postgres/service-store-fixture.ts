@@ -9,8 +9,10 @@ const MOVE = `
   SELECT 'shop', 'order', $1, $2, 's' FROM locked
   ON CONFLICT (pipeline, stream_type) DO UPDATE SET stage = $1, share = $2, epoch = r.epoch + 1`;
 const PROPOSALS = `
-  SELECT pipeline, correlation_id AS "correlationId", stream_id AS stream, decided_on AS "decidedOn", events
+  SELECT pipeline, correlation_id AS "correlationId", stream_id AS stream, decided_on AS "decidedOn", events, nullif(inputs, '{}') AS inputs
     FROM banyan.proposals ORDER BY id`;
+
+type Stored = Omit<Proposal, "inputs"> & { readonly inputs: Record<string, number> | null };
 
 export async function openServiceStore(
   label: string,
@@ -30,7 +32,12 @@ export async function openServiceStore(
         [name, ids.map(({ id }) => id), ids.map(({ bucket }) => bucket)],
       );
     },
-    proposals: async () => (await database.query(PROPOSALS)).rows as Proposal[],
+    async proposals() {
+      const rows = (await database.query(PROPOSALS)).rows as Stored[];
+      return rows.map(({ inputs, ...proposal }) =>
+        inputs === null ? proposal : { ...proposal, inputs },
+      );
+    },
     [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
   };
 }

@@ -398,7 +398,7 @@ test("a failure says what both sides would have and where they part", () => {
 });
 
 test("every reason is in the table above, and on the page", () => {
-  const elsewhere = ["events-differ", "quarantined", "too-large"];
+  const elsewhere = ["events-differ", "inputs-moved", "quarantined", "too-large"];
   const seen = new Set([...TABLE.map(([, reason]) => reason), ...elsewhere]);
   const all = Object.values(REASONS).flatMap((words) => Object.keys(words));
   expect(seen).toEqual(new Set(all));

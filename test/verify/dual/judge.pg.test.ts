@@ -69,14 +69,15 @@ interface Request {
   readonly events?: readonly ProposedEvent[];
   readonly proposedIn?: string;
   readonly newStatus?: number;
+  readonly inputs?: Readonly<Record<string, number>>;
 }
 
 /** Both sides are asked, as the proxy does it. */
 async function ask(request: Request): Promise<void> {
-  const { id, stream, sql, isSaid = true, decidedOn = 1, events = [] } = request;
+  const { id, stream, sql, isSaid = true, decidedOn = 1, events = [], inputs = {} } = request;
   const askedAtMs = Date.now();
   await propose(opened.database, "shop", [
-    { correlationId: id, stream: request.proposedIn ?? stream!, decidedOn, events },
+    { correlationId: id, stream: request.proposedIn ?? stream!, decidedOn, events, inputs },
   ]);
   if (sql !== undefined) {
     const said = `SELECT pg_logical_emit_message(true, 'banyan', '{"correlationId": "${id}"}');`;
@@ -93,6 +94,8 @@ async function ask(request: Request): Promise<void> {
     answeredAtMs: Date.now(),
   };
   await noteWrites(opened.database, "shop", [write]);
+  // Not at the same time as the next one.
+  while (Date.now() <= write.answeredAtMs) await sleep(1);
 }
 
 async function verdicts(prefix: string): Promise<Readonly<Record<string, string>>> {
@@ -200,7 +203,28 @@ describe("writes of two applications beside a capture", () => {
       decidedOn: 0,
       events: placing("90079", 2),
     });
-    await until("verdicts", async () => Object.keys(await verdicts("a-")).length === 12);
+    await ask({
+      id: "a-input",
+      stream: "order-12",
+      sql: `${note("12", "dear")}; ${note("13", "own")}`,
+      events: noting("12", "cheap"),
+      inputs: { "order-13": 1, "order-14": 1 },
+    });
+    await db.query(note("14", "dearer"));
+    await until("the baseline to be old", async () => {
+      const { rows } = await opened.database.query(
+        "SELECT recorded_time < now() - interval '2 s' AS old FROM banyan.events WHERE stream_id = 'order-16' AND version = 1",
+      );
+      return (rows[0] as { old: boolean }).old;
+    });
+    await ask({
+      id: "a-input-no",
+      stream: "order-15",
+      sql: `${note("15", "x")}; ${note("13", "own again")}`,
+      events: noting("15", "y"),
+      inputs: { "order-13": 2, "order-16": 1 },
+    });
+    await until("verdicts", async () => Object.keys(await verdicts("a-")).length === 14);
     stop.abort();
     await Promise.all(judges);
     expect(await verdicts("a-")).toEqual({
@@ -216,10 +240,12 @@ describe("writes of two applications beside a capture", () => {
       "a-new-no": "state-differs",
       "a-stale": "version-moved",
       "a-unsaid": "not-correlated",
+      "a-input": "inputs-moved",
+      "a-input-no": "state-differs",
     });
     const counts = await opened.store.dual.counts("shop", ["order"], 0);
     for (const { verdict, count } of counts) kept[verdict as keyof typeof kept] += count;
-    expect(kept).toEqual({ pass: 4, fail: 4, inconclusive: 4 });
+    expect(kept).toEqual({ pass: 4, fail: 5, inconclusive: 5 });
 
     const about = { pipeline: "shop", streamTypes: ["order"], sinceMs: 0, samplesPerRoute: 20 };
     const shown = await reportDual(opened.store.dual, { ...about, showValues: true });
@@ -233,7 +259,7 @@ describe("writes of two applications beside a capture", () => {
       },
     ]);
     const hidden = await reportDual(opened.store.dual, { ...about, showValues: false });
-    expect(hidden).toMatchObject({ state: "fail", pass: 4, fail: 4, inconclusive: 4, waiting: 0 });
+    expect(hidden).toMatchObject({ state: "fail", pass: 4, fail: 5, inconclusive: 5, waiting: 0 });
     expect(JSON.stringify(hidden)).not.toContain('"y"');
   });
 
