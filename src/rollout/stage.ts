@@ -27,6 +27,8 @@ export interface Hold {
   readonly to: number;
   /** When it was read; after so long it is over, and whoever ends it raises the epoch. */
   readonly leftMs: number;
+  /** Who answers reads of these buckets meanwhile; absent: who has authority. */
+  readonly reads?: Side | undefined;
 }
 
 /** What decides who answers, as long as nothing is held back. */
