@@ -64,7 +64,11 @@ export class PostgresRolloutState implements RolloutState {
 
   async endHold(type: string, epoch: number, who: string): Promise<boolean> {
     const values = [this.#pipeline, type, epoch, who];
-    const [row] = await this.#saying.query<{ has_ended: boolean }>("ending a hold", END_HOLD, values);
+    const [row] = await this.#saying.query<{ has_ended: boolean }>(
+      "ending a hold",
+      END_HOLD,
+      values,
+    );
     return row?.has_ended === true;
   }
 

@@ -127,7 +127,8 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
     dual({ dual }, { dualSamplesMin, dualFailuresMax }) {
       const judged = dual.pass + dual.fail;
       const says = `${dual.pass} alike, ${dual.fail} not, ${dual.inconclusive} could not be told`;
-      if (dual.fail > dualFailuresMax) return ["fail", `${says}; see banyan verify --dual`];
+      if (dual.fail > dualFailuresMax)
+        return ["fail", `${says} since it stands here; see banyan verify --dual`];
       return enough(judged, dualSamplesMin, "judged writes", says);
     },
 

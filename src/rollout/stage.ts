@@ -31,8 +31,5 @@ export interface Hold {
   readonly reads?: Side | undefined;
 }
 
-/** What decides who answers, as long as nothing is held back. */
-export type Standing = Pick<Rollout, "stage" | "share">;
-
 /** Of a stream type that nobody has begun to move. */
 export const UNMOVED: Rollout = { stage: "legacy", share: 0, salt: "", epoch: 0 };

@@ -89,9 +89,11 @@ async function proxy(): Promise<void> {
   const instance = randomUUID();
   while (!ending.signal.aborted) {
     await events.query(
-      `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch)
-       VALUES ($1, $2, 'host:1', 'item', coalesce((SELECT epoch FROM banyan.rollouts WHERE pipeline = $1), 0))
-       ON CONFLICT (pipeline, stream_type, instance) DO UPDATE SET epoch = excluded.epoch, seen_at = clock_timestamp()`,
+      `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows)
+       SELECT $1, $2, 'host:1', 'item', e, e
+         FROM (SELECT coalesce((SELECT epoch FROM banyan.rollouts WHERE pipeline = $1), 0) AS e) x
+       ON CONFLICT (pipeline, stream_type, instance)
+       DO UPDATE SET epoch = excluded.epoch, knows = excluded.knows, seen_at = clock_timestamp()`,
       [NAME, instance],
     );
     await sleep(25);
@@ -124,6 +126,11 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
   );
   expect(await document("plan", "plan", "item")).toMatchObject({ exitCode: 0 });
   expect(await document("move", "promote", "item")).toMatchObject({ outcome: "done", exitCode: 0 });
+  // As a reverse sync that runs.
+  await events.query(
+    `INSERT INTO banyan.reverse_progress (pipeline, cursor, updated_at) VALUES ($1, '9/9', clock_timestamp() + interval '1 hour')`,
+    [NAME],
+  );
   const waiting = await document("move", "promote", "item");
   expect(waiting).toMatchObject({ outcome: "waiting", exitCode: 1 });
   expect(await banyan("verify")).toMatchObject({ exitCode: 0 });
@@ -146,6 +153,7 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     types: [{ stage: "canary", share: 1_000, proxies: [{ place: "host:1" }] }],
   });
 
+  await events.query("DELETE FROM banyan.reverse_progress");
   const lossy = await document("move", "rollback", "item");
   expect(lossy).toMatchObject({
     outcome: "refused",
@@ -174,6 +182,8 @@ test("what is paused is not promoted, and a wrong command line says what is righ
     ["promote item", "[USAGE] item is paused"],
     ["promote items", "there is no stream type items"],
     ["promote item --force luck --why x", "there is no gate luck"],
+    ["rollback item --force reverse --why x", "a rollback has no gate that is passed over"],
+    ["log items", "there is no stream type items"],
     ["promote item --to 200%", "no stage and no share"],
     ["complete item", "only new can be completed"],
     ["rollback item --to new", "not behind it"],
@@ -236,10 +246,6 @@ test("the daemon takes up a move that a killed process left, and brings back wha
     "x",
   );
   expect(on).toMatchObject({ outcome: "done" });
-  await events.query(
-    `INSERT INTO banyan.reverse_progress (pipeline, cursor, updated_at) VALUES ($1, '9/9', clock_timestamp() + interval '1 hour')`,
-    [NAME],
-  );
   await events.query(
     `INSERT INTO banyan.traffic (pipeline, second, stream_type, route, side, instance, requests, errors, millis, slower)
      VALUES ($1, clock_timestamp(), 'item', 'GET /', 'new', gen_random_uuid(), 200, 100, 0, array_fill(0, ARRAY[13]))`,

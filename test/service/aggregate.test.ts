@@ -304,7 +304,7 @@ describe("authority", () => {
     const { orders, opened, moveTo, store } = await serviceBench("canary", 100);
     await expect(orders.newId(live())).rejects.toMatchObject({
       code: "RESERVED_IDS_EMPTY",
-      hint: expect.stringContaining("rollout daemon") as string,
+      hint: expect.stringContaining("banyan rollout run") as string,
     });
     store.services.reserve("shop", "order", "70", 100);
     store.services.reserve("shop", "order", "71", 99);
