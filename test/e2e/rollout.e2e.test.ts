@@ -100,6 +100,15 @@ async function proxy(): Promise<void> {
   }
 }
 
+/** As reverse sync says of itself. */
+async function reverseRuns(): Promise<void> {
+  await events.query(
+    `INSERT INTO banyan.reverse_progress (pipeline, cursor, updated_at)
+     VALUES ($1, '9/9', clock_timestamp() + interval '1 hour')`,
+    [NAME],
+  );
+}
+
 test("a stream type goes to shadow and canary by its gates, and back, and the log has all of it", async () => {
   expect(await document("status", "status")).toMatchObject({
     types: [{ type: "item", stage: "legacy" }],
@@ -126,11 +135,7 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
   );
   expect(await document("plan", "plan", "item")).toMatchObject({ exitCode: 0 });
   expect(await document("move", "promote", "item")).toMatchObject({ outcome: "done", exitCode: 0 });
-  // As a reverse sync that runs.
-  await events.query(
-    `INSERT INTO banyan.reverse_progress (pipeline, cursor, updated_at) VALUES ($1, '9/9', clock_timestamp() + interval '1 hour')`,
-    [NAME],
-  );
+  await reverseRuns();
   const waiting = await document("move", "promote", "item");
   expect(waiting).toMatchObject({ outcome: "waiting", exitCode: 1 });
   expect(await banyan("verify")).toMatchObject({ exitCode: 0 });
@@ -201,6 +206,7 @@ test("what is paused is not promoted, and a wrong command line says what is righ
 });
 
 test("the daemon takes up a move that a killed process left, and brings back what errors", async () => {
+  await reverseRuns();
   const killed = await runCli(
     [
       "rollout",
