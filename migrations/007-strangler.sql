@@ -16,7 +16,7 @@
 --     TO banyan_app;
 --   GRANT USAGE ON ALL SEQUENCES IN SCHEMA banyan TO banyan_app;
 --   GRANT EXECUTE ON FUNCTION banyan.begin_capture, banyan.advance_pipeline, banyan.authority, banyan.lock_authority,
---     banyan.guard_authority TO banyan_app;
+--     banyan.guard_authority, banyan.end_hold TO banyan_app;
 
 -- Changes that came back because Banyan itself wrote them from events of a service.
 ALTER TABLE banyan.pipelines ADD COLUMN changes_echoed bigint NOT NULL DEFAULT 0;
@@ -63,6 +63,7 @@ ALTER TABLE banyan.rollouts
   ADD COLUMN held_from  int,
   ADD COLUMN held_to    int,
   ADD COLUMN held_until timestamptz,
+  ADD COLUMN held_reads text CHECK (held_reads IN ('legacy', 'new')),  -- who answers reads of them; NULL: by the stage
   ADD COLUMN paused     boolean NOT NULL DEFAULT false,   -- an operator lets every automatic step rest
   ADD CONSTRAINT rollouts_held CHECK (
     (held_from IS NULL) = (held_until IS NULL) AND (held_from IS NULL) = (held_to IS NULL)
@@ -114,6 +115,7 @@ CREATE TABLE banyan.proxies (
   place       text   NOT NULL,               -- host and process, for people
   stream_type text   COLLATE "C" NOT NULL,
   epoch       bigint NOT NULL,               -- no write that was decided on an earlier one is under way
+  knows       bigint NOT NULL DEFAULT 0,     -- nothing is decided on an earlier one any more
   seen_at     timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (pipeline, stream_type, instance)
 ) WITH (fillfactor = 50);
@@ -238,6 +240,51 @@ CREATE TRIGGER rollout_log_table BEFORE TRUNCATE ON banyan.rollout_log
 ALTER TABLE banyan.rollout_log ENABLE ALWAYS TRIGGER rollout_log_rows;
 ALTER TABLE banyan.rollout_log ENABLE ALWAYS TRIGGER rollout_log_table;
 
+-- Ends a hold that is over by the clock, whoever finds it: its move may have lost its process. Behind the
+-- switch of a rollback legacy's rows may lack decisions of the service until the move says that they do not
+-- (step `settled`). Before that the authority goes back to where it was: legacy has written nothing, because
+-- nobody has let a write go. NULL when there is nothing to end.
+CREATE FUNCTION banyan.end_hold(migration text, type text, expected bigint, asker text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  under_way banyan.moves;
+  goes_back boolean;
+  raised bigint;
+BEGIN
+  IF NOT EXISTS (SELECT FROM banyan.rollouts r WHERE r.pipeline = migration AND r.stream_type = type
+                    AND r.epoch = expected AND r.held_until < clock_timestamp()) THEN
+    RETURN NULL;
+  END IF;
+  IF EXISTS (SELECT FROM banyan.moves m WHERE m.pipeline = migration AND m.stream_type = type AND m.ended_at IS NULL
+                AND m.kind = 'rollback' AND m.step = 'switched') THEN
+    PERFORM banyan.lock_authority(migration, type);
+  END IF;
+  SELECT * INTO under_way FROM banyan.moves m
+   WHERE m.pipeline = migration AND m.stream_type = type AND m.ended_at IS NULL FOR UPDATE;
+  goes_back := FOUND AND under_way.kind = 'rollback' AND under_way.step = 'switched';
+  -- Whoever switches raises the epoch, so the step that was looked at is the one of this epoch.
+  UPDATE banyan.rollouts r
+     SET held_from = NULL, held_to = NULL, held_until = NULL, held_reads = NULL, epoch = r.epoch + 1,
+         stage = CASE WHEN goes_back THEN under_way.from_stage ELSE r.stage END,
+         share = CASE WHEN goes_back THEN under_way.from_share ELSE r.share END,
+         changed_at = CASE WHEN goes_back THEN clock_timestamp() ELSE r.changed_at END
+   WHERE r.pipeline = migration AND r.stream_type = type AND r.epoch = expected AND r.held_until < clock_timestamp()
+  RETURNING r.epoch INTO raised;
+  IF raised IS NULL THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO banyan.rollout_log (pipeline, stream_type, who, what, why, epoch)
+  VALUES (migration, type, asker, CASE WHEN goes_back THEN 'rollback switched back' ELSE 'hold ended' END,
+          CASE WHEN goes_back THEN 'the hold was over before legacy was known to have everything'
+               ELSE 'it was over by the clock' END, raised);
+  IF goes_back THEN
+    UPDATE banyan.moves m
+       SET outcome = 'undone', reason = 'the hold was over before legacy was known to have everything',
+           epoch = raised, ended_at = clock_timestamp(), touched_at = clock_timestamp()
+     WHERE m.id = under_way.id;
+  END IF;
+  RETURN raised;
+END $$;
+
 -- Ids of the legacy sequence that were taken from it for the new service: no two sides ever have the same.
 CREATE TABLE banyan.reserved_ids (
   pipeline    text   COLLATE "C" NOT NULL,
@@ -275,4 +322,5 @@ CREATE TABLE banyan.reverse_conflicts (
 
 REVOKE ALL ON banyan.proxies, banyan.shadow_writes, banyan.proposals, banyan.traffic, banyan.shadow_samples, banyan.moves,
   banyan.rollout_log, banyan.reserved_ids, banyan.reverse_progress, banyan.reverse_conflicts FROM PUBLIC;
-REVOKE ALL ON FUNCTION banyan.authority, banyan.lock_authority, banyan.guard_authority, banyan.refuse_rewriting FROM PUBLIC;
+REVOKE ALL ON FUNCTION banyan.authority, banyan.lock_authority, banyan.guard_authority, banyan.end_hold,
+  banyan.refuse_rewriting FROM PUBLIC;

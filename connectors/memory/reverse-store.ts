@@ -26,7 +26,7 @@ type ConflictEntry = ReverseConflict & {
   readonly isAsked: boolean;
 };
 
-/** The way back of a memory store. It has no rollout, so no types whose ids are reserved. */
+/** The way back of a memory store. It has no rollout, so no types that are complete or whose ids are reserved. */
 export class MemoryReverseStore implements ReverseStore {
   readonly #state: MemoryState;
   readonly #entries = new Map<string, Entry>();
@@ -60,6 +60,10 @@ export class MemoryReverseStore implements ReverseStore {
     }
     const next = at === Number(after ?? 0) ? after : (String(at) as FeedCursor);
     return Promise.resolve({ natives, next, isEnd: natives.length < limit });
+  }
+
+  completed(): Promise<ReadonlySet<string>> {
+    return Promise.resolve(new Set());
   }
 
   async *readStreams(

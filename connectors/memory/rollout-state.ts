@@ -7,6 +7,7 @@ export class MemoryRolloutState implements RolloutState {
   readonly #rollouts = new Map<string, Rollout>();
   readonly #holdsEndMs = new Map<string, number>();
   readonly #proxies = new Map<string, Map<string, number>>();
+  readonly #knows = new Map<string, Map<string, number>>();
   readonly #streams = new Set<string>();
   /** As a store that is down. */
   unreachable = false;
@@ -27,6 +28,11 @@ export class MemoryRolloutState implements RolloutState {
     return this.#proxies.get(instance);
   }
 
+  /** The epochs by which a proxy decides, by stream type. */
+  knows(instance: string): ReadonlyMap<string, number> | undefined {
+    return this.#knows.get(instance);
+  }
+
   /** Proxies that are there. */
   get proxies(): readonly string[] {
     return [...this.#proxies.keys()];
@@ -39,8 +45,15 @@ export class MemoryRolloutState implements RolloutState {
     );
   }
 
-  acknowledge({ instance }: ProxyPlace, epochs: ReadonlyMap<string, number>): Promise<void> {
+  acknowledge(
+    { instance }: ProxyPlace,
+    epochs: ReadonlyMap<string, number>,
+    knows: ReadonlyMap<string, number> = epochs,
+  ): Promise<void> {
     return this.#answer(() => {
+      const known = this.#knows.get(instance) ?? new Map<string, number>();
+      this.#knows.set(instance, known);
+      for (const [type, epoch] of knows) known.set(type, Math.max(epoch, known.get(type) ?? 0));
       const said = this.#proxies.get(instance) ?? new Map<string, number>();
       this.#proxies.set(instance, said);
       for (const [type, epoch] of epochs) said.set(type, Math.max(epoch, said.get(type) ?? 0));
@@ -48,7 +61,10 @@ export class MemoryRolloutState implements RolloutState {
   }
 
   leave({ instance }: ProxyPlace): Promise<void> {
-    return this.#answer(() => void this.#proxies.delete(instance));
+    return this.#answer(() => {
+      this.#knows.delete(instance);
+      this.#proxies.delete(instance);
+    });
   }
 
   endHold(type: string, epoch: number): Promise<boolean> {

@@ -1,6 +1,7 @@
 import { BanyanError } from "../../src/model/errors.ts";
 import { busy, changed, relieved, stale } from "../../src/rollout/move-errors.ts";
 import { movingBuckets, type MoveStep, type Standing } from "../../src/rollout/move.ts";
+import type { Hold } from "../../src/rollout/stage.ts";
 import type {
   LogEntry,
   Move,
@@ -16,7 +17,7 @@ interface Standings extends Standing {
   epoch: number;
   paused: boolean;
   sinceMs: number;
-  held: { readonly from: number; readonly to: number; readonly untilMs: number } | undefined;
+  held: (Omit<Hold, "leftMs"> & { readonly untilMs: number }) | undefined;
 }
 
 /** Moves of a test, with a clock of its own. */
@@ -94,8 +95,7 @@ export class MemoryRolloutStore implements RolloutStore {
 
   async note(move: Move, step: MoveStep, fence = move.fence): Promise<Move> {
     await this.#reach();
-    this.#own(move);
-    return this.#put({ ...move, step, fence });
+    return this.#endedOf(move) ?? this.#put({ ...move, step, fence });
   }
 
   async hold(move: Move): Promise<Move | "over"> {
@@ -105,7 +105,8 @@ export class MemoryRolloutStore implements RolloutStore {
     const range = movingBuckets(move.from, move.to);
     const isThere = standing.stage === move.from.stage && standing.share === move.from.share;
     if (!isThere || range === undefined) return "over";
-    standing.held = { ...range, untilMs: this.#now() + move.holdMs };
+    const reads = move.kind === "rollback" ? "new" : "legacy";
+    standing.held = { ...range, reads, untilMs: this.#now() + move.holdMs };
     standing.epoch += 1;
     return this.#logged({ ...move, step: "held", epoch: standing.epoch }, "writes held back");
   }
@@ -117,7 +118,8 @@ export class MemoryRolloutStore implements RolloutStore {
 
   async switchOver(move: Move, then: "end" | "keep-hold"): Promise<Move | "over"> {
     await this.#reach();
-    this.#own(move);
+    const ended = this.#endedOf(move);
+    if (ended !== undefined) return ended;
     const isHeld = move.kind !== "complete" && movingBuckets(move.from, move.to) !== undefined;
     const epoch = this.#switch(move, move.to, then === "keep-hold", isHeld);
     if (epoch === undefined) return "over";
@@ -128,10 +130,23 @@ export class MemoryRolloutStore implements RolloutStore {
     return this.#logged({ ...move, step: "switched", epoch }, `${move.kind} switched`);
   }
 
+  async turn(move: Move): Promise<Move | "over"> {
+    await this.#reach();
+    const ended = this.#endedOf(move);
+    if (ended !== undefined) return ended;
+    const standing = this.#rollouts.get(move.type)!;
+    if (standing.held === undefined || standing.epoch !== move.epoch) return "over";
+    standing.held = { ...standing.held, reads: "legacy" };
+    standing.epoch += 1;
+    const turned: Move = { ...move, step: "turned", epoch: standing.epoch };
+    return this.#logged(turned, "reads back at legacy");
+  }
+
   async switchBack(move: Move, reason: string): Promise<Move | "over"> {
     await this.#reach();
-    this.#own(move);
-    const epoch = this.#switch(move, move.from, false, true);
+    const ended = this.#endedOf(move);
+    if (ended !== undefined) return ended;
+    const epoch = this.#switch(move, move.from, false, false);
     if (epoch === undefined) return "over";
     return this.#logged(
       this.#ended({ ...move, epoch }, "undone", reason),
@@ -141,9 +156,8 @@ export class MemoryRolloutStore implements RolloutStore {
 
   async end(move: Move, outcome: MoveOutcome, reason: string | undefined): Promise<Move> {
     await this.#reach();
-    const found = this.#moves.find(({ id }) => id === move.id);
-    if (found?.driver === move.driver && found.endedAt !== undefined) return found;
-    this.#own(move);
+    const found = this.#endedOf(move);
+    if (found !== undefined) return found;
     const standing = this.#rollouts.get(move.type)!;
     let { epoch } = move;
     if (standing.held !== undefined && standing.epoch === move.epoch) {
@@ -199,6 +213,13 @@ export class MemoryRolloutStore implements RolloutStore {
     if (standing.held.untilMs >= this.#now()) return false;
     standing.held = undefined;
     standing.epoch += 1;
+    const move = this.#moves.find((one) => one.type === type && one.endedAt === undefined);
+    if (move?.kind === "rollback" && move.step === "switched") {
+      Object.assign(standing, move.from, { sinceMs: this.#now() });
+      const back = { ...move, epoch: standing.epoch };
+      const reason = "the hold was over before legacy was known to have everything";
+      this.#logged(this.#ended(back, "undone", reason), "rollback switched back");
+    }
     return true;
   }
 
@@ -207,10 +228,18 @@ export class MemoryRolloutStore implements RolloutStore {
     if (standing.epoch !== move.epoch) return undefined;
     if (isHeld && (standing.held === undefined || standing.held.untilMs <= this.#now()))
       return undefined;
-    const held = keep ? standing.held : undefined;
+    const held = keep && standing.held ? { ...standing.held, reads: "new" as const } : undefined;
     const epoch = standing.epoch + 1;
     this.#rollouts.set(move.type, { ...standing, ...to, epoch, held, sinceMs: this.#now() });
     return epoch;
+  }
+
+  /** The move, when it has ended. @throws BanyanError `ROLLOUT_BUSY` */
+  #endedOf(move: Move): Move | undefined {
+    const found = this.#moves.find(({ id }) => id === move.id);
+    if (found?.driver === move.driver && found.endedAt !== undefined) return found;
+    this.#own(move);
+    return undefined;
   }
 
   #own(move: Move): void {
@@ -247,8 +276,8 @@ export class MemoryRolloutStore implements RolloutStore {
   #shown({ sinceMs, held, ...rest }: Standings): StandingRollout {
     const since = new Date(sinceMs).toISOString();
     if (held === undefined) return { ...rest, since };
-    const { from, to, untilMs } = held;
-    return { ...rest, since, hold: { from, to, leftMs: untilMs - this.#now() } };
+    const { untilMs, ...hold } = held;
+    return { ...rest, since, hold: { ...hold, leftMs: untilMs - this.#now() } };
   }
 
   #reach(): Promise<void> {

@@ -8,14 +8,14 @@ const PROXY_SILENT_SECONDS = 15;
 
 const OF_TYPE = "LIKE replace(replace(replace($2, '\\', '\\\\'), '_', '\\_'), '%', '\\%') || '-%'";
 
-/** All but traffic, in one row. */
+/** All but traffic, in one row. A clock ahead of the store's makes no report younger than it is there. */
 const FACTS = `
   WITH stands AS MATERIALIZED (
          SELECT coalesce((SELECT changed_at FROM banyan.rollouts WHERE pipeline = $1 AND stream_type = $2),
                          clock_timestamp()) AS since)
   SELECT extract(epoch FROM clock_timestamp() - s.since)::float8 AS stands,
          (SELECT jsonb_build_object('state', r.report -> 'state', 'conclusive', r.report -> 'conclusive',
-                   'age', extract(epoch FROM clock_timestamp() - (r.report ->> 'finishedAt')::timestamptz))
+                   'age', extract(epoch FROM clock_timestamp() - least((r.report ->> 'finishedAt')::timestamptz, r.saved_at)))
             FROM banyan.parity_reports r WHERE r.pipeline = $1) AS parity,
          (SELECT count(*)::int FROM banyan.parity_findings f WHERE f.pipeline = $1 AND f.stream_id ${OF_TYPE}) AS findings,
          (SELECT jsonb_object_agg(verdict, n) FROM (
@@ -59,6 +59,32 @@ const TRAFFIC = `
            WHERE x.pipeline = $1 AND x.stream_type = $2
              AND second >= CASE x.side WHEN 'new' THEN since ELSE clock_timestamp() - $3 * interval '1 second' END) t
    GROUP BY side`;
+
+const LEGACY_BEFORE = `
+  WITH last AS MATERIALIZED (
+         SELECT max(second) AS second FROM banyan.traffic WHERE pipeline = $1 AND stream_type = $2 AND side = 'legacy'),
+       found AS MATERIALIZED (
+         SELECT t.requests, t.errors, t.slower FROM banyan.traffic t, last
+          WHERE t.pipeline = $1 AND t.stream_type = $2 AND t.side = 'legacy'
+            AND t.second > last.second - interval '1 hour')
+  SELECT coalesce(sum(requests), 0)::float8 AS requests, coalesce(sum(errors), 0)::float8 AS errors,
+         coalesce((SELECT array_agg(total ORDER BY n) FROM (
+            SELECT n, sum(count)::float8 AS total FROM found f, unnest(f.slower) WITH ORDINALITY AS h(count, n)
+             GROUP BY n) totals), '{}') AS slower
+    FROM found`;
+
+/** The last hour of legacy's answers stays, until there are newer ones. */
+const PURGE_TRAFFIC = `
+  WITH last AS MATERIALIZED (
+         SELECT stream_type, max(second) - interval '1 hour' AS second FROM banyan.traffic
+          WHERE pipeline = $1 AND side = 'legacy' GROUP BY stream_type)
+  DELETE FROM banyan.traffic t
+   WHERE t.pipeline = $1 AND t.second < clock_timestamp() - $2 * interval '1 second'
+     AND NOT (t.side = 'legacy' AND EXISTS (
+           SELECT FROM last l WHERE l.stream_type = t.stream_type AND t.second > l.second))`;
+
+const PURGE_PROXIES = `
+  DELETE FROM banyan.proxies WHERE pipeline = $1 AND seen_at < clock_timestamp() - $2 * interval '1 second'`;
 
 type ParityFacts = NonNullable<GateFacts["parity"]>;
 
@@ -112,13 +138,21 @@ export class PostgresGateFacts implements GateFactsReader {
     }
   }
 
-  async purgeTraffic(olderThanSeconds: number): Promise<number> {
+  async legacyBefore(type: string): Promise<SideTraffic> {
     try {
-      const { rowCount } = await this.#pool.query(
-        `DELETE FROM banyan.traffic WHERE pipeline = $1 AND second < clock_timestamp() - $2 * interval '1 second'`,
-        [this.#pipeline, olderThanSeconds],
-      );
-      return rowCount ?? 0;
+      const { rows } = await this.#pool.query<SideTraffic>(LEGACY_BEFORE, [this.#pipeline, type]);
+      return rows[0]!;
+    } catch (error) {
+      throw classifyStore(error, `reading what legacy answered of ${type}`);
+    }
+  }
+
+  async purge(olderThanSeconds: number): Promise<number> {
+    try {
+      const values = [this.#pipeline, olderThanSeconds];
+      const traffic = await this.#pool.query(PURGE_TRAFFIC, values);
+      const proxies = await this.#pool.query(PURGE_PROXIES, values);
+      return (traffic.rowCount ?? 0) + (proxies.rowCount ?? 0);
     } catch (error) {
       throw classifyStore(error, "throwing away old traffic");
     }
@@ -159,7 +193,12 @@ function factsOf(row: FactsRow, traffic: readonly TrafficRow[]): GateFacts {
     legacy: sideOf(of("legacy")),
     ...(capture === null || capture.phase === "stopped"
       ? {}
-      : { capture: { lagSeconds: capture.lag ?? 0, silentSeconds: capture.silent } }),
+      : {
+          capture: {
+            lagSeconds: capture.phase === "tail" ? (capture.lag ?? undefined) : undefined,
+            silentSeconds: capture.silent,
+          },
+        }),
     quarantined: row.quarantined,
     ...(reverse === null
       ? {}

@@ -1,6 +1,6 @@
 import type { Move, MoveOutcome, StandingRollout } from "../../src/rollout/rollout-store.ts";
 import type { MoveKind, MoveStep } from "../../src/rollout/move.ts";
-import type { Stage } from "../../src/rollout/stage.ts";
+import type { Hold, Side, Stage } from "../../src/rollout/stage.ts";
 
 export interface StandingRow {
   readonly stream_type: string;
@@ -10,18 +10,29 @@ export interface StandingRow {
   readonly epoch: string;
   readonly held_from: number | null;
   readonly held_to: number | null;
+  readonly held_reads: Side | null;
   readonly left_ms: number | null;
   readonly paused: boolean;
   readonly changed_at: Date;
 }
 
+/** Of the columns of a row of banyan.rollouts. Undefined when nothing is held. */
+export function holdOf({
+  held_from: from,
+  held_to: to,
+  held_reads: reads,
+  left_ms: leftMs,
+}: Pick<StandingRow, "held_from" | "held_to" | "held_reads" | "left_ms">): Hold | undefined {
+  if (from === null || to === null || leftMs === null) return undefined;
+  return reads === null ? { from, to, leftMs } : { from, to, leftMs, reads };
+}
+
 export function standingOf(row: StandingRow): StandingRollout {
-  const { stage, share, salt, paused, held_from: from, held_to: to, left_ms: leftMs } = row;
+  const { stage, share, salt, paused } = row;
   const since = row.changed_at.toISOString();
   const standing = { stage, share, salt, epoch: Number(row.epoch), paused, since };
-  return from === null || to === null || leftMs === null
-    ? standing
-    : { ...standing, hold: { from, to, leftMs } };
+  const hold = holdOf(row);
+  return hold === undefined ? standing : { ...standing, hold };
 }
 
 export const MOVE_COLUMNS = `

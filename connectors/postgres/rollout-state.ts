@@ -1,41 +1,26 @@
 import { ShortSession } from "./short-session.ts";
+import { holdOf, type StandingRow } from "./rollout-rows.ts";
 import type { ProxyPlace, RolloutState } from "../../src/rollout/rollout-state.ts";
-import type { Rollout, Stage } from "../../src/rollout/stage.ts";
+import type { Rollout } from "../../src/rollout/stage.ts";
 
-interface Row {
-  readonly stream_type: string;
-  readonly stage: Stage;
-  readonly share: number;
-  readonly salt: string;
-  readonly epoch: string;
-  readonly held_from: number | null;
-  readonly held_to: number | null;
-  readonly left_ms: number | null;
-}
+type Row = Omit<StandingRow, "paused" | "changed_at">;
 
 const READ = `
-  SELECT stream_type, stage, share, salt, epoch::text, held_from, held_to,
+  SELECT stream_type, stage, share, salt, epoch::text, held_from, held_to, held_reads,
          extract(epoch FROM held_until - clock_timestamp())::float8 * 1000 AS left_ms
     FROM banyan.rollouts WHERE pipeline = $1`;
 
 const ACKNOWLEDGE = `
-  INSERT INTO banyan.proxies AS p (pipeline, instance, place, stream_type, epoch, seen_at)
-  SELECT $1, $2::uuid, $3, type, epoch, clock_timestamp()
-    FROM unnest($4::text[], $5::bigint[]) AS said (type, epoch) ORDER BY type
+  INSERT INTO banyan.proxies AS p (pipeline, instance, place, stream_type, epoch, knows, seen_at)
+  SELECT $1, $2::uuid, $3, type, epoch, knows, clock_timestamp()
+    FROM unnest($4::text[], $5::bigint[], $6::bigint[]) AS said (type, epoch, knows) ORDER BY type
   ON CONFLICT (pipeline, stream_type, instance) DO UPDATE
-     SET epoch = greatest(p.epoch, excluded.epoch), seen_at = excluded.seen_at, place = excluded.place`;
+     SET epoch = greatest(p.epoch, excluded.epoch), knows = greatest(p.knows, excluded.knows), seen_at = excluded.seen_at, place = excluded.place`;
 
 const LEAVE = `DELETE FROM banyan.proxies WHERE pipeline = $1 AND instance = $2::uuid`;
 
 const END_HOLD = `
-  WITH ended AS (
-    UPDATE banyan.rollouts
-       SET held_from = NULL, held_to = NULL, held_until = NULL, epoch = epoch + 1, changed_at = clock_timestamp()
-     WHERE pipeline = $1 AND stream_type = $2 AND epoch = $3 AND held_until < clock_timestamp()
-    RETURNING epoch)
-  INSERT INTO banyan.rollout_log (pipeline, stream_type, who, what, why, epoch)
-  SELECT $1, $2, $4, 'hold ended', 'it was over by the clock', epoch FROM ended
-  RETURNING epoch`;
+  SELECT banyan.end_hold($1, $2, $3, $4) IS NOT NULL AS has_ended`;
 
 const EXISTING = `
   SELECT id FROM unnest($1::text[]) AS asked (id)
@@ -65,8 +50,10 @@ export class PostgresRolloutState implements RolloutState {
   async acknowledge(
     { instance, place }: ProxyPlace,
     epochs: ReadonlyMap<string, number>,
+    knows: ReadonlyMap<string, number> = epochs,
   ): Promise<void> {
-    const said = [[...epochs.keys()], [...epochs.values()]];
+    const types = [...epochs.keys()];
+    const said = [types, [...epochs.values()], types.map((type) => knows.get(type) ?? 0)];
     const values = [this.#pipeline, instance, place, ...said];
     await this.#saying.query("acknowledging the rollout", ACKNOWLEDGE, values);
   }
@@ -77,7 +64,12 @@ export class PostgresRolloutState implements RolloutState {
 
   async endHold(type: string, epoch: number, who: string): Promise<boolean> {
     const values = [this.#pipeline, type, epoch, who];
-    return (await this.#saying.query("ending a hold", END_HOLD, values)).length > 0;
+    const [row] = await this.#saying.query<{ has_ended: boolean }>(
+      "ending a hold",
+      END_HOLD,
+      values,
+    );
+    return row?.has_ended === true;
   }
 
   async existing(streams: readonly string[]): Promise<ReadonlySet<string>> {
@@ -94,6 +86,6 @@ export class PostgresRolloutState implements RolloutState {
 
 function rolloutOf({ stage, share, salt, epoch, ...held }: Row): Rollout {
   const rollout = { stage, share, salt, epoch: Number(epoch) };
-  if (held.held_from === null || held.held_to === null || held.left_ms === null) return rollout;
-  return { ...rollout, hold: { from: held.held_from, to: held.held_to, leftMs: held.left_ms } };
+  const hold = holdOf(held);
+  return hold === undefined ? rollout : { ...rollout, hold };
 }

@@ -12,7 +12,7 @@ import { sqlstateOf } from "./sqlstate.ts";
 import { closePool, openPool, resolveStoreUrl } from "./store-session.ts";
 import { busy, changed, relieved, stale } from "../../src/rollout/move-errors.ts";
 import { movingBuckets, type MoveStep, type Standing } from "../../src/rollout/move.ts";
-import { UNMOVED } from "../../src/rollout/stage.ts";
+import { UNMOVED, type Side } from "../../src/rollout/stage.ts";
 import { describeStanding } from "../../src/rollout/standing-text.ts";
 import type {
   LogEntry,
@@ -30,7 +30,7 @@ const AUTHORITY_MS_MAX = 2_000;
 const LOCK_NOT_AVAILABLE = "55P03";
 
 const READ = `
-  SELECT stream_type, stage, share, salt, epoch::text, held_from, held_to, paused, changed_at,
+  SELECT stream_type, stage, share, salt, epoch::text, held_from, held_to, held_reads, paused, changed_at,
          extract(epoch FROM held_until - clock_timestamp())::float8 * 1000 AS left_ms
     FROM banyan.rollouts WHERE pipeline = $1`;
 
@@ -121,8 +121,8 @@ export class PostgresRolloutStore implements RolloutStore {
 
   note(move: Move, step: MoveStep, fence?: string): Promise<Move> {
     return this.#transaction(`noting a step of the move of ${move.type}`, async (client) => {
-      await this.#own(client, move);
-      return await this.#step(client, move, step, move.epoch, fence);
+      const ended = await this.#own(client, move, "also-ended");
+      return ended ?? (await this.#step(client, move, step, move.epoch, fence));
     });
   }
 
@@ -135,10 +135,10 @@ export class PostgresRolloutStore implements RolloutStore {
       if (standing.stage !== stage || standing.share !== share || range === undefined)
         return "over";
       const { rows } = await client.query<{ epoch: string }>(
-        `UPDATE banyan.rollouts SET held_from = $3, held_to = $4, epoch = epoch + 1,
+        `UPDATE banyan.rollouts SET held_from = $3, held_to = $4, held_reads = $6, epoch = epoch + 1,
                 held_until = clock_timestamp() + $5 * interval '1 ms'
           WHERE pipeline = $1 AND stream_type = $2 RETURNING epoch::text`,
-        [this.#pipeline, move.type, range.from, range.to, move.holdMs],
+        [this.#pipeline, move.type, range.from, range.to, move.holdMs, sideBefore(move)],
       );
       const held = await this.#step(client, move, "held", Number(rows[0]!.epoch));
       await this.#log(client, held, "writes held back", { ...range, holdMs: move.holdMs });
@@ -151,17 +151,19 @@ export class PostgresRolloutStore implements RolloutStore {
       instance: string;
       place: string;
       epoch: string;
+      knows: string;
       age_ms: number;
     }>(
-      `SELECT instance::text, place, epoch::text,
+      `SELECT instance::text, place, epoch::text, knows::text,
               extract(epoch FROM clock_timestamp() - seen_at)::float8 * 1000 AS age_ms
          FROM banyan.proxies WHERE pipeline = $1 AND stream_type = $2 ORDER BY place, instance`,
       [this.#pipeline, type],
     );
-    return rows.map(({ instance, place, epoch, age_ms }) => ({
+    return rows.map(({ instance, place, epoch, knows, age_ms }) => ({
       instance,
       place,
       epoch: Number(epoch),
+      knows: Number(knows),
       ageMs: age_ms,
     }));
   }
@@ -180,8 +182,25 @@ export class PostgresRolloutStore implements RolloutStore {
     });
   }
 
+  turn(move: Move): Promise<Move | "over"> {
+    return this.#transaction(`giving reads of ${move.type} back to legacy`, async (client) => {
+      const ended = await this.#own(client, move, "also-ended");
+      if (ended !== undefined) return ended;
+      const { rows } = await client.query<{ epoch: string }>(
+        `UPDATE banyan.rollouts SET held_reads = 'legacy', epoch = epoch + 1
+          WHERE pipeline = $1 AND stream_type = $2 AND epoch = $3 AND held_until IS NOT NULL RETURNING epoch::text`,
+        [this.#pipeline, move.type, move.epoch],
+      );
+      if (rows[0] === undefined) return "over";
+      const turned = await this.#step(client, move, "turned", Number(rows[0].epoch));
+      await this.#log(client, turned, "reads back at legacy", {});
+      return turned;
+    });
+  }
+
   switchBack(move: Move, reason: string): Promise<Move | "over"> {
-    return this.#switch(move, move.from, "end", true, async (client, epoch) => {
+    // By the clock as well: behind the switch nobody has ended the hold without going back.
+    return this.#switch(move, move.from, "end", false, async (client, epoch) => {
       const undone = await this.#end(client, move, epoch, "undone", reason);
       await this.#log(client, undone, `${move.kind} switched back`, { reason });
       return undone;
@@ -193,7 +212,8 @@ export class PostgresRolloutStore implements RolloutStore {
       const ended = await this.#own(client, move, "also-ended");
       if (ended !== undefined) return ended;
       const { rows } = await client.query<{ epoch: string }>(
-        `UPDATE banyan.rollouts SET held_from = NULL, held_to = NULL, held_until = NULL, epoch = epoch + 1
+        `UPDATE banyan.rollouts
+            SET held_from = NULL, held_to = NULL, held_until = NULL, held_reads = NULL, epoch = epoch + 1
           WHERE pipeline = $1 AND stream_type = $2 AND epoch = $3 AND held_until IS NOT NULL RETURNING epoch::text`,
         [this.#pipeline, move.type, move.epoch],
       );
@@ -231,7 +251,7 @@ export class PostgresRolloutStore implements RolloutStore {
   async moves(limit: number): Promise<readonly Move[]> {
     const rows = await this.#query<MoveRow>(
       `SELECT ${MOVE_COLUMNS} FROM banyan.moves WHERE pipeline = $1
-        ORDER BY ended_at IS NOT NULL, id DESC LIMIT $2`,
+        ORDER BY ended_at IS NOT NULL, banyan.moves.id DESC LIMIT $2`,
       [this.#pipeline, limit],
     );
     return rows.map(moveOf);
@@ -266,11 +286,12 @@ export class PostgresRolloutStore implements RolloutStore {
       // Who waits for the lock holds up every append behind it.
       await client.query("SELECT set_config('lock_timeout', $1, true)", [`${waitMs}`]);
       await client.query("SELECT banyan.lock_authority($1, $2)", [this.#pipeline, move.type]);
-      await this.#own(client, move);
+      const ended = await this.#own(client, move, "also-ended");
+      if (ended !== undefined) return ended;
       const { rows } = await client.query<{ epoch: string }>(
         `UPDATE banyan.rollouts SET stage = $4, share = $5, epoch = epoch + 1, changed_at = clock_timestamp(),
                 held_from = CASE WHEN $6 THEN held_from END, held_to = CASE WHEN $6 THEN held_to END,
-                held_until = CASE WHEN $6 THEN held_until END
+                held_until = CASE WHEN $6 THEN held_until END, held_reads = CASE WHEN $6 THEN 'new' END
           WHERE pipeline = $1 AND stream_type = $2 AND epoch = $3
             AND (held_until > clock_timestamp() OR NOT $7) RETURNING epoch::text`,
         [this.#pipeline, move.type, move.epoch, to.stage, to.share, then === "keep-hold", isHeld],
@@ -374,6 +395,11 @@ export class PostgresRolloutStore implements RolloutStore {
       throw classifyStore(error, "asking about moves");
     }
   }
+}
+
+/** Who answers reads of the moving buckets until the switch. */
+function sideBefore({ kind }: Move): Side {
+  return kind === "rollback" ? "new" : "legacy";
 }
 
 async function giveBack(client: pg.PoolClient): Promise<void> {

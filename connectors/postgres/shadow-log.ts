@@ -12,9 +12,14 @@ import {
 /** A statement that takes longer is not waited for; the session is made anew. */
 const STATEMENT_MS_MAX = 5_000;
 
+/** Times are by the store's clock, as what they are compared with, where the proxy's is more than a second off. */
 const ADD_WRITES = `
   INSERT INTO banyan.shadow_writes (pipeline, correlation_id, stream_type, stream_id, route, legacy_status, new_status, asked_at, answered_at)
-  SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::timestamptz[], $9::timestamptz[])
+  SELECT $1, id, type, stream, route, legacy, new, asked + shift, answered + shift
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::timestamptz[], $9::timestamptz[])
+           AS w (id, type, stream, route, legacy, new, asked, answered),
+         (SELECT CASE WHEN abs(extract(epoch FROM off)) > 1 THEN off ELSE '0' END AS shift
+            FROM (SELECT clock_timestamp() - $10::timestamptz AS off) o) s
   ON CONFLICT (pipeline, correlation_id) DO NOTHING`;
 
 const ADD_SAMPLES = `
@@ -46,7 +51,8 @@ export class PostgresShadowLog implements ShadowLog {
     try {
       const client = await session;
       await run(client, "BEGIN");
-      if (writes.length > 0) await run(client, ADD_WRITES, [this.#pipeline, ...columnsOf(writes)]);
+      if (writes.length > 0)
+        await run(client, ADD_WRITES, [this.#pipeline, ...columnsOf(writes), new Date()]);
       if (samples.length > 0) {
         await run(client, ADD_SAMPLES, [this.#pipeline, ...sampleColumnsOf(samples)]);
         await run(client, TRIM_SAMPLES, [this.#pipeline, SAMPLES_PER_ROUTE_MAX]);

@@ -112,10 +112,14 @@ interface StatusRow {
   readonly samples: ReverseStatus["samples"] | null;
 }
 
+/** The service makes new aggregates from canary on for good, and before, of the share that is about to move. */
 const RESERVATIONS = `
   SELECT r.stream_type AS "streamType", r.share, r.salt, count(i.id) FILTER (WHERE i.bucket < r.share)::int AS usable, count(i.id)::int AS kept
-    FROM (SELECT pipeline, stream_type, salt, CASE stage WHEN 'new' THEN 10000 ELSE share END AS share
-            FROM banyan.rollouts WHERE pipeline = $1 AND stage IN ('canary', 'new')) r
+    FROM (SELECT s.pipeline, s.stream_type, s.salt,
+                 greatest(CASE WHEN s.stage IN ('new', 'complete') THEN 10000 WHEN s.stage = 'canary' THEN s.share ELSE 0 END,
+                          (SELECT m.to_share FROM banyan.moves m WHERE m.pipeline = s.pipeline AND m.stream_type = s.stream_type
+                              AND m.ended_at IS NULL AND m.kind = 'promote')) AS share
+            FROM banyan.rollouts s WHERE s.pipeline = $1) r
     LEFT JOIN banyan.reserved_ids i ON i.pipeline = r.pipeline AND i.stream_type = r.stream_type
    WHERE r.share > 0 GROUP BY 1, 2, 3 ORDER BY 1`;
 
@@ -160,6 +164,15 @@ export class PostgresReverseStore implements ReverseStore {
       next: (isFull ? natives.at(-1)!.cursor : row!.last) ?? after,
       isEnd: !isFull && row!.scanned < EVENTS_SCANNED_MAX,
     };
+  }
+
+  async completed(pipeline: string): Promise<ReadonlySet<string>> {
+    const rows = await this.#ask<{ type: string }>(
+      "reading which stream types are complete",
+      "SELECT stream_type AS type FROM banyan.rollouts WHERE pipeline = $1 AND stage = 'complete'",
+      [pipeline],
+    );
+    return new Set(rows.map(({ type }) => type));
   }
 
   async *readStreams(

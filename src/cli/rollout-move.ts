@@ -55,7 +55,7 @@ export function moveCommand(kind: MoveKind): (args: MoveArgs) => Promise<void> {
 async function move(kind: MoveKind, args: MoveArgs, session: Session): Promise<MoveDocument> {
   const { config, scope } = session;
   const type = knownType(session, args.type);
-  checkForce(args);
+  checkForce(kind, args);
   const opened = await openRollout(session);
   const from = await standingOf(opened, type);
   const to = targetOf(kind, args, from, session);
@@ -118,7 +118,11 @@ async function judged(
 }
 
 /** @throws BanyanError `USAGE` */
-function checkForce({ force, why }: MoveArgs): void {
+function checkForce(kind: MoveKind, { type, force, why }: MoveArgs): void {
+  if (kind === "rollback" && force.length > 0)
+    throw new BanyanError("USAGE", "a rollback has no gate that is passed over by name", {
+      hint: `What legacy lacks is given up with: --word lose-${type}`,
+    });
   const unknown = force.find((gate) => !GATES.some((known) => known === gate));
   if (unknown !== undefined)
     throw new BanyanError("USAGE", `there is no gate ${unknown}`, {

@@ -59,12 +59,16 @@ export async function planOf(
       judged.push({ ...next, state: sumUp(gates), gates });
     }
     const paused = standings.get(type)?.paused ?? false;
-    const notes = [
-      ...routeNotes(type, config.routes),
-      ...(keys instanceof Map
-        ? uniquenessNotes(keys.get(type) ?? [])
-        : [{ about: "unique keys", says: `not known: ${keys}` }]),
-    ];
+    // One side alone decides by then.
+    const notes =
+      stage === "complete"
+        ? []
+        : [
+            ...routeNotes(type, config.routes),
+            ...(keys instanceof Map
+              ? uniquenessNotes(keys.get(type) ?? [])
+              : [{ about: "unique keys", says: `not known: ${keys}` }]),
+          ];
     plans.push({ type, stage, share, paused, steps: [...judged, ...others], notes });
   }
   return plans;
@@ -124,6 +128,7 @@ export function planText(plans: readonly TypePlan[]): string {
   return plans
     .flatMap(({ type, stage, share, paused, steps, notes }) => [
       `${type} stands at ${describeStanding({ stage: stage as never, share })}${paused ? ", paused" : ""}`,
+      ...(steps.length === 0 ? ["nothing is left to do"] : []),
       ...steps.flatMap(({ command, state, gates }, at) => {
         const now = { pass: "may run now", fail: "may not run now", inconclusive: "has to wait" };
         const says = state === undefined ? "" : `  (${now[state]})`;

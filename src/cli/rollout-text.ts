@@ -1,7 +1,9 @@
 import { renderTable } from "./output.ts";
+import { PROXY_SILENT_MS_MAX } from "../rollout/acknowledged.ts";
 import type { GateAnswer } from "../rollout/gates.ts";
 import type { LogEntry, Move, ProxyNote, StandingRollout } from "../rollout/rollout-store.ts";
 import type { PlanNote } from "../rollout/route-notes.ts";
+import type { Standing } from "../rollout/move.ts";
 import { describeStanding } from "../rollout/standing-text.ts";
 
 const SIGNS = { pass: "✓", fail: "✗", inconclusive: "?" } as const;
@@ -51,13 +53,20 @@ export function statusOf(
   return hold === undefined ? status : { ...status, held: hold };
 }
 
+/** One that was killed leaves its name, until it is a day old. */
+function proxiesText(proxies: readonly ProxyNote[]): string {
+  const silent = proxies.filter(({ ageMs }) => ageMs > PROXY_SILENT_MS_MAX).length;
+  const running = proxies.length - silent;
+  return silent === 0 ? String(running) : `${running}, and ${silent} not seen`;
+}
+
 export function statusText(types: readonly TypeStatus[], moves: readonly Move[]): string {
   const rows = types.map(({ type, stage, share, epoch, paused, since, held, proxies }) => [
     type,
     describeStanding({ stage: stage as never, share }) + (paused ? ", paused" : ""),
     since?.slice(0, 19).replace("T", " ") ?? "",
     held === undefined ? "" : `${held.from} to ${held.to}, ${Math.round(held.leftMs)} ms left`,
-    String(proxies.length),
+    proxiesText(proxies),
     String(epoch),
   ]);
   const table = renderTable(["stream", "stands at", "since", "held", "proxies", "epoch"], rows);
@@ -65,12 +74,29 @@ export function statusText(types: readonly TypeStatus[], moves: readonly Move[])
   return [table, ...under].join("\n");
 }
 
+/** As the store of moves writes it; each entry has some of it. */
+interface EntryDetail {
+  readonly from?: Standing | number;
+  readonly to?: Standing | number;
+  readonly forced?: readonly string[];
+  readonly reason?: string;
+}
+
+function detailText({ from, to, forced = [], reason }: EntryDetail): string {
+  const between =
+    typeof from === "object" && typeof to === "object"
+      ? `, ${describeStanding(from)} to ${describeStanding(to)}`
+      : "";
+  const passed = forced.length === 0 ? "" : `, passed over: ${forced.join(", ")}`;
+  return `${between}${passed}${reason === undefined ? "" : `: ${reason}`}`;
+}
+
 export function logText(entries: readonly LogEntry[]): string {
   if (entries.length === 0) return "nothing was decided yet";
-  const rows = entries.map(({ at, type, what, who, why, epoch }) => [
+  const rows = entries.map(({ at, type, what, who, why, epoch, detail }) => [
     at.slice(0, 19).replace("T", " "),
     type,
-    what,
+    what + detailText(detail as EntryDetail),
     String(epoch),
     who,
     why,

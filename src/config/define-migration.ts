@@ -131,7 +131,7 @@ export interface RouteConfig {
     | { readonly header: string }
     | { readonly json: string };
   /** How ids are written; another spelling is not taken for one. Default `text`. */
-  readonly idForm?: "text" | "integer" | "uuid";
+  readonly idForm?: "text" | "integer" | "uuid" | "key";
   /** Of a creation: where legacy's answer names what it has made. `header: "location"`: the last word of its path. */
   readonly created?: { readonly json: string } | { readonly header: string };
 }

@@ -108,7 +108,7 @@ const routeSchema = z
         z.strictObject({ json: FIELD }),
       ])
       .optional(),
-    idForm: z.enum(["text", "integer", "uuid"]).default("text"),
+    idForm: z.enum(["text", "integer", "uuid", "key"]).default("text"),
     created: z
       .union([z.strictObject({ json: FIELD }), z.strictObject({ header: HEADER_NAME })])
       .optional(),

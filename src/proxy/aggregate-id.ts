@@ -3,6 +3,7 @@ import { jsonFieldOf } from "./json-field.ts";
 import { folded, UNCLEAR, type NamedId } from "./named-id.ts";
 import type { RouteMatch } from "./route-table.ts";
 import type { IdForm } from "./settings.ts";
+import { keyText } from "../mapping/stream-id.ts";
 
 /** As long as a stream id may be. */
 const ID_LENGTH_MAX = 600;
@@ -15,7 +16,7 @@ export interface RequestParts {
 }
 
 /**
- * The id of the aggregate that a request is about, in its one spelling. Undefined only when nothing is there
+ * The key of the aggregate that a request is about, as its stream id has it. Undefined only when nothing is there
  * that anybody could take for one; unclear when it is there twice, in another form, or in a way that two
  * readers could understand differently.
  */
@@ -62,16 +63,29 @@ function onlyOf(found: readonly (readonly [string, string])[], wanted: string): 
   return second === undefined && name === wanted ? value : UNCLEAR;
 }
 
-/** Another spelling of the same number or UUID would be in another bucket. */
+/**
+ * As a stream id has it, behind the stream type: its bucket is that of the stream. Another spelling of the
+ * same number or UUID would be in another one.
+ */
 export function inForm(named: NamedId, form: IdForm): NamedId {
   if (typeof named !== "string") return named;
-  return isInForm(named, form) ? (form === "uuid" ? named.toLowerCase() : named) : UNCLEAR;
+  if (!isInForm(named, form)) return UNCLEAR;
+  switch (form) {
+    case "text":
+      return keyText([named], [0]);
+    case "uuid":
+      return named.toLowerCase();
+    case "integer":
+    case "key":
+      return named;
+  }
 }
 
 function isInForm(text: string, form: IdForm): boolean {
   if (text === "" || text.length > ID_LENGTH_MAX) return false;
   switch (form) {
     case "text":
+    case "key":
       return true;
     case "integer":
       return /^(?:0|-?[1-9]\d*)$/.test(text);

@@ -76,10 +76,14 @@ function decideOne(
   if (hold === undefined) return decision;
   if (kind !== "read")
     return mustWait(hold, stage, kind, id, bucket) ? { heldBy: stream } : decision;
-  const before = watch.beforeHold(stream);
-  if (before === undefined)
-    return bucket !== undefined && isIn(hold, bucket) ? { heldBy: stream } : decision;
-  return { ...decision, side: sideOf(before.stage, before.share, bucket, kind) as Side };
+  return { ...decision, side: readerIn(hold, bucket) ?? side };
+}
+
+/** Who answers a read while writes are held back; undefined: nothing but the stage decides it. */
+function readerIn(hold: Hold, bucket: number | undefined): Side | undefined {
+  // A list is answered by new where every bucket is: such a move ends or begins at the last of them.
+  const isHeld = bucket === undefined ? hold.to === BUCKETS : isIn(hold, bucket);
+  return isHeld ? hold.reads : undefined;
 }
 
 /** Whether a write or a creation is one of those that are held back. */

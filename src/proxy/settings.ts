@@ -96,4 +96,4 @@ export type IdPlace =
   | { readonly json: string };
 
 /** How ids are written, so that two spellings of one aggregate are one. */
-export type IdForm = "text" | "integer" | "uuid";
+export type IdForm = "text" | "integer" | "uuid" | "key";

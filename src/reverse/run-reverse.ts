@@ -79,6 +79,8 @@ class ReverseRun {
   readonly #epoch: number;
   readonly #folds: NativeFolds;
   readonly #types: ReadonlySet<string>;
+  /** There is no way back for these; legacy may take other rows in their place, or go. */
+  #completed: ReadonlySet<string> = new Set();
   #cursor: FeedCursor | undefined;
   #savedMs = 0;
 
@@ -97,6 +99,8 @@ class ReverseRun {
     // The rows may be others than they were: the database may have been restored.
     this.#folds.forget();
     await this.#folds.reload();
+    const { pipeline, store } = this.#options;
+    this.#completed = await store.reverse.completed(pipeline);
     const legacy = this.#options.openLegacy();
     try {
       await legacy.open(this.#tables());
@@ -110,7 +114,7 @@ class ReverseRun {
     const page = await this.#options.store.reverse.natives(this.#cursor, EVENTS_PER_BATCH);
     const wanted = new Map<string, number>();
     for (const { stream, version } of page.natives) {
-      if (!this.#types.has(streamTypeOf(stream))) continue;
+      if (!this.#isWanted(stream)) continue;
       wanted.set(stream, Math.max(version, wanted.get(stream) ?? 0));
     }
     const hasMoved = page.next !== this.#cursor;
@@ -143,20 +147,24 @@ class ReverseRun {
     }
   }
 
+  #isWanted(stream: string): boolean {
+    const type = streamTypeOf(stream);
+    return this.#types.has(type) && !this.#completed.has(type);
+  }
+
   /** Once a second: is it still ours, and can a conflict be written now? */
   async #beat(legacy: LegacyWriter, signal: AbortSignal): Promise<void> {
     if (performance.now() - this.#savedMs < HEARTBEAT_MS) return;
     const { pipeline, store } = this.#options;
     await this.#save({ cursor: this.#cursor });
+    this.#completed = await store.reverse.completed(pipeline);
     const streams = await store.reverse.conflictsToTry(
       pipeline,
       CONFLICT_IDLE_SECONDS,
       CONFLICTS_PER_TRY,
     );
     const wanted = new Map(
-      streams
-        .filter((stream) => this.#types.has(streamTypeOf(stream)))
-        .map((stream) => [stream, VERSION_MAX]),
+      streams.filter((stream) => this.#isWanted(stream)).map((stream) => [stream, VERSION_MAX]),
     );
     if (wanted.size === 0) return;
     const done = await applyNatives(legacy, this.#folds, wanted, signal);

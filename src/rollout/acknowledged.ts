@@ -19,6 +19,19 @@ export function unacknowledged(
   );
 }
 
+/** Those that may still decide by what was before. One that reads nothing refuses by itself behind a hold. */
+export function unaware(
+  { epoch, without }: Pick<Move, "epoch" | "without">,
+  proxies: readonly ProxyNote[],
+): readonly ProxyNote[] {
+  return proxies.filter(
+    (proxy) =>
+      proxy.knows < epoch &&
+      proxy.ageMs <= PROXY_SILENT_MS_MAX &&
+      !without.includes(proxy.instance),
+  );
+}
+
 function countsFor(stage: Stage): number {
   return stage === "canary" || stage === "new" ? PROXY_SILENT_MS_MAX : PROXY_GONE_MS;
 }

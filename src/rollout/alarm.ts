@@ -1,4 +1,4 @@
-import type { GateFacts } from "./gate-facts.ts";
+import type { GateFacts, SideTraffic } from "./gate-facts.ts";
 import { addedMs, rateOf } from "./gates.ts";
 import { movedBuckets, type Standing } from "./move.ts";
 import type { AlarmSettings } from "./settings.ts";
@@ -14,6 +14,8 @@ export interface Alarm {
 /**
  * What speaks against the share that has moved, worst first; undefined while too little was seen, and at
  * stages where the new service answers for nothing.
+ *
+ * @param facts of which `legacy` is what it is held against: see GateFactsReader.legacyBefore
  */
 export function alarmOf(
   standing: Standing,
@@ -23,13 +25,13 @@ export function alarmOf(
   if (movedBuckets(standing) === 0 || standing.stage === "complete") return undefined;
   if (moved.requests >= samplesMin) {
     const [ours, theirs] = [rateOf(moved), rateOf(legacy)];
-    if (ours - theirs > errorRateMax) {
+    if (isSurelyMore(moved, theirs + errorRateMax)) {
       const says = `${percent(ours)} of ${moved.requests} requests to the moved share failed, ${percent(theirs)} of legacy's`;
       return { name: "errors", says, goesBack: true };
     }
     const added = legacy.requests >= samplesMin ? addedMs(moved, legacy) : 0;
     if (added > latencyMsMax) {
-      const says = `the moved share is ${added} ms slower than legacy (95th percentile of ${moved.requests} requests)`;
+      const says = `the moved share is ${whole(added)} slower than legacy (95th percentile of ${moved.requests} requests)`;
       return { name: "latency", says, goesBack: true };
     }
   }
@@ -46,6 +48,21 @@ export function alarmOf(
   if (reverseConflicts === 0) return undefined;
   const says = `${reverseConflicts} aggregates wait in a conflict of reverse sync`;
   return { name: "conflict", says, goesBack: false };
+}
+
+/** Standard deviations that a count may lie above what is to be expected; one in a thousand by chance. */
+const DEVIATIONS_MAX = 3;
+
+/** Whether so many errors are no accident of few requests, if the rate were as high as it may be. */
+function isSurelyMore({ requests, errors }: SideTraffic, rateMax: number): boolean {
+  const expected = requests * Math.min(1, rateMax);
+  const deviation = Math.sqrt(expected * (1 - Math.min(1, rateMax)));
+  return errors > expected + DEVIATIONS_MAX * deviation;
+}
+
+/** Infinite when it is slower than the last bound that is counted. */
+function whole(ms: number): string {
+  return Number.isFinite(ms) ? `${ms} ms` : "far";
 }
 
 function percent(rate: number): string {

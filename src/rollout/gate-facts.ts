@@ -7,8 +7,16 @@ export interface GateFactsReader {
    * @throws BanyanError `STORE_UNREACHABLE`, `STORE_REFUSED`
    */
   read(type: string, sinceSeconds: number): Promise<GateFacts>;
-  /** Throws away traffic older than so long. @returns rows that went */
-  purgeTraffic(olderThanSeconds: number): Promise<number>;
+  /**
+   * Answers of legacy in the last hour in which it gave any, as far back as that may be: what the moved share
+   * is held against where legacy answers too little, or nothing any more.
+   */
+  legacyBefore(type: string): Promise<SideTraffic>;
+  /**
+   * Throws away traffic older than so long, but for what {@link legacyBefore} reads, and proxies that were not
+   * seen for so long. @returns rows that went
+   */
+  purge(olderThanSeconds: number): Promise<number>;
 }
 
 export interface GateFacts {
@@ -41,7 +49,11 @@ export interface GateFacts {
   /** and of legacy, to requests about the same stream type. */
   readonly legacy: SideTraffic;
   /** Of the capture; absent when it has never run. */
-  readonly capture?: { readonly lagSeconds: number; readonly silentSeconds: number };
+  readonly capture?: {
+    /** Undefined while it is not known, and while what was there before is still being read. */
+    readonly lagSeconds: number | undefined;
+    readonly silentSeconds: number;
+  };
   /** Aggregates of the stream type that wait in quarantine. */
   readonly quarantined: number;
   /** Of reverse sync; absent when it has never run. */

@@ -2,6 +2,7 @@ import type { GateFacts, SideTraffic } from "./gate-facts.ts";
 import { percentileMs } from "./latency.ts";
 import { movingBuckets, REVERSE_GATE, type MoveKind, type Standing } from "./move.ts";
 import type { GateSettings } from "./settings.ts";
+import { LATENCY_BOUNDS_MS } from "./traffic.ts";
 
 export const GATES = [
   "proxies",
@@ -92,6 +93,8 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
           "fail",
           `the capture was last seen ${whole(silentSeconds)} s ago; start banyan run`,
         ];
+      if (lagSeconds === undefined)
+        return ["inconclusive", "the capture still reads what was there before; see banyan status"];
       const says = `${lagSeconds.toFixed(1)} s behind`;
       return lagSeconds <= lagSecondsMax
         ? ["pass", says]
@@ -107,8 +110,9 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
       if (parity === undefined)
         return ["inconclusive", "nothing was verified yet; run banyan verify"];
       const { state, ageSeconds, openFindings, conclusive } = parity;
-      if (state === "different" || openFindings > 0)
-        return ["fail", `${openFindings} open findings; see banyan verify`];
+      if (openFindings > 0) return ["fail", `${openFindings} open findings; see banyan verify`];
+      if (state === "different")
+        return ["fail", "rows of another stream type differ; see banyan verify"];
       const minutes = whole(ageSeconds / 60);
       if (ageSeconds > parityMinutesMax * 60)
         return [
@@ -123,7 +127,8 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
     dual({ dual }, { dualSamplesMin, dualFailuresMax }) {
       const judged = dual.pass + dual.fail;
       const says = `${dual.pass} alike, ${dual.fail} not, ${dual.inconclusive} could not be told`;
-      if (dual.fail > dualFailuresMax) return ["fail", `${says}; see banyan verify --dual`];
+      if (dual.fail > dualFailuresMax)
+        return ["fail", `${says} since it stands here; see banyan verify --dual`];
       return enough(judged, dualSamplesMin, "judged writes", says);
     },
 
@@ -156,7 +161,7 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
       const beside = enough(legacy.requests, trafficSamplesMin, "requests to legacy", "");
       if (beside[0] !== "pass") return beside;
       const added = addedMs(moved, legacy);
-      const says = `95% of moved requests within ${percentileMs(moved.slower, 0.95)} ms, of legacy's within ${percentileMs(legacy.slower, 0.95)} ms`;
+      const says = `95% of moved requests ${within(moved)}, of legacy's ${within(legacy)}`;
       return added <= latencyMsMax
         ? ["pass", says]
         : ["fail", `${says}; ${latencyMsMax} ms more are allowed`];
@@ -183,6 +188,13 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
 /** Errors of all requests, 0 to 1; 0 without requests. */
 export function rateOf({ requests, errors }: SideTraffic): number {
   return requests === 0 ? 0 : errors / requests;
+}
+
+function within({ slower }: SideTraffic): string {
+  const bound = percentileMs(slower, 0.95);
+  return bound === undefined || Number.isFinite(bound)
+    ? `within ${bound ?? 0} ms`
+    : `in more than ${LATENCY_BOUNDS_MS.at(-1)} ms`;
 }
 
 /** By how much the 95th percentile of the moved share is higher. */

@@ -29,6 +29,10 @@ export const MOVE_STEPS = [
   "switched",
   /** Likewise what it decided up to the switch. */
   "settled",
+  /** Reads are answered by legacy again, */
+  "turned",
+  /** and every proxy knows which side answers now. */
+  "known",
 ] as const;
 
 export type MoveStep = (typeof MOVE_STEPS)[number];
@@ -46,6 +50,8 @@ export type MoveAction =
   | "drain"
   | "switch"
   | "settle"
+  | "turn"
+  | "spread"
   | "release"
   | "undo"
   | "switch-back";
@@ -76,9 +82,11 @@ const UNDOING: Row = ["undo", "undone", "undoing", "undone", "undoing"];
 
 /**
  * Every way, state by state. A promotion that was interrupted is undone: its hold has all but run out. A
- * rollback that was interrupted before its switch begins with a new hold, because somebody needs it; after
- * its switch it goes on. Behind a switch whose hold is over the authority stays where it is: legacy may
- * have taken writes.
+ * rollback that was interrupted before its switch begins with a new hold, because somebody needs it. Behind
+ * the switch both go on: writes are held back until every proxy sends reads to the side that will take them,
+ * so that no read behind an answered write is older than it. That not all do is no reason to go back.
+ *
+ * A hold of a rollback that is over at `switched` has been ended by going back; see banyan.end_hold.
  */
 const TABLE: Readonly<Record<Way, Readonly<Partial<Record<MoveState, Row>>>>> = {
   plain: {
@@ -91,7 +99,9 @@ const TABLE: Readonly<Record<Way, Readonly<Partial<Record<MoveState, Row>>>>> = 
     acknowledged: ["fence", "fenced", "undoing", "undoing", "undoing"],
     fenced: ["await-capture", "applied", "undoing", "undoing", "undoing"],
     applied: ["compare", "equal", "undoing", "undoing", "undoing"],
-    equal: ["switch", "done", "undoing", "undoing", "undoing"],
+    equal: ["switch", "switched", "undoing", "undoing", "undoing"],
+    switched: ["spread", "known", "known", "done", "switched"],
+    known: ["release", "done", "known", "done", "known"],
     undoing: UNDOING,
   },
   retreat: {
@@ -100,7 +110,9 @@ const TABLE: Readonly<Record<Way, Readonly<Partial<Record<MoveState, Row>>>>> = 
     acknowledged: ["drain", "drained", "undoing", "undoing", "begun"],
     drained: ["switch", "switched", "undoing", "undoing", "begun"],
     switched: ["settle", "settled", "returning", "done", "switched"],
-    settled: ["release", "done", "settled", "done", "settled"],
+    settled: ["turn", "turned", "known", "done", "settled"],
+    turned: ["spread", "known", "known", "done", "turned"],
+    known: ["release", "done", "known", "done", "known"],
     returning: ["switch-back", "undone", "returning", "done", "returning"],
     undoing: UNDOING,
   },

@@ -42,8 +42,10 @@ export class MovingParity {
     const { store, pipeline } = this.#options;
     const saved = await store.parity.report(pipeline);
     if (saved === undefined) return "nothing was verified yet; run: banyan verify";
-    const { startedAt } = saved.report as ParityReport;
-    const time = new Date(Date.parse(startedAt) - REPORT_MARGIN_MS).toISOString();
+    const { startedAt, finishedAt } = saved.report as ParityReport;
+    // What it was saved at is by the store's clock, as the time of events: nothing ends after it is kept.
+    const aheadMs = Math.max(0, Date.parse(finishedAt) - Date.parse(saved.savedAt));
+    const time = new Date(Date.parse(startedAt) - aheadMs - REPORT_MARGIN_MS).toISOString();
     const place = await this.#marks.eventsSeen();
     const problem = await this.#look(move, { time }, STREAMS_AHEAD_MAX, signal);
     if (problem === undefined) this.#since = place;

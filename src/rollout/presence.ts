@@ -34,6 +34,7 @@ export class Presence {
   readonly #now: () => number;
   /** What was said last, and is in the store. */
   readonly #said = new Map<string, number>();
+  #saidKnown: ReadonlyMap<string, number> = new Map();
   /** Begin of the last call that ended well. */
   #heardMs = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
@@ -76,9 +77,11 @@ export class Presence {
     this.#isAsked = false;
     const startedMs = this.#now();
     const epochs = this.#epochs();
+    const knows = this.#knows();
     try {
-      await this.#options.state.acknowledge(this.#options.proxy, epochs);
+      await this.#options.state.acknowledge(this.#options.proxy, epochs, knows);
       for (const [type, epoch] of epochs) this.#said.set(type, epoch);
+      this.#saidKnown = knows;
       this.#heardMs = startedMs;
       this.#tell(undefined);
     } catch (error) {
@@ -103,8 +106,15 @@ export class Presence {
     );
   }
 
+  #knows(): ReadonlyMap<string, number> {
+    const { types, watch } = this.#options;
+    return new Map(types.map((type) => [type, watch.known.get(type)?.epoch ?? 0]));
+  }
+
   #isDue(): boolean {
     if (this.#now() - this.#heardMs >= BEAT_MS) return true;
+    for (const [type, epoch] of this.#knows())
+      if (epoch > (this.#saidKnown.get(type) ?? -1)) return true;
     return [...this.#epochs()].some(([type, epoch]) => epoch > (this.#said.get(type) ?? -1));
   }
 

@@ -11,13 +11,20 @@ export interface RolloutState {
   /**
    * Says that a proxy is there, and of each stream type that no write which it decided on an earlier epoch
    * than this is under way any more. An epoch once acknowledged stays so.
+   *
+   * @param knows by stream type, the epoch that it decides by; the same when absent
    */
-  acknowledge(proxy: ProxyPlace, epochs: ReadonlyMap<string, number>): Promise<void>;
+  acknowledge(
+    proxy: ProxyPlace,
+    epochs: ReadonlyMap<string, number>,
+    knows?: ReadonlyMap<string, number>,
+  ): Promise<void>;
   /** A proxy has ended, and nothing that it sent is under way: no move waits for it. */
   leave(proxy: ProxyPlace): Promise<void>;
   /**
    * Ends a hold that is over by the clock, unless something has changed since that epoch: raises the epoch,
-   * and says so in the log of the rollout.
+   * and says so in the log of the rollout. Behind the switch of a rollback of which it is not known that
+   * legacy has everything, the authority goes back with it.
    *
    * @returns whether this call has ended it
    */

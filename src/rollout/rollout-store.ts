@@ -28,7 +28,7 @@ export interface RolloutStore {
   /** Says that the driver is alive. */
   touch(move: Move): Promise<void>;
 
-  /** Notes a step, and the fence that belongs to it. */
+  /** Notes a step, and the fence that belongs to it. One that has ended stays as it is. */
   note(move: Move, step: MoveStep, fence?: string): Promise<Move>;
 
   /** Has the moving buckets' writes held back for `holdMs` from now. `over` when it stands elsewhere by now. */
@@ -40,12 +40,19 @@ export interface RolloutStore {
   /**
    * Changes the authority, under the lock that appends are held to. One that ends the move clears the hold.
    *
-   * @param then `end`: the move is done; `keep-hold`: writes are held back still, for what is left of it
+   * @param then `end`: the move is done; `keep-hold`: writes are held back still, for what is left of it, and
+   *   reads are answered by new
    * @returns `over` when the hold has ended, or somebody else has changed the rollout
    */
   switchOver(move: Move, then: "end" | "keep-hold"): Promise<Move | "over">;
 
-  /** Back to where it stood before {@link switchOver}, if the hold still stands; the move is undone. */
+  /** Behind a switch to legacy: it answers reads again, while writes are held back still. */
+  turn(move: Move): Promise<Move | "over">;
+
+  /**
+   * Back to where it stood before {@link switchOver}, unless somebody has ended the hold; the move is undone.
+   * Whoever finds the hold of such a move over by the clock has done the same (`RolloutState.endHold`).
+   */
   switchBack(move: Move, reason: string): Promise<Move | "over">;
 
   /** Ends a move, and its hold where that still stands. One that has ended stays as it is. */
@@ -111,6 +118,8 @@ export interface ProxyNote {
   readonly place: string;
   /** No write that was decided on an earlier one is under way there. */
   readonly epoch: number;
+  /** It decides by this one, or a later one. */
+  readonly knows: number;
   /** Since it was seen. */
   readonly ageMs: number;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RolloutState } from "./rollout-state.ts";
-import { UNMOVED, type Rollout, type Standing } from "./stage.ts";
+import { UNMOVED, type Rollout } from "./stage.ts";
 
 export interface RolloutWatchOptions {
   readonly state: RolloutState;
@@ -40,8 +40,6 @@ export class RolloutWatch {
   readonly #keepMs: number;
   readonly #now: () => number;
   readonly #known = new Map<string, Rollout>();
-  /** Of those with a hold, and only while it lasts. */
-  readonly #before = new Map<string, Standing>();
   /** Begin of the last read that ended well: what is known was true then or later. */
   #asOfMs: number | undefined;
   /** What was wrong with the last read. */
@@ -62,15 +60,6 @@ export class RolloutWatch {
     if (this.#asOfMs === undefined) return undefined;
     const rollout = this.#known.get(type) ?? UNMOVED;
     return canMove(rollout) && this.ageMs > this.#keepMs ? undefined : rollout;
-  }
-
-  /**
-   * Who answers reads of a stream type while writes of it are held back: whoever did when the hold began.
-   * When authority goes back to legacy, its rows are behind until the hold ends. Undefined when that is not
-   * known, because the hold was there before this proxy, or something was missed.
-   */
-  beforeHold(type: string): Standing | undefined {
-    return this.#before.get(type);
   }
 
   /** Since when what is known may be wrong. Infinite before the first read. */
@@ -120,17 +109,8 @@ export class RolloutWatch {
     }
     if (before?.epoch === rollout.epoch) return undefined;
     this.#known.set(type, rollout);
-    this.#learnHold(type, rollout, before);
     changes.push(() => this.#options.onChange?.(type, rollout, before));
     return undefined;
-  }
-
-  #learnHold(type: string, { hold, epoch }: Rollout, before: Rollout | undefined): void {
-    // A stream type that was not there when the others were read had not begun to move.
-    const last = before ?? (this.#asOfMs === undefined ? undefined : UNMOVED);
-    const isNext = last !== undefined && epoch === last.epoch + 1;
-    if (hold === undefined || !isNext) this.#before.delete(type);
-    else if (last.hold === undefined) this.#before.set(type, last);
   }
 
   /** Writes go on only by a state that says so: a hold that is over is ended in the store, and read again. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { describeUnacknowledged, unacknowledged } from "./acknowledged.ts";
+import { describeUnacknowledged, unacknowledged, unaware } from "./acknowledged.ts";
 import {
   actionIn,
   after,
@@ -61,6 +61,8 @@ const UNDO_ATTEMPTS_MAX = 5;
 const UNDO_PAUSE_MS = 200;
 /** So much of a hold is kept for switching back, or a third of a short one. */
 const RETURN_MS = 1_000;
+/** So long writes wait at most until every proxy knows who answers reads. */
+const SPREAD_MS_MAX = 2_000;
 
 /**
  * Carries out a move from the step it is at to one of its ends. What fails is undone, and so is everything
@@ -122,13 +124,15 @@ class MoveRun {
     for (let undoings = 0; ;) {
       const action = actionIn(this.#way, state);
       if (action === undefined) return await this.#ended(state);
-      const isTakenBack = state === "undoing" || state === "returning" || state === "settled";
+      const isTakenBack = state === "undoing" || state === "returning" || state === "known";
       if (isTakenBack && undoings++ > 0) await this.#pause(UNDO_PAUSE_MS);
       const event = await this.#attempt(action, signal, undoings >= UNDO_ATTEMPTS_MAX);
       const next = after(this.#way, state, event);
-      if (event === "done") await this.#note(next);
-      if (next !== state) this.#tell(next);
-      state = next;
+      if (event === "done" && this.#move.outcome === undefined) await this.#note(next);
+      // Also when whoever found the hold over has ended the move with it.
+      const now = this.#move.outcome ?? next;
+      if (now !== state) this.#tell(now);
+      state = now;
     }
   }
 
@@ -142,7 +146,7 @@ class MoveRun {
     if (state === "undoing") this.#reason = `the process that began it ended at step ${step}`;
     const standing = (await this.#options.store.standings()).get(this.#move.type);
     const leftMs = Math.max(0, standing?.hold?.leftMs ?? 0);
-    if (state === "switched") this.#heldUntilMs = this.#now() + leftMs;
+    if (state !== "begun") this.#heldUntilMs = this.#now() + leftMs;
     return state;
   }
 
@@ -205,12 +209,19 @@ class MoveRun {
         return await this.#awaitReverse(signal, true);
       case "switch":
         return this.#take(
-          await store.switchOver(this.#move, this.#way === "retreat" ? "keep-hold" : "end"),
+          await store.switchOver(
+            this.#move,
+            this.#way === "retreat" || this.#way === "advance" ? "keep-hold" : "end",
+          ),
         );
+      case "turn":
+        return this.#take(await store.turn(this.#move));
+      case "spread":
+        return await this.#spread(signal);
       case "switch-back":
         return this.#take(await store.switchBack(this.#move, this.#reason ?? "it failed"));
       case "release":
-        return this.#take(await store.end(this.#move, "done", undefined));
+        return this.#take(await store.end(this.#move, "done", this.#reason));
       case "undo":
         return this.#take(await store.end(this.#move, "undone", this.#reason));
     }
@@ -247,10 +258,24 @@ class MoveRun {
     return conflict === undefined ? event : this.#judge(conflict);
   }
 
+  /** Every proxy is to know who answers reads before the first write that was held back is answered. */
+  async #spread(signal: AbortSignal): Promise<MoveEvent> {
+    const { store } = this.#options;
+    const startedMs = this.#now();
+    const untilMs = Math.min(this.#heldUntilMs, startedMs + SPREAD_MS_MAX);
+    const missing = async (): Promise<string | undefined> => {
+      const late = unaware(this.#move, await store.proxies(this.#move.type));
+      return late.length === 0
+        ? undefined
+        : `reads of ${late.map(({ place }) => place).join(", ")} may have been answered by the other side for a moment more`;
+    };
+    return await this.#until(signal, undefined, missing, untilMs);
+  }
+
   /** Looks again and again until nothing is missing, or the hold has run out. */
   async #until(
     signal: AbortSignal,
-    whom: string,
+    whom: string | undefined,
     missing: () => Promise<string | undefined>,
     untilMs = this.#heldUntilMs,
   ): Promise<MoveEvent> {
@@ -260,6 +285,7 @@ class MoveRun {
       signal.throwIfAborted();
       if (this.#now() >= untilMs) {
         const seconds = this.#move.holdMs / 1000;
+        if (whom === undefined) return this.#judge(says);
         return this.#judge(`waited ${seconds} s for ${whom} in vain: ${says}`);
       }
       await this.#pause(this.#options.pollMs ?? POLL_MS, signal);
@@ -299,15 +325,25 @@ const DOING: Readonly<Record<MoveAction, string>> = {
   drain: "waited for reverse sync",
   switch: "switched the authority",
   settle: "waited for reverse sync after the switch",
+  turn: "gave the reads back to legacy",
+  spread: "waited until every proxy knew of it",
   release: "ended the hold",
   undo: "took it back",
   "switch-back": "switched the authority back",
 };
 
 function overReason(action: MoveAction): string {
-  return action === "settle" || action === "switch-back" || action === "release"
-    ? "the hold had ended before it was known that legacy had everything: look for conflicts of reverse sync"
-    : "the hold had ended before the authority could be switched";
+  switch (action) {
+    case "turn":
+    case "spread":
+    case "release":
+      return "the hold had ended by the clock";
+    case "settle":
+    case "switch-back":
+      return "somebody else has changed the rollout: look for conflicts of reverse sync";
+    default:
+      return "the hold had ended before the authority could be switched";
+  }
 }
 
 /** What a failed step may end with; anything else is a bug, or a crash that a test wants. */

@@ -27,10 +27,9 @@ export interface Hold {
   readonly to: number;
   /** When it was read; after so long it is over, and whoever ends it raises the epoch. */
   readonly leftMs: number;
+  /** Who answers reads of these buckets meanwhile; absent: who has authority. */
+  readonly reads?: Side | undefined;
 }
-
-/** What decides who answers, as long as nothing is held back. */
-export type Standing = Pick<Rollout, "stage" | "share">;
 
 /** Of a stream type that nobody has begun to move. */
 export const UNMOVED: Rollout = { stage: "legacy", share: 0, salt: "", epoch: 0 };

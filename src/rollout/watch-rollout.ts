@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { alarmOf, type Alarm } from "./alarm.ts";
-import type { GateFacts, GateFactsReader } from "./gate-facts.ts";
+import type { GateFacts, GateFactsReader, SideTraffic } from "./gate-facts.ts";
 import { judgeGates, sumUp } from "./gates.ts";
 import { SILENT_MS_MAX } from "./move-errors.ts";
 import { movedBuckets, REVERSE_GATE } from "./move.ts";
@@ -36,7 +36,10 @@ const EVERY_MS = 1_000;
 /** After a rollback that was undone the next one is tried so much later. */
 const AGAIN_MS = 30_000;
 const PURGE_EVERY_MS = 60_000;
-const TRAFFIC_KEPT_SECONDS = 86_400;
+/** Of traffic, and of proxies that were not seen since: no move waits for those either. */
+const KEPT_SECONDS = 86_400;
+/** What legacy did before is read again so much later. */
+const BASELINE_MS = 60_000;
 
 /**
  * Looks every second at what has moved until it is aborted: takes up moves whose process has ended, raises
@@ -62,7 +65,7 @@ export async function watchRollout(
         if (rollBack !== undefined) moves.begin(type, rollBack);
       }
       if (performance.now() >= purgeMs) {
-        await options.facts.purgeTraffic(TRAFFIC_KEPT_SECONDS);
+        await options.facts.purge(KEPT_SECONDS);
         purgeMs = performance.now() + PURGE_EVERY_MS;
       }
       await sleep(options.everyMs ?? EVERY_MS, undefined, { signal }).catch(() => undefined);
@@ -134,6 +137,10 @@ class RolloutAlarms {
   /** What was said last of a stream type. */
   readonly #said = new Map<string, string>();
   readonly #notBeforeMs = new Map<string, number>();
+  readonly #baselines = new Map<
+    string,
+    { readonly readMs: number; readonly legacy: SideTraffic }
+  >();
 
   constructor(options: WatchRolloutOptions) {
     this.#options = options;
@@ -145,7 +152,7 @@ class RolloutAlarms {
     standing: StandingRollout,
     signal: AbortSignal,
   ): Promise<(() => Promise<void>) | undefined> {
-    const { facts: reader, settings } = this.#options;
+    const { settings } = this.#options;
     if (
       movedBuckets(standing) === 0 ||
       standing.stage === "complete" ||
@@ -153,7 +160,7 @@ class RolloutAlarms {
     )
       return undefined;
     const startedMs = performance.now();
-    const facts = await reader.read(type, settings.alarms.windowSeconds);
+    const facts = await this.#factsOf(type);
     const alarm = alarmOf(standing, facts, settings.alarms);
     if (alarm === undefined) {
       this.#said.delete(type);
@@ -163,6 +170,20 @@ class RolloutAlarms {
     if (!alarm.goesBack || standing.paused || signal.aborted) return undefined;
     if (performance.now() < (this.#notBeforeMs.get(type) ?? 0)) return undefined;
     return () => this.#rollBack(type, standing, alarm, facts, startedMs, signal);
+  }
+
+  /** Where legacy answers too little to be held against, or nothing any more, with what it did before. */
+  async #factsOf(type: string): Promise<GateFacts> {
+    const { facts: reader, settings } = this.#options;
+    const { windowSeconds, samplesMin } = settings.alarms;
+    const facts = await reader.read(type, windowSeconds);
+    if (facts.legacy.requests >= samplesMin || facts.moved.requests < samplesMin) return facts;
+    let baseline = this.#baselines.get(type);
+    if (baseline === undefined || performance.now() - baseline.readMs > BASELINE_MS) {
+      baseline = { readMs: performance.now(), legacy: await reader.legacyBefore(type) };
+      this.#baselines.set(type, baseline);
+    }
+    return { ...facts, legacy: baseline.legacy };
   }
 
   async #rollBack(

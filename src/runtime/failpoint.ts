@@ -50,6 +50,8 @@ export const MOVE_FAILPOINTS = [
   "move-drained",
   "move-switched",
   "move-settled",
+  "move-turned",
+  "move-known",
   "move-returning",
   "move-undoing",
 ] as const;

@@ -18,6 +18,9 @@ export interface ReverseStore {
    */
   natives(after: FeedCursor | undefined, limit: number): Promise<NativePage>;
 
+  /** Stream types whose events are no longer written back. */
+  completed(pipeline: string): Promise<ReadonlySet<string>>;
+
   /** Events of several streams: those of one range after the other, each in version order, in pages. */
   readStreams(ranges: readonly StreamRange[]): AsyncIterable<readonly FoldEvent[]>;
 
@@ -37,7 +40,10 @@ export interface ReverseStore {
   /** How it stands; undefined when it never ran. @param samples conflicts to show */
   status(pipeline: string, samples: number): Promise<ReverseStatus | undefined>;
 
-  /** Stream types at canary or new, and how many ids of theirs are at hand. */
+  /**
+   * Stream types that the service may make aggregates of: at canary, new and complete, and about to be
+   * promoted there. With how many of their ids are at hand.
+   */
   reservations(pipeline: string): Promise<readonly ReservedType[]>;
 
   /**

@@ -47,11 +47,11 @@ export function rolloutStateContract(name: string, open: () => Promise<RolloutHa
 
     test("has a hold with the time that is left of it", async () => {
       await using harness = await open();
-      const hold = { from: 100, to: 5_000, leftMs: 60_000 };
+      const hold = { from: 100, to: 5_000, leftMs: 60_000, reads: "new" } as const;
       const rollout: Rollout = { stage: "canary", share: 100, salt: "s", epoch: 2, hold };
       await harness.put("order", rollout);
       const read = (await harness.state.read()).get("order");
-      expect(read).toMatchObject({ ...rollout, hold: { from: 100, to: 5_000 } });
+      expect(read).toMatchObject({ ...rollout, hold: { from: 100, to: 5_000, reads: "new" } });
       expect(read!.hold!.leftMs).toBeGreaterThan(50_000);
       expect(read!.hold!.leftMs).toBeLessThanOrEqual(60_000);
     });

@@ -108,7 +108,7 @@ export function rolloutStoreContract(name: string, open: () => Promise<RolloutSt
       let move = await at.store.begin(advance());
       move = there(await at.store.hold(move));
       const { hold } = (await at.store.standings()).get("order")!;
-      expect(hold).toMatchObject({ from: 0, to: 1_000 });
+      expect(hold).toMatchObject({ from: 0, to: 1_000, reads: "legacy" });
       expect(hold!.leftMs).toBeGreaterThan(1_000);
       for (const step of ["acknowledged", "fenced", "applied", "equal"] as const)
         move = await at.store.note(move, step, "A/1");
@@ -168,7 +168,7 @@ export function rolloutStoreContract(name: string, open: () => Promise<RolloutSt
       expect(move).toMatchObject({ step: "switched", endedAt: undefined });
       expect((await at.store.standings()).get("order")).toMatchObject({
         ...SHADOW,
-        hold: { from: 0, to: 1_000 },
+        hold: { from: 0, to: 1_000, reads: "new" },
       });
       there(await at.store.switchBack(move, "behind"));
       const standing = (await at.store.standings()).get("order")!;
@@ -176,8 +176,75 @@ export function rolloutStoreContract(name: string, open: () => Promise<RolloutSt
       expect(standing.hold).toBeUndefined();
       move = there(await at.store.hold(await at.store.begin(back)));
       move = await at.store.note(there(await at.store.switchOver(move, "keep-hold")), "settled");
+      move = there(await at.store.turn(move));
+      expect(move).toMatchObject({ step: "turned", endedAt: undefined });
+      const turned = (await at.store.standings()).get("order")!;
+      expect(turned).toMatchObject({ ...SHADOW, hold: { reads: "legacy" }, epoch: move.epoch });
       expect(await at.store.end(move, "done", undefined)).toMatchObject({ outcome: "done" });
       expect((await at.store.standings()).get("order")!.hold).toBeUndefined();
+    });
+
+    test("sends reads to new behind a promotion's switch, while writes are held back", async () => {
+      await using at = await open();
+      await toShadow(at.store);
+      let move = there(await at.store.hold(await at.store.begin(advance())));
+      move = there(await at.store.switchOver(move, "keep-hold"));
+      const held = (await at.store.standings()).get("order")!;
+      expect(held).toMatchObject({ ...CANARY, hold: { from: 0, to: 1_000, reads: "new" } });
+      await at.store.end(move, "done", undefined);
+      const { hold, ...standing } = (await at.store.standings()).get("order")!;
+      expect(hold).toBeUndefined();
+      expect(standing).toMatchObject({ ...CANARY, epoch: held.epoch + 1, since: held.since });
+    });
+
+    test("goes back when the hold of a rollback is over before legacy has everything", async () => {
+      await using at = await open();
+      await toShadow(at.store);
+      const up = there(await at.store.hold(await at.store.begin(advance())));
+      there(await at.store.switchOver(up, "end"));
+      const back = intent({ kind: "rollback", from: CANARY, to: SHADOW, holdMs: 300 });
+      let move = there(await at.store.hold(await at.store.begin(back)));
+      move = there(await at.store.switchOver(move, "keep-hold"));
+      expect(await at.endHold("order", move.epoch)).toBe(false);
+      await sleep(400);
+      expect(await at.endHold("order", move.epoch)).toBe(true);
+      const standing = (await at.store.standings()).get("order")!;
+      expect(standing).toMatchObject({ ...CANARY, epoch: move.epoch + 1 });
+      expect(standing.hold).toBeUndefined();
+      const [undone] = await at.store.moves(1);
+      expect(undone).toMatchObject({ outcome: "undone", epoch: move.epoch + 1 });
+      expect((await at.store.log("order", 1))[0]).toMatchObject({ what: "rollback switched back" });
+      // Its driver, who is behind, changes nothing more and is told how it ended.
+      for (const late of [
+        await at.store.note(move, "settled"),
+        await at.store.turn(move),
+        await at.store.switchBack(move, "behind"),
+        await at.store.end(move, "done", undefined),
+      ])
+        expect(late).toMatchObject({ outcome: "undone", id: move.id });
+      expect((await at.store.standings()).get("order")).toEqual(standing);
+    });
+
+    test("keeps legacy when the hold is over and legacy has everything, and goes back late when it has not", async () => {
+      await using at = await open();
+      await toShadow(at.store);
+      const up = there(await at.store.hold(await at.store.begin(advance())));
+      there(await at.store.switchOver(up, "end"));
+      const back = intent({ kind: "rollback", from: CANARY, to: SHADOW, holdMs: 300 });
+      let move = there(await at.store.hold(await at.store.begin(back)));
+      move = there(await at.store.switchOver(move, "keep-hold"));
+      await sleep(400);
+      // Nobody has found it yet.
+      there(await at.store.switchBack(move, "behind"));
+      expect((await at.store.standings()).get("order")).toMatchObject(CANARY);
+      move = there(await at.store.hold(await at.store.begin(back)));
+      move = await at.store.note(there(await at.store.switchOver(move, "keep-hold")), "settled");
+      await sleep(400);
+      const { since } = (await at.store.standings()).get("order")!;
+      expect(await at.endHold("order", move.epoch)).toBe(true);
+      expect((await at.store.standings()).get("order")).toMatchObject({ ...SHADOW, since });
+      expect(await at.store.turn(move)).toBe("over");
+      expect(await at.store.end(move, "done", undefined)).toMatchObject({ outcome: "done" });
     });
 
     test("gives a silent move to another driver, and nothing more to the one before", async () => {
@@ -200,6 +267,15 @@ export function rolloutStoreContract(name: string, open: () => Promise<RolloutSt
         await expect(call()).rejects.toMatchObject({ code: "ROLLOUT_BUSY" });
       await at.store.touch(taken);
       there(await at.store.switchOver(taken, "end"));
+    });
+
+    test("tells moves newest first, also beyond nine", async () => {
+      await using at = await open();
+      await toShadow(at.store);
+      for (let n = 0; n < 11; n++)
+        await at.store.end(await at.store.begin(advance()), "undone", `the ${n}th`);
+      const numbers = (await at.store.moves(12)).map(({ id }) => Number(id));
+      expect(numbers).toEqual(numbers.toSorted((a, b) => b - a));
     });
 
     test("changes nothing for a driver that missed an answer", async () => {

@@ -71,16 +71,6 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
-/** As reverse sync would, which is part of the daemon. */
-async function reverseSaid(when: "now" | "an hour ago"): Promise<void> {
-  const at = `clock_timestamp() + interval '1 hour' * ${when === "now" ? 1 : -1}`;
-  await events.query(
-    `INSERT INTO banyan.reverse_progress (pipeline, updated_at) VALUES ($1, ${at})
-     ON CONFLICT (pipeline) DO UPDATE SET updated_at = excluded.updated_at`,
-    [NAME],
-  );
-}
-
 function banyan(...args: readonly string[]): Promise<CliResult> {
   return runCli(args, { cwd: folder.directory, env });
 }
@@ -99,13 +89,24 @@ async function proxy(): Promise<void> {
   const instance = randomUUID();
   while (!ending.signal.aborted) {
     await events.query(
-      `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch)
-       VALUES ($1, $2, 'host:1', 'item', coalesce((SELECT epoch FROM banyan.rollouts WHERE pipeline = $1), 0))
-       ON CONFLICT (pipeline, stream_type, instance) DO UPDATE SET epoch = excluded.epoch, seen_at = clock_timestamp()`,
+      `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows)
+       SELECT $1, $2, 'host:1', 'item', e, e
+         FROM (SELECT coalesce((SELECT epoch FROM banyan.rollouts WHERE pipeline = $1), 0) AS e) x
+       ON CONFLICT (pipeline, stream_type, instance)
+       DO UPDATE SET epoch = excluded.epoch, knows = excluded.knows, seen_at = clock_timestamp()`,
       [NAME, instance],
     );
     await sleep(25);
   }
+}
+
+/** As reverse sync says of itself. */
+async function reverseRuns(): Promise<void> {
+  await events.query(
+    `INSERT INTO banyan.reverse_progress (pipeline, cursor, updated_at)
+     VALUES ($1, '9/9', clock_timestamp() + interval '1 hour')`,
+    [NAME],
+  );
 }
 
 test("a stream type goes to shadow and canary by its gates, and back, and the log has all of it", async () => {
@@ -134,7 +135,7 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
   );
   expect(await document("plan", "plan", "item")).toMatchObject({ exitCode: 0 });
   expect(await document("move", "promote", "item")).toMatchObject({ outcome: "done", exitCode: 0 });
-  await reverseSaid("now");
+  await reverseRuns();
   const waiting = await document("move", "promote", "item");
   expect(waiting).toMatchObject({ outcome: "waiting", exitCode: 1 });
   expect(await banyan("verify")).toMatchObject({ exitCode: 0 });
@@ -157,7 +158,7 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     types: [{ stage: "canary", share: 1_000, proxies: [{ place: "host:1" }] }],
   });
 
-  await reverseSaid("an hour ago");
+  await events.query("DELETE FROM banyan.reverse_progress");
   const lossy = await document("move", "rollback", "item");
   expect(lossy).toMatchObject({
     outcome: "refused",
@@ -186,6 +187,8 @@ test("what is paused is not promoted, and a wrong command line says what is righ
     ["promote item", "[USAGE] item is paused"],
     ["promote items", "there is no stream type items"],
     ["promote item --force luck --why x", "there is no gate luck"],
+    ["rollback item --force reverse --why x", "a rollback has no gate that is passed over"],
+    ["log items", "there is no stream type items"],
     ["promote item --to 200%", "no stage and no share"],
     ["complete item", "only new can be completed"],
     ["rollback item --to new", "not behind it"],
@@ -203,7 +206,7 @@ test("what is paused is not promoted, and a wrong command line says what is righ
 });
 
 test("the daemon takes up a move that a killed process left, and brings back what errors", async () => {
-  await reverseSaid("now");
+  await reverseRuns();
   const killed = await runCli(
     [
       "rollout",

@@ -255,25 +255,47 @@ describe("waiting has its bounds", () => {
   });
 });
 
-describe("reads, while authority goes back to legacy and its rows are behind", () => {
-  test("stay with new until the hold ends", async () => {
+describe("reads, while writes are held back", () => {
+  const read = (at: Awaited<ReturnType<typeof start>>, id: string): Promise<string> =>
+    at.ask(request("GET", `/orders/${id}`));
+
+  test("stay with new behind the switch to legacy, until the rollout says that legacy answers", async () => {
     await using at = await start({ rollout: { stage: "canary", share: 5_000 } });
-    const read = (): Promise<string> => at.ask(request("GET", `/orders/${HELD}`));
-    expect(await read()).toBe("new");
-    await at.proxy.roll("order", { stage: "canary", share: 5_000, hold: HALF });
-    expect(await read()).toBe("new");
-    await at.proxy.roll("order", { stage: "shadow", hold: HALF });
-    expect(await read()).toBe("new");
-    expect(await at.ask(request("GET", `/orders/${FREE}`))).toBe("legacy");
+    const held = { ...HALF, reads: "new" } as const;
+    await at.proxy.roll("order", { stage: "canary", share: 5_000, hold: held });
+    expect(await read(at, HELD)).toBe("new");
+    await at.proxy.roll("order", { stage: "shadow", hold: held });
+    expect(await read(at, HELD)).toBe("new");
+    expect(await read(at, FREE)).toBe("legacy");
+    const [write] = await at.held(1, () => request("PUT", `/orders/${HELD}`, "x"));
+    await at.proxy.roll("order", { stage: "shadow", hold: { ...HALF, reads: "legacy" } });
+    expect(await read(at, HELD)).toBe("legacy");
+    expect(write!.text()).toBe("");
     await at.proxy.roll("order", { stage: "shadow" });
-    expect(await read()).toBe("legacy");
+    expect(whoOf(await write!.until(/orders\/\d+$/))).toBe("legacy");
   });
 
-  test("wait where it is not known who answered before", async () => {
-    await using at = await start({ rollout: { stage: "shadow", hold: HALF } });
-    const [client] = await at.held(1, () => request("GET", `/orders/${HELD}`));
-    expect(await at.ask(request("GET", `/orders/${FREE}`))).toBe("legacy");
-    await at.proxy.roll("order", { stage: "shadow" });
-    expect(whoOf(await client!.until(/orders\/\d+$/))).toBe("legacy");
+  test("go to new behind the switch to it, before the first write does", async () => {
+    await using at = await start({ rollout: { stage: "shadow" } });
+    await at.proxy.roll("order", { stage: "shadow", hold: { ...HALF, reads: "legacy" } });
+    const [write] = await at.held(1, () => request("PUT", `/orders/${HELD}`, "x"));
+    expect(await read(at, HELD)).toBe("legacy");
+    const canary = { stage: "canary", share: 5_000 } as const;
+    await at.proxy.roll("order", { ...canary, hold: { ...HALF, reads: "new" } });
+    expect([await read(at, HELD), write!.text()]).toEqual(["new", ""]);
+    await at.proxy.roll("order", canary);
+    expect(whoOf(await write!.until(/orders\/\d+$/))).toBe("new");
+  });
+
+  test("are answered by a proxy that begins within the hold, lists by new where every aggregate is held", async () => {
+    const hold = { ...HALF, to: 10_000, reads: "new" } as const;
+    await using at = await start({ rollout: { stage: "shadow", hold } });
+    expect(await read(at, HELD)).toBe("new");
+    expect(await at.ask(request("GET", "/orders"))).toBe("new");
+    await at.proxy.roll("order", { stage: "shadow", hold: { ...HALF, reads: "new" } });
+    expect(await at.ask(request("GET", "/orders"))).toBe("legacy");
+    // One that says nothing changes nothing.
+    await at.proxy.roll("order", { stage: "shadow", hold: HALF });
+    expect(await read(at, HELD)).toBe("legacy");
   });
 });

@@ -74,6 +74,25 @@ test("ids come from the sequence, those of use at hand, with the buckets that th
   expect(BigInt((rows[0] as { next: string }).next)).toBeGreaterThan(highest);
 });
 
+test("ids are at hand before the first share moves", async () => {
+  await world.storeDatabase.query("DELETE FROM banyan.reserved_ids");
+  await world.db.query("SELECT setval('orders_id_seq', 100000)");
+  await decide("order", "shadow", 0);
+  const usable = async (): Promise<number> =>
+    (await reserved("order")).filter(({ bucket }) => bucket < 1_000).length;
+  await world.storeDatabase.query(
+    `INSERT INTO banyan.moves (pipeline, stream_type, kind, from_stage, from_share, to_stage, to_share, step, epoch,
+                               who, why, hold_ms, driver)
+     VALUES ($1, 'order', 'promote', 'shadow', 0, 'canary', 1000, 'begun', 1, 'ann', '', 5000, gen_random_uuid())`,
+    [PIPELINE],
+  );
+  await runUntil(async () => (await usable()) >= 20);
+  await world.storeDatabase.query(
+    "UPDATE banyan.moves SET ended_at = now(), outcome = 'undone' WHERE ended_at IS NULL",
+  );
+  await world.storeDatabase.query("DELETE FROM banyan.reserved_ids");
+});
+
 test("ids that are left are filled up again, beyond 2^53, and kept through a way back", async () => {
   await world.storeDatabase.query("DELETE FROM banyan.reserved_ids");
   await world.db.query("SELECT setval('orders_id_seq', 9007199254740993)");
@@ -94,4 +113,10 @@ test("ids that are left are filled up again, beyond 2^53, and kept through a way
   expect(later.length).toBeGreaterThan(400);
   const { rows } = await world.db.query("SELECT nextval('orders_id_seq')::text AS next");
   expect(BigInt((rows[0] as { next: string }).next)).toBeGreaterThan(BigInt(all.at(-1)!.id));
+});
+
+test("ids go on to be reserved once a stream type is complete", async () => {
+  await world.storeDatabase.query("DELETE FROM banyan.reserved_ids");
+  await decide("order", "complete", 10_000);
+  await runUntil(async () => (await reserved("order")).length >= 200);
 });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RandomOrder } from "./random-orders.ts";
 import { shopWorld, type ReverseWorld } from "./reverse-support.ts";
@@ -43,4 +44,42 @@ describe("native events at random", () => {
     );
     expect((rows[0] as { n: number }).n).toBeGreaterThan(30);
   });
+});
+
+test("events of a stream type that is complete are no longer written back, those of others are", async () => {
+  const decide = (stage: string): Promise<unknown> =>
+    world.storeDatabase.query(
+      `INSERT INTO banyan.rollouts AS r (pipeline, stream_type, stage, share, salt) VALUES ('shop', 'order', $1, 10000, 's')
+       ON CONFLICT (pipeline, stream_type) DO UPDATE SET stage = excluded.stage, epoch = r.epoch + 1`,
+      [stage],
+    );
+  const random = seededRandom(7);
+  const { rows: customers } = await world.db.query("SELECT id::text FROM customers LIMIT 1");
+  const { rows: products } = await world.db.query("SELECT sku FROM products LIMIT 1");
+  const customer = (customers[0] as { id: string }).id;
+  const { sku } = products[0] as { sku: string };
+  const order = (id: string): RandomOrder => new RandomOrder(id, world.definition("order"), random);
+  const hasRow = async (id: string): Promise<boolean> =>
+    (await world.db.query("SELECT 1 FROM orders WHERE id = $1", [id])).rowCount === 1;
+  const write = async (id: string): Promise<void> => {
+    const one = order(id);
+    await world.append(one.stream, one.next(customer, sku));
+  };
+  await decide("new");
+  await write("70001");
+  const running = world.start();
+  await running.reach();
+  expect(await hasRow("70001")).toBe(true);
+  await decide("complete");
+  // It hears of that within a second or two.
+  await sleep(2_500);
+  await write("70002");
+  await running.reach();
+  await running.stop();
+  await write("70003");
+  await world.writeBack();
+  expect([await hasRow("70002"), await hasRow("70003")]).toEqual([false, false]);
+  const status = await world.store.reverse.status("shop", 10);
+  expect(status).toMatchObject({ conflicts: 0 });
+  expect(status!.lagSeconds).toBeLessThan(5);
 });

@@ -53,8 +53,14 @@ describe("a gate", () => {
     ["proxies", { proxies: 0 }, "fail", /start banyan proxy/],
     ["lag", { capture: { lagSeconds: 30.1, silentSeconds: 1 } }, "fail", /more than 30 s/],
     ["lag", { capture: { lagSeconds: 0, silentSeconds: 60 } }, "fail", /last seen 60 s ago/],
+    [
+      "lag",
+      { capture: { lagSeconds: undefined, silentSeconds: 1 } },
+      "inconclusive",
+      /still reads/,
+    ],
     ["quarantine", { quarantined: 1 }, "fail", /1 aggregates wait/],
-    ["parity", { parity: { ...WELL.parity!, state: "different" } }, "fail", /banyan verify/],
+    ["parity", { parity: { ...WELL.parity!, state: "different" } }, "fail", /another stream type/],
     ["parity", { parity: { ...WELL.parity!, openFindings: 1 } }, "fail", /1 open findings/],
     ["parity", { parity: { ...WELL.parity!, ageSeconds: 601 } }, "inconclusive", /10 min ago/],
     ["parity", { parity: { ...WELL.parity!, conclusive: false } }, "inconclusive", /not tell/],
@@ -83,6 +89,12 @@ describe("a gate", () => {
     ["errors", { moved: traffic(200, 3, 10), legacy: traffic(1_000, 10, 10) }, "pass", /errors/],
     ["errors", { moved: traffic(199, 199, 10) }, "inconclusive", /waiting for 1 more requests/],
     ["latency", { moved: traffic(200, 0, 500) }, "fail", /within 500 ms, of legacy's within 10 ms/],
+    [
+      "latency",
+      { moved: traffic(200, 0, 0) },
+      "fail",
+      /^95% of moved requests in more than 5000 ms/,
+    ],
     ["latency", { moved: traffic(200, 0, 200) }, "pass", /within 200 ms/],
     ["latency", { legacy: NO_TRAFFIC }, "inconclusive", /200 more requests to legacy/],
     ["reverse", { reverseConflicts: 2 }, "fail", /2 aggregates wait in a conflict/],
@@ -159,12 +171,19 @@ describe("an alarm", () => {
   });
 
   test.each<[Partial<GateFacts>, string, boolean]>([
-    [{ moved: traffic(200, 3, 10) }, "errors", true],
+    [{ moved: traffic(200, 10, 10) }, "errors", true],
+    [{ moved: traffic(20_000, 300, 10) }, "errors", true],
     [{ moved: traffic(200, 0, 1_000) }, "latency", true],
     [{ shadow: { compared: 200, different: 3, uncompared: 0, dropped: 0 } }, "different", true],
     [{ reverseConflicts: 1 }, "conflict", false],
   ])("to %j is %s", (facts, name, goesBack) => {
     expect(of(facts)).toMatchObject({ name, goesBack });
+  });
+
+  test("is not raised by what may be chance, whatever the rate of so few is", () => {
+    expect(of({ moved: traffic(200, 6, 10) })).toBeUndefined();
+    expect(of({ moved: traffic(2_000, 30, 10) })).toBeUndefined();
+    expect(of({ moved: traffic(2_000, 40, 10) })).toMatchObject({ name: "errors" });
   });
 
   test("leaves alone what is as bad at legacy", () => {

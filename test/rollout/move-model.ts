@@ -368,6 +368,8 @@ export class MoveModel {
             const proxies = await store.proxies(type);
             const [move] = await store.moves(1);
             const silent = move!.from.stage === "canary" || move!.from.stage === "new";
+            // Behind the switch it is asked what they know.
+            if (move!.step !== "held") return proxies;
             this.#seen.acknowledged = proxies.every(
               ({ epoch, ageMs, instance }) =>
                 epoch >= move!.epoch ||
@@ -488,10 +490,11 @@ export class MoveModel {
       // One that was killed and whose writes have ended is passed over by the operator.
       .filter(({ isDead, seenMs }) => !isDead || this.nowMs - seenMs < 5_000)
       .filter(({ asOfMs }) => asOfMs > 0)
-      .map(({ instance, ackedEpoch, seenMs }) => ({
+      .map(({ instance, ackedEpoch, known, seenMs }) => ({
         instance,
         place: "model",
         epoch: ackedEpoch,
+        knows: known?.epoch ?? 0,
         ageMs: this.nowMs - seenMs,
       }));
     this.store.putProxies("order", notes);

@@ -97,6 +97,26 @@ test("it is said at once when the last of them ends, or the time of one of unkno
   await running;
 });
 
+test("what a proxy decides by is said at once, whatever is under way", async () => {
+  const { state, watch, underWay, presence, said } = setUp();
+  const stop = new AbortController();
+  state.put("order", rollout(1));
+  await presence.say();
+  await watch.refresh();
+  const running = presence.run(stop.signal);
+  const end = underWay.begin("order", 1);
+  state.put("order", rollout(5));
+  await watch.refresh();
+  const startedMs = performance.now();
+  await until("it is said", () => state.knows("one")?.get("order") === 5);
+  expect(performance.now() - startedMs).toBeLessThan(500);
+  expect(said()[0]).toEqual(["order", 1]);
+  end(true);
+  await until("its writes have ended", () => said()[0]![1] === 5);
+  stop.abort();
+  await running;
+});
+
 test("what is read counts only while moves know of the proxy", async () => {
   const { state, watch, presence, problems, pass } = setUp();
   state.put("order", rollout(1));

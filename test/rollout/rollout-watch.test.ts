@@ -181,26 +181,4 @@ describe("a hold", () => {
     await watch.refresh();
     expect((await state.read()).get("order")?.epoch).toBe(8);
   });
-
-  test("leaves reads with whoever answered when it began, as far as that is known", async () => {
-    const { state, watch } = setUp();
-    const put = (stage: Stage, epoch: number, isHeld: boolean): Promise<void> => {
-      const rollout = { stage, share: 50, salt: "s", epoch };
-      state.put("order", isHeld ? { ...rollout, hold: HOLD } : rollout);
-      return watch.refresh();
-    };
-    await put("canary", 3, true);
-    // It was there before anything was read.
-    expect(watch.beforeHold("order")).toBeUndefined();
-    await put("canary", 4, false);
-    await put("canary", 5, true);
-    expect(watch.beforeHold("order")).toMatchObject({ stage: "canary" });
-    await put("legacy", 6, true);
-    expect(watch.beforeHold("order")).toMatchObject({ stage: "canary" });
-    await put("legacy", 7, false);
-    expect(watch.beforeHold("order")).toBeUndefined();
-    await put("legacy", 9, true);
-    // Something was missed.
-    expect(watch.beforeHold("order")).toBeUndefined();
-  });
 });

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openRolloutPool, PostgresRolloutStore } from "../../connectors/postgres/rollout-store.ts";
+import { PostgresRolloutState } from "../../connectors/postgres/rollout-state.ts";
 import { PostgresEventMarks } from "../../connectors/postgres/event-marks.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
 import {
@@ -36,7 +37,7 @@ let marks: PostgresEventMarks;
 let salt: string;
 const ending = new AbortController();
 const instance = randomUUID();
-const proxy = { answers: true };
+const proxy = { answers: true, knows: true };
 let answering: Promise<void>;
 
 beforeAll(async () => {
@@ -64,9 +65,11 @@ afterAll(async () => {
 async function answer(): Promise<void> {
   while (!ending.signal.aborted) {
     const epoch = proxy.answers ? "coalesce((SELECT epoch FROM banyan.rollouts), 0)" : "1";
+    const knows = proxy.knows ? epoch : "1";
     await b.query(`
-      INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch) VALUES ('bank', '${instance}', 'host:1', 'account', ${epoch})
-      ON CONFLICT (pipeline, stream_type, instance) DO UPDATE SET epoch = excluded.epoch, seen_at = clock_timestamp()`);
+      INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows)
+      VALUES ('bank', '${instance}', 'host:1', 'account', ${epoch}, ${knows})
+      ON CONFLICT (pipeline, stream_type, instance) DO UPDATE SET epoch = excluded.epoch, knows = excluded.knows, seen_at = clock_timestamp()`);
     await sleep(20);
   }
 }
@@ -217,7 +220,8 @@ describe("a promotion", () => {
     proxy.answers = true;
   });
 
-  const ADVANCE = statesOf("advance").filter((state) => state !== "undoing");
+  const BEHIND: readonly MoveState[] = ["switched", "known"];
+  const ADVANCE = statesOf("advance").filter((s) => s !== "undoing" && !BEHIND.includes(s));
   test.each(ADVANCE)(
     "that crashed at %s is undone, and holds nothing any more",
     async (crashAt) => {
@@ -228,6 +232,44 @@ describe("a promotion", () => {
       expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
     },
   );
+});
+
+describe("a promotion behind its switch", () => {
+  test.each(["switched", "known"] as const)(
+    "that crashed at %s goes on to its end",
+    async (crashAt) => {
+      await atShadow();
+      await expect(move("promote", SHADOW, CANARY, { crashAt })).rejects.toBeInstanceOf(Killed);
+      expect(await standing()).toMatchObject({ ...CANARY, hold: { reads: "new" } });
+      expect(await resume()).toMatchObject({ outcome: "done" });
+      expect(await standing()).toEqual({ ...CANARY, hold: undefined });
+    },
+  );
+
+  test("holds writes until every proxy knows of it, and says so when one does not", async () => {
+    await atShadow();
+    let isKnown = false;
+    const done = await move("promote", SHADOW, CANARY, {
+      onState: (state) => {
+        if (state === "switched") {
+          proxy.knows = false;
+          setTimeout(() => ((proxy.knows = true), (isKnown = true)), 400);
+        }
+        if (state === "known") expect(isKnown).toBe(true);
+      },
+    });
+    expect(done).toMatchObject({ outcome: "done", reason: undefined });
+    await atShadow();
+    const late = await move("promote", SHADOW, CANARY, {
+      onState: (state) => {
+        if (state === "switched") proxy.knows = false;
+      },
+    });
+    proxy.knows = true;
+    expect(late).toMatchObject({ outcome: "done" });
+    expect(late.reason).toContain("reads of host:1 may have been answered by the other side");
+    expect(await standing()).toEqual({ ...CANARY, hold: undefined });
+  });
 });
 
 describe("a rollback", () => {
@@ -287,20 +329,34 @@ describe("a rollback", () => {
     expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
   });
 
-  test("that crashed behind its switch stays there when a proxy has ended the hold", async () => {
+  test("that crashed behind its switch is taken back by whoever finds the hold over", async () => {
     await atCanary();
     const run = { crashAt: "switched", holdMs: 1_000 } as const;
     await expect(move("rollback", CANARY, SHADOW, run)).rejects.toBeInstanceOf(Killed);
     await sleep(1_100);
-    await b.query(
-      "UPDATE banyan.rollouts SET held_from = NULL, held_to = NULL, held_until = NULL, epoch = epoch + 1 WHERE held_until < clock_timestamp()",
-    );
+    const state = new PostgresRolloutState(url, "bank");
+    const { epoch } = (await state.read()).get(TYPE)!;
+    expect(await state.endHold(TYPE, epoch, "a proxy")).toBe(true);
+    await state.close();
+    expect(await standing()).toEqual({ ...CANARY, hold: undefined });
+    expect(await store.takeOver(randomUUID(), 0)).toBeUndefined();
+    const [ended] = await store.moves(1);
+    expect(ended).toMatchObject({ kind: "rollback", outcome: "undone" });
+  });
+
+  test("that is taken up when its hold is long over goes back, unless legacy has everything", async () => {
+    await atCanary();
+    const run = { crashAt: "switched", holdMs: 500 } as const;
+    await expect(move("rollback", CANARY, SHADOW, run)).rejects.toBeInstanceOf(Killed);
     await decide();
-    const ended = await resume();
-    expect(ended.outcome).toBe("done");
-    expect(ended.reason).toContain("look for conflicts");
-    expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
+    await sleep(600);
+    expect(await resume()).toMatchObject({ outcome: "undone" });
+    expect(await standing()).toEqual({ ...CANARY, hold: undefined });
     await reverseIsThere();
+    await expect(move("rollback", CANARY, SHADOW, run)).rejects.toBeInstanceOf(Killed);
+    await sleep(600);
+    expect(await resume()).toMatchObject({ outcome: "done" });
+    expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
   });
 });
 

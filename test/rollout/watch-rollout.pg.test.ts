@@ -180,7 +180,38 @@ test("facts are what the tables hold of one stream type, since it stands where i
     dual: { pass: 0 },
     proxies: 0,
   });
-  expect(await facts.purgeTraffic(86_400)).toBe(1);
+  await query(
+    "UPDATE banyan.parity_reports SET report = report || jsonb_build_object('finishedAt', clock_timestamp() + interval '1 hour'), saved_at = clock_timestamp() - interval '20 min'",
+  );
+  expect((await facts.read("facts", 3_600)).parity!.ageSeconds).toBeGreaterThan(1_199);
+  await query(`
+    INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, seen_at)
+    VALUES ('shop', gen_random_uuid(), 'gone', 'facts', 1, clock_timestamp() - interval '25 hours')`);
+  // One row of traffic, and one proxy that was killed.
+  expect(await facts.purge(86_400)).toBe(2);
+  expect((await store.proxies("facts")).map(({ place }) => place)).not.toContain("gone");
+});
+
+test("legacy's last hour stays, and the moved share is held against it when legacy answers nothing more", async () => {
+  await reverse(0);
+  await moveTo("steady", SHADOW, { stage: "new", share: 10_000 });
+  await traffic("steady", "legacy", 1_000, 60, { ago: "3 days" });
+  await traffic("steady", "legacy", 9_000, 0, { ago: "4 days" });
+  expect(await facts.purge(86_400)).toBe(1);
+  expect(await facts.legacyBefore("steady")).toMatchObject({ requests: 1_000, errors: 60 });
+  expect(await facts.legacyBefore("nobody")).toEqual({ requests: 0, errors: 0, slower: [] });
+  await using watch = watching();
+  await traffic("steady", "new", 1_000, 60);
+  await sleep(600);
+  expect(watch.events.filter(({ type }) => type === "steady")).toEqual([]);
+  await traffic("steady", "new", 1_000, 200);
+  const alarm = await watch.until("an alarm", ({ type }) => type === "steady");
+  expect(alarm.says).toContain(
+    "13.0% of 2000 requests to the moved share failed, 6.0% of legacy's",
+  );
+  const isBack = ({ type, what }: RolloutEvent): boolean =>
+    type === "steady" && what === "rolled-back";
+  await watch.until("its way back", isBack);
 });
 
 test("two hundred requests with errors bring a share back within ten seconds, and the log says why", async () => {

@@ -199,6 +199,10 @@ function pause(args: PauseArgs, paused: boolean): Promise<void> {
       throw new BanyanError("USAGE", `${type} has not begun to move`, {
         hint: "See: banyan rollout plan",
       });
+    if (isChange && standing.stage === "complete")
+      throw new BanyanError("USAGE", `${type} is complete, and moves no more`, {
+        hint: "See: banyan rollout status",
+      });
     if (isChange) await store.pause(type, paused, args.who ?? defaultWho(), args.why ?? "");
     writeResult(args.json, { type, paused, changed: isChange, resumed: ended }, () =>
       [
@@ -220,7 +224,8 @@ function pause(args: PauseArgs, paused: boolean): Promise<void> {
 function log(args: LogArgs): Promise<void> {
   return withSession(args, async (session) => {
     const { store } = await openRollout(session);
-    const entries = await store.log(args.type, args.limit);
+    const type = args.type === undefined ? undefined : knownType(session, args.type);
+    const entries = await store.log(type, args.limit);
     writeResult(args.json, { entries }, () => logText(entries));
   });
 }

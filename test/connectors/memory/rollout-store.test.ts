@@ -9,7 +9,7 @@ rolloutStoreContract("memory", () => {
     store,
     endHold: (type, epoch) => Promise.resolve(store.endHold(type, epoch)),
     putProxy: (type, instance, epoch, ageMs) => {
-      proxies.push({ instance, place: "test", epoch, ageMs });
+      proxies.push({ instance, place: "test", epoch, knows: epoch, ageMs });
       return Promise.resolve(store.putProxies(type, proxies));
     },
     [Symbol.asyncDispose]: () => store.close(),

@@ -7,11 +7,12 @@ import { rolloutStateContract } from "../../contract/rollout-state.contract.ts";
 import { seededRandom } from "../../support/seeded-random.ts";
 
 const PUT = `
-  INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt, epoch, held_from, held_to, held_until)
-  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9 * interval '1 ms')
+  INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt, epoch, held_from, held_to, held_until, held_reads)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + $9 * interval '1 ms', $10)
   ON CONFLICT (pipeline, stream_type) DO UPDATE
      SET stage = excluded.stage, share = excluded.share, salt = excluded.salt, epoch = excluded.epoch,
-         held_from = excluded.held_from, held_to = excluded.held_to, held_until = excluded.held_until`;
+         held_from = excluded.held_from, held_to = excluded.held_to, held_until = excluded.held_until,
+         held_reads = excluded.held_reads`;
 const ADD_STREAM = `
   INSERT INTO banyan.events (event_id, time, version, origin, stream_id, type, data)
   VALUES (gen_random_uuid(), now(), 1, 'native', $1, 'Made', '{}')`;
@@ -24,7 +25,7 @@ async function open() {
     query: (sql: string, values: readonly unknown[] = []) =>
       opened.database.query(sql, [...values]),
     put: async (type: string, { stage, share, salt, epoch, hold }: Rollout) => {
-      const held = [hold?.from, hold?.to, hold?.leftMs];
+      const held = [hold?.from, hold?.to, hold?.leftMs, hold?.reads];
       await opened.database.query(PUT, ["shop", type, stage, share, salt, epoch, ...held]);
       // Another migration's in the same store.
       await opened.database.query(PUT, ["other", type, "new", 1, "x", epoch, ...held]);

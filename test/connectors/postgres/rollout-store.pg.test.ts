@@ -24,17 +24,17 @@ async function open() {
   return {
     store,
     endHold: async (type: string, epoch: number) => {
-      const { rowCount } = await query(
-        `UPDATE banyan.rollouts SET held_from = NULL, held_to = NULL, held_until = NULL, epoch = epoch + 1
-          WHERE pipeline = $3 AND stream_type = $1 AND epoch = $2 AND held_until < clock_timestamp()`,
-        [type, epoch, pipeline],
-      );
-      return rowCount === 1;
+      const { rows } = await query("SELECT banyan.end_hold($3, $1, $2, 'a proxy') AS raised", [
+        type,
+        epoch,
+        pipeline,
+      ]);
+      return (rows[0] as { raised: string | null }).raised !== null;
     },
     putProxy: async (type: string, instance: string, epoch: number, ageMs: number) => {
       await query(
-        `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, seen_at)
-         VALUES ($5, $1, 'test', $2, $3, clock_timestamp() - $4 * interval '1 ms')`,
+        `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows, seen_at)
+         VALUES ($5, $1, 'test', $2, $3, $3, clock_timestamp() - $4 * interval '1 ms')`,
         [instance, type, epoch, ageMs, pipeline],
       );
     },

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
 import { PostgresShadowLog } from "../../../connectors/postgres/shadow-log.ts";
 import type { ShadowSample, ShadowWrite } from "../../../src/rollout/shadow-log.ts";
@@ -86,6 +86,25 @@ describe("shadow traffic in the store", () => {
       { pipeline: "other", verdict: "waiting" },
       { pipeline: "shop", verdict: "pass" },
     ]);
+  });
+
+  test("has its times by the store's clock when the proxy's is off, and else as they are", async () => {
+    await using at = await open();
+    const realMs = Date.now();
+    vi.useFakeTimers({ toFake: ["Date"], now: realMs + 3_600_000 });
+    try {
+      const askedAt = new Date(Date.now() - 5_000);
+      await at.log.add([{ ...write, askedAt, answeredAt: new Date() }], []);
+    } finally {
+      vi.useRealTimers();
+    }
+    const [one] = await at.writes();
+    expect(Math.abs(one!.answeredAt.getTime() - realMs)).toBeLessThan(5_000);
+    expect(one!.answeredAt.getTime() - one!.askedAt.getTime()).toBe(5_000);
+    const exact = new Date();
+    await at.log.add([{ ...write, correlationId: "d", answeredAt: exact }], []);
+    const second = (await at.writes()).find(({ correlationId }) => correlationId === "d");
+    expect(second!.answeredAt).toEqual(exact);
   });
 
   test("takes a few statements for thousands of writes, and says when the store is locked away", async () => {
