@@ -105,13 +105,15 @@ export async function benchHold(): Promise<void> {
       say(`longest pause        ${(slowestMs / 1_000).toFixed(2)} s (bar ${BAR_MS / 1_000} s)`);
     } finally {
       for (const child of running) child.kill("SIGINT");
-      await Promise.all(
-        running.map((child) => child.exitCode ?? new Promise((done) => child.once("close", done))),
-      );
+      await Promise.all(running.map(ended));
       for (const { close } of [legacy, fresh]) await close();
       rmSync(folder, { recursive: true, force: true });
     }
   });
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null) await new Promise((done) => child.once("close", done));
 }
 
 async function fill(url: string): Promise<void> {
