@@ -242,12 +242,15 @@ class Customer {
     this.#options.onProblem?.(`${what}: ${status} ${JSON.stringify(body)}`);
   }
 
-  /** No product twice: legacy prices each line by itself, in any case. */
+  /**
+   * No product twice: legacy prices each line by itself, in any case. And in the order of products: it takes
+   * stock line by line, and refuses one of two orders that take the same pieces the other way round (a deadlock).
+   */
   #lines(): Line[] {
     const skus = new Set(
       Array.from({ length: 1 + this.#below(4) }, () => this.#one(this.#catalogue.skus)),
     );
-    return [...skus].map((sku) => ({ sku, quantity: 1 + this.#below(6) }));
+    return [...skus].sort().map((sku) => ({ sku, quantity: 1 + this.#below(6) }));
   }
 
   #below(limit: number): number {

@@ -8,6 +8,8 @@ export interface MoverOptions {
   readonly random: () => number;
   /** Whether movers are killed at times, at some step of a move. */
   readonly isKilled: boolean;
+  /** Ends after so many moves that were done. */
+  readonly movesMax: number;
   readonly tell: (line: string) => void;
 }
 
@@ -47,13 +49,14 @@ export class DeadProxies {
 
 /** Moves orders on and back until the signal, from wherever they stand to somewhere. */
 export async function moveAbout(
-  { world, random, isKilled, tell }: MoverOptions,
+  { world, random, isKilled, movesMax, tell }: MoverOptions,
   dead: DeadProxies,
   signal: AbortSignal,
 ): Promise<Moves> {
   const counts = new Map<string, number>();
   const problems: string[] = [];
-  while (!signal.aborted) {
+  let done = 0;
+  while (!signal.aborted && done < movesMax) {
     await step().catch((error: unknown) => tell(`mover: ${String(error)}`));
     await sleep(PAUSE_MS * random(), undefined, { signal }).catch(() => undefined);
   }
@@ -101,6 +104,7 @@ export async function moveAbout(
 
   function count(kind: string, outcome: string, from: string, to: string | undefined, seconds: number, why = ""): void {
     const name = `${kind} ${outcome}`;
+    if (outcome === "done") done += 1;
     counts.set(name, (counts.get(name) ?? 0) + 1);
     tell(`${kind} ${from} → ${to ?? "next"}: ${outcome} ${seconds.toFixed(1)} s ${why}`);
   }
@@ -117,7 +121,7 @@ function drawn(
     case "legacy":
       return ["promote", "shadow"];
     case "shadow":
-      return ["promote", one(["1%", "10%", "50%", "new"])];
+      return ["promote", one(["1%", "10%", "50%", "50%", "new"])];
     case "canary": {
       const higher = [10, 50].filter((percent) => percent * 100 > share).map((n) => `${n}%`);
       const lower = [1, 10].filter((percent) => percent * 100 < share).map((n) => `${n}%`);

@@ -61,7 +61,7 @@ export default {
   },
   limits: { batchChangesMax: 100, idleMs: 100 },
   rollout: {
-    gates: { dualSamplesMin: 5, shadowSamplesMin: 5, trafficSamplesMin: 1, errorRateMax: 1, latencyMsMax: 60000 },
+    gates: { dualSamplesMin: 1, shadowSamplesMin: 1, trafficSamplesMin: 1, errorRateMax: 1, latencyMsMax: 60000 },
     alarms: { samplesMin: 1000000 },
   },
 };
