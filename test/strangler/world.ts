@@ -37,6 +37,8 @@ export interface WorldOptions {
   readonly seed: number;
   readonly proxies: 1 | 2;
   readonly orders?: number;
+  /** What a service that is down and a capture that is late look like does not stop a promotion. */
+  readonly areGatesLax?: boolean;
 }
 
 const SERVER_FLAGS = ["wal_level=logical", "max_connections=120"].flatMap((one) => ["-c", one]);
@@ -47,7 +49,7 @@ const EXAMPLES = join(import.meta.dirname, "../../dist/examples/shop-postgres");
  * The shop's config with gates that need few samples, and with alarms that never ring: moves are the
  * test's own. An application that breaks off is waited for a shorter time.
  */
-const CONFIG = `
+const config = (areGatesLax: boolean): string => `
 import shop from ${JSON.stringify(join(shopFolder(), "banyan.config.ts"))};
 const { legacy, new: fresh } = shop.proxy.upstreams;
 const quick = { responseMsMax: 5000, healthEveryMs: 500 };
@@ -61,20 +63,28 @@ export default {
   },
   limits: { batchChangesMax: 100, idleMs: 100 },
   rollout: {
-    gates: { dualSamplesMin: 1, shadowSamplesMin: 1, trafficSamplesMin: 1, errorRateMax: 1, latencyMsMax: 60000 },
+    gates: {
+      dualSamplesMin: 1, shadowSamplesMin: 1, trafficSamplesMin: 1, errorRateMax: 1, latencyMsMax: 60000,
+      ${areGatesLax ? "dualFailuresMax: 1000000, shadowMatchMin: 0," : ""}
+    },
     alarms: { samplesMin: 1000000 },
   },
 };
 `;
 
 /** Starts all of it, up to a capture behind its baseline and orders at stage legacy. */
-export async function openWorld({ seed, proxies, orders = 200 }: WorldOptions): Promise<World> {
+export async function openWorld({
+  seed,
+  proxies,
+  orders = 200,
+  areGatesLax = false,
+}: WorldOptions): Promise<World> {
   const releases: (() => Promise<unknown>)[] = [];
   const release = async (): Promise<void> => {
     for (const one of releases.splice(0).toReversed()) await one();
   };
   try {
-    return { ...(await begin({ seed, proxies, orders }, releases)), [Symbol.asyncDispose]: release };
+    return { ...(await begin({ seed, proxies, orders, areGatesLax }, releases)), [Symbol.asyncDispose]: release };
   } catch (error) {
     await release();
     throw error;
@@ -82,7 +92,7 @@ export async function openWorld({ seed, proxies, orders = 200 }: WorldOptions): 
 }
 
 async function begin(
-  { seed, proxies, orders }: Required<WorldOptions>,
+  { seed, proxies, orders, areGatesLax }: Required<WorldOptions>,
   releases: (() => Promise<unknown>)[],
 ): Promise<Omit<World, typeof Symbol.asyncDispose>> {
   const [legacy, store] = await Promise.all([openPart("shop"), openPart("events")]);
@@ -92,7 +102,7 @@ async function begin(
   // Enough of everything: an order that legacy refuses because the last piece was just sold is no difference.
   await legacy.database.query("UPDATE stock_levels SET quantity = 1000000");
   await legacy.database.query(`CREATE PUBLICATION banyan_shop FOR TABLE ${TABLES.join(", ")}`);
-  const folder = configFolder(CONFIG);
+  const folder = configFolder(config(areGatesLax));
   releases.push(async () => folder[Symbol.dispose]());
   const cwd = folder.directory;
   const [legacyPort, newPort, proxyPort, proxy2Port] = await freePorts(4);
