@@ -1,4 +1,8 @@
-import { auditLedger, type OrderDocument, type Receipt } from "../../examples/shop-postgres/ledger.ts";
+import {
+  auditLedger,
+  type OrderDocument,
+  type Receipt,
+} from "../../examples/shop-postgres/ledger.ts";
 import type { World } from "./world.ts";
 
 /** Every receipt against what legacy's application answers, and against what the new one folds. */
@@ -26,7 +30,14 @@ async function readOrder(url: string, id: string): Promise<OrderDocument | undef
 }
 
 /** Each customer pays, sends and refunds once at most, so each of these is in a stream once at most. */
-const ONCE = ["OrderPlaced", "OrderPaid", "OrderShipped", "OrderDelivered", "OrderRefunded", "OrderDeleted"];
+const ONCE = [
+  "OrderPlaced",
+  "OrderPaid",
+  "OrderShipped",
+  "OrderDelivered",
+  "OrderRefunded",
+  "OrderDeleted",
+];
 
 /**
  * What was done twice, in rows or in events.
@@ -58,6 +69,8 @@ export async function doubled(
   );
   const { placed } = rows[0] as { placed: number };
   if (placed < ids.length || placed > ids.length + notAnswered)
-    problems.push(`${placed} orders came of ${ids.length} acknowledged placements and ${notAnswered} others`);
+    problems.push(
+      `${placed} orders came of ${ids.length} acknowledged placements and ${notAnswered} others`,
+    );
   return problems;
 }

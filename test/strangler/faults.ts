@@ -12,7 +12,13 @@ export interface FaultOptions {
 
 const DATABASES = ["store", "legacy"] as const;
 /** What may happen, in a drawn order, all of it before one comes again. */
-const FAULTS = ["proxy", "capture", "rollout", "new", ...DATABASES.map((name) => `${name} database`)];
+const FAULTS = [
+  "proxy",
+  "capture",
+  "rollout",
+  "new",
+  ...DATABASES.map((name) => `${name} database`),
+];
 const PAUSE_MS = 2_000;
 const DOWN_MS = 1_000;
 const ANSWER_MS_MAX = 60_000;

@@ -83,7 +83,9 @@ export class KeptProcess {
     this.#running = running;
     void running.ended.then(({ exitCode, signal }) => {
       if (this.#running !== running || this.#isEndExpected) return;
-      this.problems.push(`${this.name} ended by itself, ${signal ?? exitCode}: ${this.#lastLines()}`);
+      this.problems.push(
+        `${this.name} ended by itself, ${signal ?? exitCode}: ${this.#lastLines()}`,
+      );
     });
   }
 

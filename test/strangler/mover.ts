@@ -8,8 +8,8 @@ export interface MoverOptions {
   readonly random: () => number;
   /** Whether movers are killed at times, at some step of a move. */
   readonly isKilled: boolean;
-  /** Ends after so many moves that were done. */
-  readonly movesMax: number;
+  /** Asked before each move: whether that was enough. */
+  readonly isEnough: (moves: Moves) => boolean;
   readonly tell: (line: string) => void;
 }
 
@@ -40,7 +40,9 @@ export class DeadProxies {
   }
 
   async instances({ store }: World): Promise<readonly string[]> {
-    const { rows } = await store.database.query("SELECT DISTINCT instance, place FROM banyan.proxies");
+    const { rows } = await store.database.query(
+      "SELECT DISTINCT instance, place FROM banyan.proxies",
+    );
     return (rows as { instance: string; place: string }[])
       .filter(({ place }) => this.#pids.has(Number(place.split(" ").at(-1))))
       .map(({ instance }) => instance);
@@ -49,14 +51,13 @@ export class DeadProxies {
 
 /** Moves orders on and back until the signal, from wherever they stand to somewhere. */
 export async function moveAbout(
-  { world, random, isKilled, movesMax, tell }: MoverOptions,
+  { world, random, isKilled, isEnough, tell }: MoverOptions,
   dead: DeadProxies,
   signal: AbortSignal,
 ): Promise<Moves> {
   const counts = new Map<string, number>();
   const problems: string[] = [];
-  let done = 0;
-  while (!signal.aborted && done < movesMax) {
+  while (!signal.aborted && !isEnough({ counts, problems })) {
     await step().catch((error: unknown) => tell(`mover: ${String(error)}`));
     await sleep(PAUSE_MS * random(), undefined, { signal }).catch(() => undefined);
   }
@@ -65,7 +66,7 @@ export async function moveAbout(
   async function step(): Promise<void> {
     const standing = await standingOf(world);
     const [kind, to] = drawn(standing, random);
-    const without = kind === "promote" ? await dead.instances(world) : [];
+    const without = await dead.instances(world);
     const args = [
       ...["rollout", kind, "order", "--json"],
       ...(to === undefined ? [] : ["--to", to]),
@@ -81,7 +82,8 @@ export async function moveAbout(
     if (ended === "SIGKILL") return count(kind, `killed at ${failpoint}`, from, to, seconds);
     if (exitCode !== 0 && exitCode !== 1) {
       const code = PASSING.exec(stderr)?.[1];
-      if (code === undefined && !stderr.includes("[USAGE]")) problems.push(`${kind} to ${to}: ${stderr}`);
+      if (code === undefined && !stderr.includes("[USAGE]"))
+        problems.push(`${kind} to ${to}: ${stderr}`);
       return count(kind, code ?? `exit ${exitCode}`, from, to, seconds);
     }
     const told = JSON.parse(stdout) as {
@@ -94,7 +96,14 @@ export async function moveAbout(
       .map(({ gate, says }) => `${gate}: ${says}`);
     if (gates.some((text) => text.startsWith("dual:") && told.outcome === "refused"))
       problems.push(`dual: ${(await world.banyan("verify", "--dual", "--show-values")).stdout}`);
-    count(kind, told.outcome, from, to, seconds, [told.reason, ...gates].filter(Boolean).join("; "));
+    count(
+      kind,
+      told.outcome,
+      from,
+      to,
+      seconds,
+      [told.reason, ...gates].filter(Boolean).join("; "),
+    );
     // Each promotion wants a verification that called all equal.
     if (gates.some((text) => text.startsWith("parity"))) {
       const { exitCode: verified, stdout: says } = await world.banyan("verify", "--json");
@@ -102,9 +111,15 @@ export async function moveAbout(
     }
   }
 
-  function count(kind: string, outcome: string, from: string, to: string | undefined, seconds: number, why = ""): void {
+  function count(
+    kind: string,
+    outcome: string,
+    from: string,
+    to: string | undefined,
+    seconds: number,
+    why = "",
+  ): void {
     const name = `${kind} ${outcome}`;
-    if (outcome === "done") done += 1;
     counts.set(name, (counts.get(name) ?? 0) + 1);
     tell(`${kind} ${from} → ${to ?? "next"}: ${outcome} ${seconds.toFixed(1)} s ${why}`);
   }
@@ -125,7 +140,9 @@ function drawn(
     case "canary": {
       const higher = [10, 50].filter((percent) => percent * 100 > share).map((n) => `${n}%`);
       const lower = [1, 10].filter((percent) => percent * 100 < share).map((n) => `${n}%`);
-      return goesOn ? ["promote", one([...higher, "new"])] : ["rollback", one([...lower, "shadow"])];
+      return goesOn
+        ? ["promote", one([...higher, "new"])]
+        : ["rollback", one([...lower, "shadow"])];
     }
     default:
       return ["rollback", one(["shadow", "50%", "10%", "1%"])];

@@ -145,7 +145,14 @@ const CLOCK_MS = 5;
  *   epoch in which legacy has; except the creation of an order, to which legacy is entitled at canary.
  */
 export function authorityProblems({ stages, events, requests }: Seen): readonly string[] {
-  const unmoved = { epoch: 0, stage: "legacy", share: 0, salt: "", held: undefined, atMs: 0 } as const;
+  const unmoved = {
+    epoch: 0,
+    stage: "legacy",
+    share: 0,
+    salt: "",
+    held: undefined,
+    atMs: 0,
+  } as const;
   const byEpoch = new Map<number, StageSeen>([unmoved, ...stages].map((one) => [one.epoch, one]));
   const salt = stages[0]?.salt ?? "";
   const sideIn = ({ stage, share }: StageSeen, bucket: number): Side =>
@@ -188,7 +195,9 @@ export function authorityProblems({ stages, events, requests }: Seen): readonly 
     const isCreation = transaction !== undefined && creations.get(stream) === transaction;
     if (seen === undefined) problems.push(`${stream} ${version} ${type}: no epoch ${epoch}`);
     else if (side !== sideIn(seen, bucketOf(stream.slice("order-".length), salt)) && !isCreation)
-      problems.push(`${stream} ${version} ${type}: ${origin} event at epoch ${epoch}, ${seen.stage} ${seen.share}`);
+      problems.push(
+        `${stream} ${version} ${type}: ${origin} event at epoch ${epoch}, ${seen.stage} ${seen.share}`,
+      );
   }
   return problems;
 }

@@ -3,7 +3,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { seedShop, shopFolder, TABLES } from "../../examples/shop-postgres/seed.ts";
-import { CLI, configFolder, runCli, startCli, type CliResult, type RunningCli } from "../support/cli.ts";
+import {
+  CLI,
+  configFolder,
+  runCli,
+  startCli,
+  type CliResult,
+  type RunningCli,
+} from "../support/cli.ts";
 import type { TestDatabase } from "../support/databases.ts";
 import { startTestServer, type TestServer } from "../support/faults-server.ts";
 import { KeptProcess } from "./kept-process.ts";
@@ -84,7 +91,10 @@ export async function openWorld({
     for (const one of releases.splice(0).toReversed()) await one();
   };
   try {
-    return { ...(await begin({ seed, proxies, orders, areGatesLax }, releases)), [Symbol.asyncDispose]: release };
+    return {
+      ...(await begin({ seed, proxies, orders, areGatesLax }, releases)),
+      [Symbol.asyncDispose]: release,
+    };
   } catch (error) {
     await release();
     throw error;
