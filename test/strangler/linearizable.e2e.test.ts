@@ -1,0 +1,99 @@
+import { expect, test } from "vitest";
+import { seededRandom } from "../support/seeded-random.ts";
+import { breakThings } from "./faults.ts";
+import { httpShop } from "./http-shop.ts";
+import { DeadProxies, moveAbout, type Moves } from "./mover.ts";
+import { unexplained, workOnOrders } from "./order-history.ts";
+import { settle } from "./settle.ts";
+import { authorityProblems, readSeen } from "./witness.ts";
+import { openWorld, type World } from "./world.ts";
+
+/*
+ * Several clients work on the same few orders through the proxies, while these move on and back. What each
+ * client saw must be explained by one order of all requests: as if each order were one thing, asked one
+ * question after the other, wherever it is.
+ */
+
+const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
+const SEED = Number(process.env["BANYAN_TEST_SEED"] ?? Math.floor(Math.random() * 1_000_000));
+const CLIENTS = 6;
+const ORDERS = 4;
+const PAUSE_MS_MAX = 60;
+const SECONDS_MIN = isNightly ? 240 : 15;
+const SECONDS_MORE_MAX = 90;
+const MOVES_MIN = 3;
+
+async function work(world: World, isBroken: boolean): Promise<void> {
+  const { exitCode, stderr } = await world.banyan("verify");
+  expect(exitCode, stderr).toBe(0);
+  const random = seededRandom(SEED);
+  const [working, moving] = [new AbortController(), new AbortController()];
+  const dead = new DeadProxies();
+  const beganMs = performance.now();
+  const lines: string[] = [];
+  const tell = (line: string): void =>
+    void lines.push(`${(performance.now() / 1_000).toFixed(1)} ${line}`);
+  const clients = workOnOrders(
+    {
+      random: seededRandom(SEED + 1),
+      shops: world.proxyUrls.map(httpShop),
+      ...{ clients: CLIENTS, orders: ORDERS, pauseMsMax: PAUSE_MS_MAX },
+    },
+    working.signal,
+  );
+  const breaking = isBroken
+    ? breakThings({ world, random, dead, tell }, moving.signal)
+    : Promise.resolve();
+  const isEnough = ({ counts }: Moves): boolean =>
+    performance.now() - beganMs > SECONDS_MIN * 1_000 &&
+    ["promote done", "rollback done"].every((kind) => (counts.get(kind) ?? 0) >= MOVES_MIN);
+  const timer = setTimeout(() => moving.abort(), (SECONDS_MIN + SECONDS_MORE_MAX) * 1_000);
+  try {
+    const options = { world, random, isKilled: isBroken, tell, isEnough };
+    const moves = await moveAbout(options, dead, moving.signal);
+    moving.abort();
+    await breaking;
+    working.abort();
+    const histories = await clients;
+    const operations = histories.flatMap((one) => one.operations);
+    console.log(lines.join("\n"), {
+      orders: histories.length,
+      operations: operations.length,
+      answered: operations.filter(({ output }) => output !== undefined).length,
+      ...Object.fromEntries(moves.counts),
+    });
+    expect(unexplained(histories)).toEqual([]);
+    await settle(world);
+    expect(authorityProblems(await readSeen(world.store.database, world.accessLines()))).toEqual(
+      [],
+    );
+    expect(moves.problems).toEqual([]);
+    for (const kind of ["promote done", "rollback done"])
+      expect(moves.counts.get(kind) ?? 0, kind).toBeGreaterThanOrEqual(MOVES_MIN - 1);
+    expect(operations.length).toBeGreaterThan(500);
+    if (!isBroken) expect(operations.filter(({ output }) => output === undefined)).toEqual([]);
+  } finally {
+    clearTimeout(timer);
+    moving.abort();
+    working.abort();
+    await Promise.allSettled([breaking, clients]);
+  }
+}
+
+test(`clients of the same orders see one order of all that is done, while these move (seed ${SEED})`, async () => {
+  await using world = await openWorld({
+    seed: SEED,
+    proxies: isNightly ? 2 : 1,
+    areGatesLax: true,
+  });
+  await work(world, false);
+}, 600_000);
+
+test.runIf(isNightly)(
+  `and while processes are killed and databases restarted (seed ${SEED})`,
+  async () => {
+    await using world = await openWorld({ seed: SEED, proxies: 1, areGatesLax: true });
+    await work(world, true);
+  },
+  900_000,
+);
