@@ -94,7 +94,7 @@ export async function moveAbout(
     const gates = told.gates
       .filter(({ state }) => state !== "pass")
       .map(({ gate, says }) => `${gate}: ${says}`);
-    if (gates.some((text) => text.startsWith("dual:") && told.outcome === "refused"))
+    if (told.gates.some(({ gate, state }) => gate === "dual" && state === "fail"))
       problems.push(`dual: ${(await world.banyan("verify", "--dual", "--show-values")).stdout}`);
     count(
       kind,
