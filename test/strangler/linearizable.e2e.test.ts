@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { seededRandom } from "../support/seeded-random.ts";
 import { breakThings } from "./faults.ts";
 import { httpShop } from "./http-shop.ts";
+import { openJournal } from "./journal.ts";
 import { DeadProxies, moveAbout, type Moves } from "./mover.ts";
 import { unexplained, workOnOrders } from "./order-history.ts";
 import { settle } from "./settle.ts";
@@ -30,9 +31,7 @@ async function work(world: World, isBroken: boolean): Promise<void> {
   const [working, moving] = [new AbortController(), new AbortController()];
   const dead = new DeadProxies();
   const beganMs = performance.now();
-  const lines: string[] = [];
-  const tell = (line: string): void =>
-    void lines.push(`${(performance.now() / 1_000).toFixed(1)} ${line}`);
+  const tell = openJournal();
   const clients = workOnOrders(
     {
       random: seededRandom(SEED + 1),
@@ -56,12 +55,6 @@ async function work(world: World, isBroken: boolean): Promise<void> {
     working.abort();
     const histories = await clients;
     const operations = histories.flatMap((one) => one.operations);
-    console.log(lines.join("\n"), {
-      orders: histories.length,
-      operations: operations.length,
-      answered: operations.filter(({ output }) => output !== undefined).length,
-      ...Object.fromEntries(moves.counts),
-    });
     expect(unexplained(histories)).toEqual([]);
     await settle(world);
     expect(authorityProblems(await readSeen(world.store.database, world.accessLines()))).toEqual(

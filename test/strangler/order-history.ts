@@ -104,7 +104,7 @@ export async function workOnOrders(
   const place = async (n: number, shop: OrderShop): Promise<void> => {
     const placedQuantity = nextQuantity();
     const id = await shop.place(placedQuantity).catch(() => undefined);
-    if (id === undefined) return void (await sleep(PLACE_PAUSE_MS));
+    if (id === undefined) return await sleep(PLACE_PAUSE_MS);
     open[n] = { id, placedQuantity, operations: [] };
     all.push(open[n]);
   };

@@ -35,7 +35,7 @@ async function notWrittenBack({ store, legacy }: World): Promise<readonly string
     .map(([stream, version]) => `${stream} ${version}`);
 }
 
-async function versions({ query }: TestDatabase, sql: string): Promise<Map<string, number>> {
-  const rows = (await query(sql)).rows as { stream_id: string; version: number }[];
+async function versions(database: TestDatabase, sql: string): Promise<Map<string, number>> {
+  const rows = (await database.query(sql)).rows as { stream_id: string; version: number }[];
   return new Map(rows.map(({ stream_id, version }) => [stream_id, version]));
 }

@@ -102,15 +102,15 @@ interface AccessLine {
 
 /** What was witnessed in the store, and what the proxies wrote. */
 export async function readSeen(
-  { query }: TestDatabase,
+  database: TestDatabase,
   accessLines: readonly unknown[],
 ): Promise<Seen> {
   const stages = (
-    await query(
+    await database.query(
       "SELECT *, extract(epoch FROM at)::float8 * 1000 AS at_ms FROM witness.rollouts ORDER BY epoch",
     )
   ).rows as readonly StageRow[];
-  const events = (await query("SELECT * FROM witness.events ORDER BY stream_id, version"))
+  const events = (await database.query("SELECT * FROM witness.events ORDER BY stream_id, version"))
     .rows as readonly EventRow[];
   return {
     stages: stages.map(({ epoch, held_from, held_to, at_ms, stage, share, salt }) => ({

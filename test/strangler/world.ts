@@ -191,8 +191,10 @@ async function openPart(name: string): Promise<Part> {
   return { server, database: await server.createDatabase(name) };
 }
 
-async function hasBaseline({ query }: TestDatabase): Promise<boolean> {
-  const { rows } = await query("SELECT FROM banyan.pipelines WHERE checkpoint IS NOT NULL");
+async function hasBaseline(database: TestDatabase): Promise<boolean> {
+  const { rows } = await database.query(
+    "SELECT FROM banyan.pipelines WHERE checkpoint IS NOT NULL",
+  );
   return rows.length > 0;
 }
 
