@@ -86,6 +86,10 @@ export async function moveAbout(
         problems.push(`${kind} to ${to}: ${stderr}`);
       return count(kind, code ?? `exit ${exitCode}`, from, to, seconds);
     }
+    if (stdout === "") {
+      problems.push(`${kind} to ${to} said nothing, ${exitCode}: ${stderr}`);
+      return;
+    }
     const told = JSON.parse(stdout) as {
       outcome: string;
       reason?: string;
