@@ -7,9 +7,9 @@ export interface MoverOptions {
   /** 0 to below 1. */
   readonly random: () => number;
   /** Whether movers are killed at times, at some step of a move. */
-  readonly isKilled: boolean;
+  readonly isKilled: () => boolean;
   /** Asked before each move: whether that was enough. */
-  readonly isEnough: (moves: Moves) => boolean;
+  readonly isEnough: (moves: Moves) => Promise<boolean>;
   readonly tell: (line: string) => void;
 }
 
@@ -57,7 +57,7 @@ export async function moveAbout(
 ): Promise<Moves> {
   const counts = new Map<string, number>();
   const problems: string[] = [];
-  while (!signal.aborted && !isEnough({ counts, problems })) {
+  while (!signal.aborted && !(await isEnough({ counts, problems }).catch(() => false))) {
     await step().catch((error: unknown) => tell(`mover: ${String(error)}`));
     await sleep(PAUSE_MS * random(), undefined, { signal }).catch(() => undefined);
   }
@@ -72,7 +72,7 @@ export async function moveAbout(
       ...(to === undefined ? [] : ["--to", to]),
       ...without.flatMap((instance) => ["--without-proxy", instance]),
     ];
-    const isDoomed = isKilled && random() < KILLED_SHARE;
+    const isDoomed = isKilled() && random() < KILLED_SHARE;
     const failpoint = MOVE_FAILPOINTS[Math.floor(random() * MOVE_FAILPOINTS.length)]!;
     const startedMs = performance.now();
     const mover = world.start(args, isDoomed ? { BANYAN_FAILPOINT: failpoint } : {});
@@ -140,7 +140,7 @@ function drawn(
     case "legacy":
       return ["promote", "shadow"];
     case "shadow":
-      return ["promote", one(["1%", "10%", "50%", "50%", "new"])];
+      return ["promote", one(["1%", "10%", "50%", "50%", "new", "new"])];
     case "canary": {
       const higher = [10, 50].filter((percent) => percent * 100 > share).map((n) => `${n}%`);
       const lower = [1, 10].filter((percent) => percent * 100 < share).map((n) => `${n}%`);

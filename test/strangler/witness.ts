@@ -100,6 +100,14 @@ interface AccessLine {
   readonly headMs?: number;
 }
 
+/** Events that the new service has stored so far. */
+export async function nativeEvents(database: TestDatabase): Promise<number> {
+  const { rows } = await database.query(
+    "SELECT count(*)::int AS count FROM witness.events WHERE origin = 'native'",
+  );
+  return (rows[0] as { count: number }).count;
+}
+
 /** What was witnessed in the store, and what the proxies wrote. */
 export async function readSeen(
   database: TestDatabase,
