@@ -112,11 +112,10 @@ interface StatusRow {
   readonly samples: ReverseStatus["samples"] | null;
 }
 
-/** At shadow already: the first creation may come to new as soon as the first share has moved. */
 const RESERVATIONS = `
   SELECT r.stream_type AS "streamType", r.share, r.salt, count(i.id) FILTER (WHERE i.bucket < r.share)::int AS usable, count(i.id)::int AS kept
-    FROM (SELECT pipeline, stream_type, salt, CASE stage WHEN 'canary' THEN share ELSE 10000 END AS share
-            FROM banyan.rollouts WHERE pipeline = $1 AND stage IN ('shadow', 'canary', 'new')) r
+    FROM (SELECT pipeline, stream_type, salt, CASE stage WHEN 'new' THEN 10000 ELSE share END AS share
+            FROM banyan.rollouts WHERE pipeline = $1 AND stage IN ('canary', 'new')) r
     LEFT JOIN banyan.reserved_ids i ON i.pipeline = r.pipeline AND i.stream_type = r.stream_type
    WHERE r.share > 0 GROUP BY 1, 2, 3 ORDER BY 1`;
 

@@ -37,7 +37,7 @@ export interface ReverseStore {
   /** How it stands; undefined when it never ran. @param samples conflicts to show */
   status(pipeline: string, samples: number): Promise<ReverseStatus | undefined>;
 
-  /** Stream types at shadow, canary or new, and how many ids of theirs are at hand; at shadow any is of use. */
+  /** Stream types at canary or new, and how many ids of theirs are at hand. */
   reservations(pipeline: string): Promise<readonly ReservedType[]>;
 
   /**
