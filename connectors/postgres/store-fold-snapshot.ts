@@ -127,9 +127,16 @@ class PostgresFoldSnapshot implements FoldSnapshot {
       yield* this.events(streams.slice(at, at + STREAMS_PER_COPY), signal);
   }
 
-  events(streams: readonly string[], signal: AbortSignal): AsyncIterable<readonly FoldEvent[]> {
+  async *events(
+    streams: readonly string[],
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly FoldEvent[], void, void> {
     const list = streams.map((stream) => this.#client.escapeLiteral(stream)).join(", ");
-    return copyFoldEvents(this.#client, `stream_id IN (${list})`, signal);
+    try {
+      yield* copyFoldEvents(this.#client, `stream_id IN (${list})`, signal);
+    } catch (error) {
+      throw signal.aborted ? signal.reason : classifyStore(error, "reading events to compare");
+    }
   }
 
   async close(): Promise<void> {

@@ -74,6 +74,9 @@ const WAYS: Readonly<Record<Status, readonly (readonly [act: string, to: Status]
 /** Orders that a customer has something left to do with, at most. */
 const OPEN_MAX = 30;
 const ANSWER_MS_MAX = 60_000;
+/** Given in place of an answer: none came; nobody was there to be asked, so nothing was done. */
+const NO_ANSWER = 599;
+const NOT_SENT = 598;
 
 /**
  * Customers who keep their receipts: every acknowledged write with its content, checked by reads in between
@@ -180,7 +183,7 @@ class Customer {
     const { method, path, asked } = this.#requestOf(act, receipt.id, lines);
     const { status, body } = await this.#ask(method, path, asked);
     if (status !== 200) {
-      receipt.isCertain = false;
+      receipt.isCertain = status === NOT_SENT;
       return this.#failed(`${act} of order ${receipt.id}, ${receipt.status}`, status, body);
     }
     this.acknowledged += 1;
@@ -234,7 +237,9 @@ class Customer {
       const isJson = response.headers.get("content-type")?.includes("json") === true;
       return { status: response.status, body: isJson ? (JSON.parse(text) as unknown) : text };
     } catch (error) {
-      return { status: 599, body: String((error as { cause?: unknown }).cause ?? error) };
+      const cause = (error as { cause?: { code?: string } }).cause;
+      const status = cause?.code === "ECONNREFUSED" ? NOT_SENT : NO_ANSWER;
+      return { status, body: String(cause ?? error) };
     } finally {
       this.slowestMs = Math.max(this.slowestMs, performance.now() - startedMs);
     }
@@ -245,12 +250,15 @@ class Customer {
     this.#options.onProblem?.(`${what}: ${status} ${JSON.stringify(body)}`);
   }
 
-  /** No product twice: legacy prices each line by itself, in any case. */
+  /**
+   * No product twice: legacy prices each line by itself, in any case. And in the order of products: it takes
+   * stock line by line, and refuses one of two orders that take the same pieces the other way round (a deadlock).
+   */
   #lines(): Line[] {
     const skus = new Set(
       Array.from({ length: 1 + this.#below(4) }, () => this.#one(this.#catalogue.skus)),
     );
-    return [...skus].map((sku) => ({ sku, quantity: 1 + this.#below(6) }));
+    return [...skus].sort().map((sku) => ({ sku, quantity: 1 + this.#below(6) }));
   }
 
   #below(limit: number): number {

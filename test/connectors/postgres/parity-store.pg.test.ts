@@ -125,6 +125,21 @@ describe("kept folds on a server", () => {
     expect(await store.parity.behind(scope(), 10)).toBeUndefined();
   });
 
+  test("say that the store is away when their session has ended", async () => {
+    await using opened = await openTestStore("parity_ended");
+    const { store, database } = opened;
+    await tell(store, [["order-1", { rows: 1, sum: 1n }]]);
+    await store.parity.advance(scope(), foldLast, NEVER);
+    const folds = await store.parity.openFolds(scope());
+    await database.query(
+      "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'",
+    );
+    const away = { code: "STORE_UNREACHABLE" };
+    await expect(eventsOf(folds.events(["order-1"], NEVER))).rejects.toMatchObject(away);
+    await expect(folds.foldsOf(["order-1"])).rejects.toMatchObject(away);
+    await folds.close();
+  });
+
   test("survive that a session is cut off in the middle", async () => {
     await using opened = await openTestStore("parity_cut");
     const { store, database } = opened;
