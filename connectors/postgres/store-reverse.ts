@@ -112,11 +112,13 @@ interface StatusRow {
   readonly samples: ReverseStatus["samples"] | null;
 }
 
+/** For the first share that moves, ids must be there before it does. */
+const SHARE_IN_SHADOW = 100;
 /** The service makes new aggregates from canary on for good, and before, of the share that is about to move. */
 const RESERVATIONS = `
   SELECT r.stream_type AS "streamType", r.share, r.salt, count(i.id) FILTER (WHERE i.bucket < r.share)::int AS usable, count(i.id)::int AS kept
     FROM (SELECT s.pipeline, s.stream_type, s.salt,
-                 greatest(CASE WHEN s.stage IN ('new', 'complete') THEN 10000 WHEN s.stage = 'canary' THEN s.share ELSE 0 END,
+                 greatest(CASE WHEN s.stage IN ('new', 'complete') THEN 10000 WHEN s.stage = 'canary' THEN s.share WHEN s.stage = 'shadow' THEN ${SHARE_IN_SHADOW} ELSE 0 END,
                           (SELECT m.to_share FROM banyan.moves m WHERE m.pipeline = s.pipeline AND m.stream_type = s.stream_type
                               AND m.ended_at IS NULL AND m.kind = 'promote')) AS share
             FROM banyan.rollouts s WHERE s.pipeline = $1) r

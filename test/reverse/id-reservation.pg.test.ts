@@ -54,7 +54,7 @@ async function runUntil(holds: () => Promise<boolean>): Promise<void> {
 test("ids come from the sequence, those of use at hand, with the buckets that the proxy computes", async () => {
   await decide("order", "canary", 2_500);
   await decide("product", "new", 0);
-  await decide("customer", "shadow", 9_000);
+  await decide("customer", "legacy", 9_000);
   const usable = async (): Promise<number> =>
     (await reserved("order")).filter(({ bucket }) => bucket < 2_500).length;
   await runUntil(
@@ -78,15 +78,16 @@ test("ids are at hand before the first share moves", async () => {
   await world.storeDatabase.query("DELETE FROM banyan.reserved_ids");
   await world.db.query("SELECT setval('orders_id_seq', 100000)");
   await decide("order", "shadow", 0);
-  const usable = async (): Promise<number> =>
-    (await reserved("order")).filter(({ bucket }) => bucket < 1_000).length;
+  const usable = async (below: number): Promise<number> =>
+    (await reserved("order")).filter(({ bucket }) => bucket < below).length;
+  await runUntil(async () => (await usable(100)) >= 20);
   await world.storeDatabase.query(
     `INSERT INTO banyan.moves (pipeline, stream_type, kind, from_stage, from_share, to_stage, to_share, step, epoch,
                                who, why, hold_ms, driver)
      VALUES ($1, 'order', 'promote', 'shadow', 0, 'canary', 1000, 'begun', 1, 'ann', '', 5000, gen_random_uuid())`,
     [PIPELINE],
   );
-  await runUntil(async () => (await usable()) >= 20);
+  await runUntil(async () => (await usable(1_000)) >= 200);
   await world.storeDatabase.query(
     "UPDATE banyan.moves SET ended_at = now(), outcome = 'undone' WHERE ended_at IS NULL",
   );
