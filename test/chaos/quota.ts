@@ -9,6 +9,7 @@ export interface Quota extends Disposable {
 }
 
 const SIZE_MB = 4_096;
+const ATTEMPTS_MAX = 20;
 
 /** @returns undefined, with the reason, where this machine does not let us mount one */
 export function mountQuota(dir: string): Quota | string {
@@ -21,9 +22,16 @@ export function mountQuota(dir: string): Quota | string {
   }
   return {
     fill(bytesLeft) {
-      const { blocks, bfree, bsize } = statfsSync(dir);
-      const used = (blocks - bfree) * bsize;
-      mount(dir, "-o", `remount,size=${Math.ceil((used + bytesLeft) / 4096) * 4}k`);
+      for (let attempt = 1; ; attempt++) {
+        const { blocks, bfree, bsize } = statfsSync(dir);
+        const used = (blocks - bfree) * bsize;
+        try {
+          return mount(dir, "-o", `remount,size=${Math.ceil((used + bytesLeft) / 4096) * 4}k`);
+        } catch (error) {
+          // Refused when more than that was written meanwhile.
+          if (attempt === ATTEMPTS_MAX) throw error;
+        }
+      }
     },
     free: () => mount(dir, "-o", `remount,size=${SIZE_MB}m`),
     [Symbol.dispose]: () => unmount(dir),
