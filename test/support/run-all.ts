@@ -53,7 +53,7 @@ const NOT_ON_15: readonly string[] = [
         "test/faults/*-network.pg.test.ts",
         "test/faults/source-silence.pg.test.ts",
         "test/faults/source-refused.pg.test.ts",
-        "test/{examples,proxy,rollout,service,strangler}/**",
+        "test/{examples,proxy,rollout,service,strangler}/**/*.pg.test.ts",
         "test/pipeline/!(chunked-baseline|echoes|replica-identity).pg.test.ts",
         "test/pipeline/chunked-baseline-control.pg.test.ts",
         "test/reverse/!(run-reverse|types).pg.test.ts",
@@ -72,8 +72,8 @@ const BUILD: Step = {
 /** Most tests wait for a server or a clock, so that several go beside each other on few processors. */
 const STEPS_OF_LANE: Readonly<Record<Lane, readonly Step[]>> = {
   first: [half("pg", "pg on Postgres 18", 1), onPostgres15()],
-  second: [half("e2e", "e2e", 1)],
-  third: [half("e2e", "e2e", 2), onNode24()],
+  second: [half("e2e", "e2e", 1), onNode24()],
+  third: [half("e2e", "e2e", 2)],
   fourth: [half("pg", "pg on Postgres 18", 2), suite("unit", ["--project", "unit"])],
 };
 
