@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import type pg from "pg";
 import { BanyanError } from "../../src/model/errors.ts";
 import { qualifiedName } from "../../src/model/table.ts";
@@ -10,6 +9,7 @@ import { LogTally, type SampledRelation } from "./log-tally.ts";
 import { connect, disconnect } from "./session.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 import { commitTimeMs, parseChange } from "./test-decoding.ts";
+import { pause } from "../../src/runtime/pause.ts";
 
 export interface LogSampleOptions {
   readonly url: string;
@@ -64,8 +64,7 @@ async function watch(
   while (performance.now() < deadline && !signal.aborted) {
     const pauseMs = Math.min(POLL_MS, deadline - performance.now());
     // A look that came back full has more behind it.
-    if (seen.changes < CHANGES_PER_LOOK)
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+    if (seen.changes < CHANGES_PER_LOOK) await pause(pauseMs, signal);
     seen = await look(client, slot, tally, undefined, seen.committedMs);
   }
   const { nowMs: endedMs, lsn } = await askNow(client);

@@ -60,11 +60,13 @@ function describeSample(sample: DualSample): readonly string[] {
   }
   if (sample.partings.length > 0) lines.push("  they part:");
   for (const { role, key, verdict, columns } of sample.partings) {
-    if (verdict === "missing") lines.push(`    ${role} ${key}: only legacy has the row`);
-    if (verdict === "extra") lines.push(`    ${role} ${key}: only the service has the row`);
+    // Nothing is left of a key that each side made up by itself.
+    const row = key === "[]" ? role : `${role} ${key}`;
+    if (verdict === "missing") lines.push(`    ${row}: only legacy has the row`);
+    if (verdict === "extra") lines.push(`    ${row}: only the service has the row`);
     for (const { column, legacy, proposed } of columns)
       lines.push(
-        `    ${role} ${key}, ${column}: legacy ${legacy ?? "NULL"}, service ${proposed ?? "NULL"}`,
+        `    ${row}, ${column}: legacy ${legacy ?? "NULL"}, service ${proposed ?? "NULL"}`,
       );
   }
   return lines;

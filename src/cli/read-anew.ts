@@ -1,5 +1,4 @@
 import { createInterface } from "node:readline/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import { count, describeNotReadAnew, note, plural } from "./output.ts";
 import { pipelineOptions } from "./pipeline-options.ts";
 import type { Progress } from "./progress.ts";
@@ -13,6 +12,7 @@ import type { NotReadAnew, PipelineStatus } from "../pipeline/status.ts";
 import { MovedStreams } from "../rollout/moved-streams.ts";
 import type { Authority } from "../store/authority.ts";
 import type { EventStore } from "../store/event-store.ts";
+import { pause } from "../runtime/pause.ts";
 
 const LOOK_MS = 250;
 /** Between two looks at whether somebody still runs the pipeline. */
@@ -162,7 +162,7 @@ export async function untilReadAnew(
       if (record !== undefined && (await isRunning(store, record))) lastSeenMs = nowMs;
       if (nowMs - lastSeenMs >= goneMsMax) throw stopped(pipeline);
     }
-    await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+    await pause(LOOK_MS, signal);
   }
 }
 

@@ -13,6 +13,11 @@ export function streamTypeOf(id: string): string {
   return id.slice(0, id.indexOf("-"));
 }
 
+/** The key text of a stream, as {@link keyText} makes it. */
+export function keyTextOf(id: string): string {
+  return id.slice(id.indexOf("-") + 1);
+}
+
 /**
  * Text of a row's key: its columns' canonical text joined by `,`, in which `\` and `,` are escaped
  * by a backslash, so that different keys never have one text. A null (possible only in a foreign
@@ -27,7 +32,7 @@ export function keyText(cells: Cells, columns: readonly number[]): string {
 
 /** The texts of the key columns in a stream id; null for NULL. The inverse of {@link keyText}. */
 export function keyOfStream(id: string): readonly (string | null)[] {
-  const key = id.slice(id.indexOf("-") + 1);
+  const key = keyTextOf(id);
   if (!/[\\,]/.test(key)) return [key];
   return key
     .split(/(?<=^(?:[^\\]|\\.)*),/s)

@@ -5,6 +5,8 @@ import {
   type ShadowSample,
   type ShadowWrite,
 } from "../rollout/shadow-log.ts";
+import { tellChanges } from "../runtime/tell-changes.ts";
+import { pause } from "../runtime/pause.ts";
 
 /** Writes that wait for the store; further ones are dropped, and counted. */
 const WAITING_MAX = 20_000;
@@ -17,19 +19,18 @@ const END_MS_MAX = 3_000;
 /** Gathers what is to be stored of shadow traffic and stores it in batches, whenever the store is there. */
 export class ShadowRows {
   readonly #log: ShadowLog;
-  readonly #onProblem: (problem: string | undefined) => void;
+  readonly #tell: (problem: string | undefined) => void;
   readonly #writes: ShadowWrite[] = [];
   /** By route: the newest. */
   readonly #samples = new Map<string, ShadowSample[]>();
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
-  #problem: string | undefined;
   #dropped = 0;
 
   /** @param onProblem told when what is wrong changes; undefined when nothing is any more */
   constructor(log: ShadowLog, onProblem: (problem: string | undefined) => void) {
     this.#log = log;
-    this.#onProblem = onProblem;
+    this.#tell = tellChanges(onProblem);
     this.#running = this.#run();
   }
 
@@ -58,10 +59,7 @@ export class ShadowRows {
   async close(): Promise<void> {
     this.#stop.abort();
     const late = new AbortController();
-    await Promise.race([
-      this.#flushAll(),
-      sleep(END_MS_MAX, undefined, { signal: late.signal }).catch(() => undefined),
-    ]);
+    await Promise.race([this.#flushAll(), pause(END_MS_MAX, late.signal)]);
     late.abort();
     this.#dropped += this.#writes.splice(0).length;
   }
@@ -100,11 +98,5 @@ export class ShadowRows {
       this.#tell(error instanceof Error ? error.message : String(error));
       return false;
     }
-  }
-
-  #tell(problem: string | undefined): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
-    this.#onProblem(problem);
   }
 }

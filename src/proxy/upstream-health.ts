@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "undici";
 import type { UpstreamSettings } from "./settings.ts";
+import { pause } from "../runtime/pause.ts";
 
 /** Checks that fail one after the other until the upstream counts as down. One that succeeds ends that. */
 const FAILURES_MAX = 3;
@@ -35,7 +35,7 @@ export class UpstreamHealth {
       const before = this.isWell;
       this.#failures = (await this.#isAnswering(healthPath)) ? 0 : this.#failures + 1;
       if (this.isWell !== before) onChange(this.isWell);
-      await sleep(healthEveryMs, undefined, { signal }).catch(() => undefined);
+      await pause(healthEveryMs, signal);
     }
   }
 

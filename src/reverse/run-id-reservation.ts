@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { newestDefinition } from "./apply-natives.ts";
 import type { LegacyIds } from "./legacy-ids.ts";
 import type { BanyanError } from "../model/errors.ts";
@@ -7,6 +6,7 @@ import { failpoint } from "../runtime/failpoint.ts";
 import { runWithRetry } from "../runtime/loop.ts";
 import type { EventStore } from "../store/event-store.ts";
 import type { ReservedType } from "../store/reverse-store.ts";
+import { pause } from "../runtime/pause.ts";
 
 export interface ReservationOptions {
   /** Name of the migration. */
@@ -57,7 +57,7 @@ export async function runIdReservation(
         const run = new Reservation(options, ids);
         while (!signal.aborted) {
           await run.round(signal);
-          await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+          await pause(LOOK_MS, signal);
         }
       } finally {
         await ids.close();

@@ -10,6 +10,7 @@ import { failpoint } from "../runtime/failpoint.ts";
 import { runWithRetry } from "../runtime/loop.ts";
 import type { EventStore, FeedCursor } from "../store/event-store.ts";
 import type { ReverseHold } from "../store/reverse-store.ts";
+import { pause } from "../runtime/pause.ts";
 
 export interface ReverseOptions {
   /** Name of the migration. */
@@ -123,8 +124,7 @@ class ReverseRun {
     else if (hasMoved && isDue) await this.#save({ cursor: page.next });
     else this.#cursor = page.next;
     await this.#beat(legacy, signal);
-    if (page.isEnd && wanted.size === 0)
-      await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+    if (page.isEnd && wanted.size === 0) await pause(POLL_MS, signal);
   }
 
   /** @param next where the feed goes on when all of them are done */

@@ -1,9 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { bucketOf } from "./bucket.ts";
 import type { RolloutState } from "./rollout-state.ts";
 import { sideOf } from "./side.ts";
 import type { Rollout } from "./stage.ts";
+import { keyTextOf, streamTypeOf } from "../mapping/stream-id.ts";
 import type { Authority } from "../store/authority.ts";
+import { pause } from "../runtime/pause.ts";
 
 /** Between two reads. */
 const POLL_MS = 100;
@@ -30,14 +31,14 @@ export class MovedStreams implements Authority {
 
   isMoved(stream: string): boolean {
     if (!this.#hasMoved) return false;
-    const rollout = this.#known.get(typeOf(stream));
+    const rollout = this.#known.get(streamTypeOf(stream));
     if (rollout === undefined || !hasMoved(rollout)) return false;
     const bucket = bucketIn(rollout, stream);
     return sideOf(rollout.stage, rollout.share, bucket, "write") === "new";
   }
 
   bucketOf(stream: string): number | undefined {
-    const rollout = this.#known.get(typeOf(stream));
+    const rollout = this.#known.get(streamTypeOf(stream));
     return rollout === undefined ? undefined : bucketIn(rollout, stream);
   }
 
@@ -52,7 +53,7 @@ export class MovedStreams implements Authority {
   async run(signal: AbortSignal): Promise<void> {
     let readMs = performance.now();
     while (!signal.aborted) {
-      await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+      await pause(POLL_MS, signal);
       const startedMs = performance.now();
       try {
         await this.refresh();
@@ -64,12 +65,8 @@ export class MovedStreams implements Authority {
   }
 }
 
-function typeOf(stream: string): string {
-  return stream.slice(0, stream.indexOf("-"));
-}
-
 function bucketIn({ salt }: Rollout, stream: string): number {
-  return bucketOf(stream.slice(stream.indexOf("-") + 1), salt);
+  return bucketOf(keyTextOf(stream), salt);
 }
 
 function hasMoved({ stage }: Rollout): boolean {

@@ -11,7 +11,7 @@ import {
   waitForFence,
   type VerifyOptions,
 } from "../verify/prepare.ts";
-import { streamTypeOf } from "../mapping/stream-id.ts";
+import { keyTextOf, streamTypeOf } from "../mapping/stream-id.ts";
 
 /** Aggregates that are compared within a hold at most, and ahead of it. */
 const STREAMS_HELD_MAX = 20_000;
@@ -106,7 +106,7 @@ export class MovingParity {
 
   #moves({ from, to }: Move, stream: string): boolean {
     const range = movingBuckets(from, to);
-    const bucket = bucketOf(stream.slice(stream.indexOf("-") + 1), this.#salt);
+    const bucket = bucketOf(keyTextOf(stream), this.#salt);
     return range !== undefined && bucket >= range.from && bucket < range.to;
   }
 }

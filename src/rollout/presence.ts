@@ -1,7 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { ProxyPlace, RolloutState } from "./rollout-state.ts";
 import type { RolloutWatch } from "./rollout-watch.ts";
 import type { UnderWay } from "./under-way.ts";
+import { tellChanges } from "../runtime/tell-changes.ts";
+import { pause } from "../runtime/pause.ts";
 
 export interface PresenceOptions {
   readonly state: RolloutState;
@@ -39,10 +40,11 @@ export class Presence {
   #heardMs = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isAsked = false;
-  #problem: string | undefined;
+  readonly #tell: (problem: string | undefined) => void;
 
   constructor(options: PresenceOptions) {
     this.#options = options;
+    this.#tell = tellChanges((problem) => options.onProblem?.(problem));
     this.#now = options.now ?? (() => performance.now());
   }
 
@@ -127,13 +129,7 @@ export class Presence {
     const woken = new AbortController();
     this.#wake = () => woken.abort();
     const either = AbortSignal.any([signal, woken.signal]);
-    await sleep(isBehind ? LOOK_MS : BEAT_MS, undefined, { signal: either }).catch(() => undefined);
+    await pause(isBehind ? LOOK_MS : BEAT_MS, either);
     this.#wake = undefined;
-  }
-
-  #tell(problem: string | undefined): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
-    this.#options.onProblem?.(problem);
   }
 }

@@ -1,6 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { RolloutState } from "./rollout-state.ts";
 import { UNMOVED, type Rollout } from "./stage.ts";
+import { tellChanges } from "../runtime/tell-changes.ts";
+import { pause } from "../runtime/pause.ts";
 
 export interface RolloutWatchOptions {
   readonly state: RolloutState;
@@ -42,11 +43,11 @@ export class RolloutWatch {
   readonly #known = new Map<string, Rollout>();
   /** Begin of the last read that ended well: what is known was true then or later. */
   #asOfMs: number | undefined;
-  /** What was wrong with the last read. */
-  #problem: string | undefined;
+  readonly #tell: (problem: string | undefined) => void;
 
   constructor(options: RolloutWatchOptions) {
     this.#options = options;
+    this.#tell = tellChanges((problem) => options.onProblem?.(problem));
     this.#keepMs = options.keepMs ?? KEEP_MS;
     this.#now = options.now ?? (() => performance.now());
   }
@@ -75,7 +76,7 @@ export class RolloutWatch {
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.refresh();
-      await sleep(this.#pauseMs(), undefined, { signal }).catch(() => undefined);
+      await pause(this.#pauseMs(), signal);
     }
   }
 
@@ -129,12 +130,6 @@ export class RolloutWatch {
     for (const { hold } of this.#known.values())
       if (hold !== undefined) return Math.min(pollMs, HELD_POLL_MS);
     return pollMs;
-  }
-
-  #tell(problem: string | undefined): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
-    this.#options.onProblem?.(problem);
   }
 }
 

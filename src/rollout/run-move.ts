@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { describeUnacknowledged, unacknowledged, unaware } from "./acknowledged.ts";
 import {
   actionIn,
@@ -15,6 +14,7 @@ import type { Move, RolloutStore } from "./rollout-store.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
+import { pause as pauseNow } from "../runtime/pause.ts";
 
 /** What a move asks of everything beside the rollout itself. */
 export interface MoveWorld {
@@ -90,7 +90,7 @@ export async function runMove(
 }
 
 async function touch(
-  { store, pause = pauseFor }: RunMoveOptions,
+  { store, pause = pauseNow }: RunMoveOptions,
   move: Move,
   signal: AbortSignal,
 ): Promise<void> {
@@ -311,7 +311,7 @@ class MoveRun {
   }
 
   async #pause(ms: number, signal: AbortSignal = new AbortController().signal): Promise<void> {
-    await (this.#options.pause ?? pauseFor)(ms, signal);
+    await (this.#options.pause ?? pauseNow)(ms, signal);
   }
 }
 
@@ -350,8 +350,4 @@ function overReason(action: MoveAction): string {
 function isExpected(error: unknown, signal: AbortSignal): boolean {
   if (error instanceof BanyanError) return error.recovery !== "bug";
   return signal.aborted || (error instanceof Error && /^(Abort|Timeout)Error$/.test(error.name));
-}
-
-async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }

@@ -1,5 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { TrafficCounts, TrafficRow } from "./traffic.ts";
+import { tellChanges } from "../runtime/tell-changes.ts";
+import { pause } from "../runtime/pause.ts";
 
 /**
  * Where proxies put what they have counted. Every implementation passes
@@ -35,7 +36,7 @@ export async function writeTraffic(
 ): Promise<void> {
   const tell = tellChanges(options.onProblem);
   while (!signal.aborted) {
-    await sleep(FLUSH_MS, undefined, { signal }).catch(() => undefined);
+    await pause(FLUSH_MS, signal);
     if (signal.aborted) options.counts.endSecond();
     await flush(options, tell);
   }
@@ -55,15 +56,4 @@ async function flush(
     const lost = counts.lost === 0 ? "" : "; those of the first seconds are given up";
     tell(`${error instanceof Error ? error.message : String(error)}${lost}`);
   }
-}
-
-function tellChanges(
-  onProblem: (problem: string | undefined) => void,
-): (problem: string | undefined) => void {
-  let last: string | undefined;
-  return (problem) => {
-    if (problem === last) return;
-    last = problem;
-    onProblem(problem);
-  };
 }

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import { alarmOf, type Alarm } from "./alarm.ts";
 import type { GateFacts, GateFactsReader, SideTraffic } from "./gate-facts.ts";
 import { judgeGates, sumUp } from "./gates.ts";
@@ -9,6 +8,7 @@ import type { Move, RolloutStore, StandingRollout } from "./rollout-store.ts";
 import { runMove, type MoveWorld } from "./run-move.ts";
 import type { RolloutSettings } from "./settings.ts";
 import { BanyanError } from "../model/errors.ts";
+import { pause } from "../runtime/pause.ts";
 
 export interface WatchRolloutOptions {
   readonly store: RolloutStore;
@@ -68,7 +68,7 @@ export async function watchRollout(
         await options.facts.purge(KEPT_SECONDS);
         purgeMs = performance.now() + PURGE_EVERY_MS;
       }
-      await sleep(options.everyMs ?? EVERY_MS, undefined, { signal }).catch(() => undefined);
+      await pause(options.everyMs ?? EVERY_MS, signal);
       moves.throwFailure();
     }
   } finally {

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { BanyanError } from "../model/errors.ts";
+import { pause } from "./pause.ts";
 
 export interface RetryOptions {
   readonly signal: AbortSignal;
@@ -30,7 +30,7 @@ export async function runWithRetry(options: RetryOptions): Promise<void> {
       attempt = Date.now() - startedMs >= options.steadyMs ? 1 : attempt + 1;
       const delayMs = Math.min(options.backoffMsMin * 2 ** (attempt - 1), options.backoffMsMax);
       options.onRetry({ attempt, delayMs, error });
-      await sleep(delayMs, undefined, { signal: options.signal }).catch(() => undefined);
+      await pause(delayMs, options.signal);
       if (options.signal.aborted) return;
     }
   }

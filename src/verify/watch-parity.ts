@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { hashesOf } from "./comparison.ts";
 import { countFindings, FINDINGS_MAX, mergeFindings, type FindingCounts } from "./findings.ts";
 import type { ParityReport, ParityState } from "./parity-report.ts";
@@ -17,6 +16,7 @@ import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import type { SourceLoad } from "../source/change-source.ts";
 import type { ParityFinding, ReverseConflict } from "../store/parity-store.ts";
+import { pause } from "../runtime/pause.ts";
 
 export interface WatchOptions extends VerifyOptions {
   /** How often what changed is looked at. */
@@ -96,7 +96,7 @@ export async function watchParity(
       round = await checkChanged(options, known.tables, changed, signal);
     }
     if (round !== undefined) options.onRound((last = round));
-    await sleep(checkEveryMs, undefined, { signal }).catch(() => undefined);
+    await pause(checkEveryMs, signal);
   }
   return last;
 }

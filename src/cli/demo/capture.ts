@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { bytes, count } from "../output.ts";
 import type { Progress } from "../progress.ts";
 import { openSource, openStore, type OpenedStore } from "../wire.ts";
@@ -8,6 +7,7 @@ import { BanyanError, invariant } from "../../model/errors.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
 import type { Scope } from "../../runtime/shutdown.ts";
 import type { ChangeSource } from "../../source/change-source.ts";
+import { pause } from "../../runtime/pause.ts";
 
 export interface CaptureOptions {
   readonly config: LoadedConfig;
@@ -92,7 +92,7 @@ export class Capture implements AsyncDisposable {
         const status = await this.status().catch(() => undefined);
         if (end.signal.aborted) break;
         if (status !== undefined) progress.update(describe(status));
-        await sleep(WATCH_MS, undefined, { signal: end.signal }).catch(() => undefined);
+        await pause(WATCH_MS, end.signal);
       }
       progress.stop();
     })();
@@ -181,7 +181,7 @@ export class Capture implements AsyncDisposable {
           },
         );
       }
-      await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+      await pause(POLL_MS, signal);
     }
     return undefined;
   }

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { extname, join } from "node:path";
 import { createInterface } from "node:readline";
+import type { Scope } from "../../runtime/shutdown.ts";
 
 /** Another process of this very program, as a user would start it. */
 export interface CliProcess {
@@ -37,4 +38,21 @@ export function startCli(
   // Who waits for it sees the failure; nobody may be waiting yet.
   ended.catch(() => undefined);
   return { child, ended };
+}
+
+/** Runs it to its end, or interrupts it when the demo ends. */
+export async function runCli(scope: Scope, args: readonly string[]): Promise<CliResult> {
+  const { child, ended } = startCli(args);
+  const interrupt = (): void => void child.kill("SIGINT");
+  scope.signal.addEventListener("abort", interrupt, { once: true });
+  try {
+    return await ended;
+  } finally {
+    scope.signal.removeEventListener("abort", interrupt);
+  }
+}
+
+/** Text of another program, below a line of the demo. */
+export function indent(text: string): string {
+  return text.trimEnd().replaceAll(/^(?=.)/gm, "      ");
 }

@@ -1,20 +1,20 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { startShopServer } from "../../../examples/shop-postgres/app.ts";
 import { runStatements, seedShop, shopFolder } from "../../../examples/shop-postgres/seed.ts";
 import { runTraffic } from "../../../examples/shop-postgres/traffic.ts";
 import { count, seconds } from "../output.ts";
 import type { Progress } from "../progress.ts";
 import { Capture } from "./capture.ts";
-import { startCli, type CliResult } from "./cli-process.ts";
+import { indent, runCli, type CliResult } from "./cli-process.ts";
 import { demoRollout, type RolloutDocument } from "./rollout.ts";
 import { startDemoServer } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import { BanyanError } from "../../model/errors.ts";
 import type { Scope } from "../../runtime/shutdown.ts";
 import type { ParityReport } from "../../verify/parity-report.ts";
+import { pause } from "../../runtime/pause.ts";
 
 /** What `banyan demo --json` prints. */
 export interface DemoDocument {
@@ -70,8 +70,7 @@ export async function runDemo({
   const { signal, defer } = scope;
   const startedMs = Date.now();
   const step = (text: string): void => tell(`\n${seconds(Date.now() - startedMs)}  ${text}`);
-  const rest = (ms: number): Promise<void> =>
-    sleep(ms, undefined, { signal }).catch(() => undefined);
+  const rest = (ms: number): Promise<void> => pause(ms, signal);
   defer(() => progress.stop());
 
   step(
@@ -226,17 +225,6 @@ function startTraffic(
   return { stop };
 }
 
-async function runCli(scope: Scope, args: readonly string[]): Promise<CliResult> {
-  const { child, ended } = startCli(args);
-  const interrupt = (): void => void child.kill("SIGINT");
-  scope.signal.addEventListener("abort", interrupt, { once: true });
-  try {
-    return await ended;
-  } finally {
-    scope.signal.removeEventListener("abort", interrupt);
-  }
-}
-
 function parityOf({ stdout, exitCode }: CliResult): ParityReport {
   try {
     return JSON.parse(stdout) as ParityReport;
@@ -247,10 +235,6 @@ function parityOf({ stdout, exitCode }: CliResult): ParityReport {
       { cause },
     );
   }
-}
-
-function indent(text: string): string {
-  return text.trimEnd().replaceAll(/^(?=.)/gm, "      ");
 }
 
 function howToLook(

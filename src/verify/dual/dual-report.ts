@@ -94,7 +94,7 @@ export async function reportDual(
     waiting: total("waiting"),
     routes,
     samples: failures.map((failure) => sampleOf(failure, showValues)),
-    nextSteps: nextSteps(state, failures),
+    nextSteps: nextSteps(state, failures, showValues),
   };
 }
 
@@ -116,13 +116,17 @@ function routesOf(counts: readonly VerdictCount[]): readonly RouteVerdicts[] {
   return [...routes.values()];
 }
 
-function nextSteps(state: DualReport["state"], failures: readonly FailedWrite[]): string[] {
+function nextSteps(
+  state: DualReport["state"],
+  failures: readonly FailedWrite[],
+  showValues: boolean,
+): string[] {
   if (state === "pass") return [];
   if (state === "inconclusive") return ["banyan status"];
   const stream = failures.map(({ write }) => write.stream).find((id) => id !== undefined);
   return [
     ...(stream === undefined ? [] : [`banyan history ${stream}`]),
-    "banyan verify --dual --show-values",
+    ...(showValues ? [] : ["banyan verify --dual --show-values"]),
   ];
 }
 

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { judgeWaiting } from "./judge-waiting.ts";
 import { CaptureWatch, type RunJudgeOptions } from "./run-judge.ts";
 import { SKEW_MS } from "../../store/dual-store.ts";
+import { pause } from "../../runtime/pause.ts";
 
 const LOOK_MS = 100;
 
@@ -28,6 +28,6 @@ export async function judgeOnce(
     if (capturedToMs > before) await judgeWaiting(options, capturedToMs, signal);
     if (capturedToMs >= goalMs) return true;
     if (signal.aborted || Date.now() - nowMs > waitMsMax) return false;
-    await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+    await pause(LOOK_MS, signal);
   }
 }

@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { judgeWaiting, type Judged, type JudgeOptions } from "./judge-waiting.ts";
 import type { BanyanError } from "../../model/errors.ts";
 import type { Position } from "../../model/position.ts";
 import { runWithRetry } from "../../runtime/loop.ts";
 import type { EventStore } from "../../store/event-store.ts";
+import { pause } from "../../runtime/pause.ts";
 
 export interface RunJudgeOptions extends JudgeOptions {
   /** `ChangeSource.fence` of the legacy database. */
@@ -58,7 +58,7 @@ async function judgeUntilAborted(options: RunJudgeOptions, signal: AbortSignal):
       // A full purge has left some: the next comes at once.
       if (gone < PURGE_ROWS_MAX) purgedMs = Date.now();
     }
-    await sleep(PAUSE_MS, undefined, { signal }).catch(() => undefined);
+    await pause(PAUSE_MS, signal);
   }
 }
 
