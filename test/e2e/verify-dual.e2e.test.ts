@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { documentedShape, listed, printedShape } from "../docs/json-shape.ts";
 import { noteWrites, propose } from "../support/dual-rows.ts";
@@ -56,6 +57,8 @@ async function ask(
       ...more,
     },
   ]);
+  // What is asked in the millisecond of an answer is under way beside it.
+  await sleep(2);
 }
 
 const assigning = (assignee: string, decidedOn: number): Proposal => ({

@@ -94,7 +94,7 @@ export async function reportDual(
     waiting: total("waiting"),
     routes,
     samples: failures.map((failure) => sampleOf(failure, showValues)),
-    nextSteps: nextSteps(state, failures, showValues),
+    nextSteps: nextSteps(state, failures),
   };
 }
 
@@ -116,17 +116,13 @@ function routesOf(counts: readonly VerdictCount[]): readonly RouteVerdicts[] {
   return [...routes.values()];
 }
 
-function nextSteps(
-  state: DualReport["state"],
-  failures: readonly FailedWrite[],
-  showValues: boolean,
-): string[] {
+function nextSteps(state: DualReport["state"], failures: readonly FailedWrite[]): string[] {
   if (state === "pass") return [];
   if (state === "inconclusive") return ["banyan status"];
   const stream = failures.map(({ write }) => write.stream).find((id) => id !== undefined);
   return [
     ...(stream === undefined ? [] : [`banyan history ${stream}`]),
-    ...(showValues ? [] : ["banyan verify --dual --show-values"]),
+    "banyan verify --dual --show-values",
   ];
 }
 
