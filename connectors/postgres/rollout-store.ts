@@ -282,7 +282,8 @@ export class PostgresRolloutStore implements RolloutStore {
   ): Promise<Move | "over"> {
     const doing = `switching ${move.type} to ${describeStanding(to)}`;
     const waitMs = Math.min(AUTHORITY_MS_MAX, move.holdMs);
-    return await this.#transaction(doing, async (client) => {
+    const whenLocked = `${doing}: appends of services held the authority too long`;
+    const work = async (client: pg.PoolClient): Promise<Move | "over"> => {
       // Who waits for the lock holds up every append behind it.
       await client.query("SELECT set_config('lock_timeout', $1, true)", [`${waitMs}`]);
       await client.query("SELECT banyan.lock_authority($1, $2)", [this.#pipeline, move.type]);
@@ -297,7 +298,8 @@ export class PostgresRolloutStore implements RolloutStore {
         [this.#pipeline, move.type, move.epoch, to.stage, to.share, then === "keep-hold", isHeld],
       );
       return rows[0] === undefined ? "over" : await write(client, Number(rows[0].epoch));
-    });
+    };
+    return await this.#transaction(doing, work, whenLocked);
   }
 
   /**
@@ -370,7 +372,12 @@ export class PostgresRolloutStore implements RolloutStore {
     await client.query(LOG, [...values, { move: move.id, ...detail }]);
   }
 
-  async #transaction<T>(doing: string, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  /** @param whenLocked what is said of one that waited for a lock in vain */
+  async #transaction<T>(
+    doing: string,
+    work: (client: pg.PoolClient) => Promise<T>,
+    whenLocked = doing,
+  ): Promise<T> {
     let client: pg.PoolClient | undefined;
     try {
       client = await this.#pool.connect();
@@ -382,9 +389,7 @@ export class PostgresRolloutStore implements RolloutStore {
     } catch (error) {
       // A session in an unknown state is not used again.
       if (client !== undefined) await giveBack(client);
-      throw sqlstateOf(error) === LOCK_NOT_AVAILABLE && doing.startsWith("switching")
-        ? classifyStore(error, `${doing}: appends of services held the authority too long`)
-        : classifyStore(error, doing);
+      throw classifyStore(error, sqlstateOf(error) === LOCK_NOT_AVAILABLE ? whenLocked : doing);
     }
   }
 
