@@ -33,7 +33,7 @@ test("text in a database collated by ICU is named by that collation, not by the 
         columns: [{ name: "k", type: "text" }],
       };
       const ask = async (_what: string, sql: string, values?: unknown[]) =>
-        (await client.query(sql, values)).rows;
+        (await client.query(sql, values)).rows as unknown;
       const tables = [{ table, columns: [0] }] as never as readonly KeyedTable[];
       expect((await surveyChunks(ask as never, tables)).obstacle).toBe(
         "the key of public.root is text collated 'de-DE', whose order is not known here",
