@@ -26,6 +26,8 @@ const BYTEWISE = `
        WHEN co.collname = 'default'
             THEN CASE WHEN coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' AND d.datcollate IN ('C', 'POSIX') THEN 'C'
                       WHEN to_jsonb(d) ->> 'datlocprovider' = 'b' THEN 'C'
+                      WHEN to_jsonb(d) ->> 'datlocprovider' = 'i'
+                           THEN coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
                       ELSE d.datcollate END
        ELSE co.collname END`;
 

@@ -57,10 +57,18 @@ async function replaceFolds(
   if (from === to) return;
   const isFirst = from === undefined;
   const type = ofStreamType(scope.streamType);
-  const known = isFirst
-    ? ""
-    : ` AND stream_id IN (SELECT stream_id FROM ${eventsFrom(`'${from}'`)} WHERE ${type})`;
-  const where = `${type} AND transaction_id < '${to}'${known}`;
+  const before = `transaction_id < '${to}'`;
+  // Stream by stream: whoever plans it otherwise has guessed how many there are, and may look for each
+  // event of the type through all that came since.
+  const events = isFirst
+    ? copyFoldEvents(reader, `${type} AND ${before}`, signal)
+    : copyFoldEvents(
+        reader,
+        "true",
+        signal,
+        `(SELECT DISTINCT stream_id FROM ${eventsFrom(`'${from}'`)} WHERE ${type}) AS late (stream),
+         LATERAL (SELECT * FROM banyan.events WHERE stream_id = late.stream AND ${before} OFFSET 0) AS events`,
+      );
   // The last transaction is durable, and with it all before.
   await writer.query("SET synchronous_commit = off");
   const sums = new BucketChanges();
@@ -75,7 +83,7 @@ async function replaceFolds(
   // One page is written while the next is folded.
   let writing = Promise.resolve();
   try {
-    for await (const page of fold(copyFoldEvents(reader, where, signal))) {
+    for await (const page of fold(events)) {
       await writing;
       writing = write(page);
       writing.catch(() => undefined);

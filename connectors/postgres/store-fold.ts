@@ -19,17 +19,19 @@ const FOLD_COLUMNS =
 /**
  * Events by stream and version.
  *
- * @param where a condition on banyan.events
+ * @param where a condition on them
+ * @param from where they are found
  * @param client idle, and of no use afterwards unless all was read
  */
 export function copyFoldEvents(
   client: pg.Client,
   where: string,
   signal: AbortSignal,
+  from = "banyan.events",
 ): AsyncGenerator<readonly FoldEvent[], void, void> {
   return copyOut({
     client,
-    sql: `COPY (SELECT ${FOLD_COLUMNS} FROM banyan.events WHERE ${where}
+    sql: `COPY (SELECT ${FOLD_COLUMNS} FROM ${from} WHERE ${where}
                  ORDER BY stream_id, version) TO STDOUT (FORMAT binary)`,
     decode: foldEvent,
     rowsPerPageMax: EVENTS_PER_PAGE_MAX,

@@ -20,9 +20,19 @@ const DETAILS_MAX = 12;
 const VALUE_LENGTH_MAX = 60;
 
 function details(event: RecordedEvent): string[] {
-  const { $was, $row, $op, $root: _root, $data, ...fields } = event.data as Record<string, unknown>;
+  const {
+    $was,
+    $row,
+    $op,
+    $root: _root,
+    $data,
+    $gap,
+    $continues: _continues,
+    ...fields
+  } = event.data as Record<string, unknown>;
   const was = ($was ?? {}) as Record<string, unknown>;
   const lines: string[] = [];
+  if ($gap !== undefined) lines.push(...tellGap($gap as Record<string, unknown>));
   if (typeof $row === "string" && typeof $op === "string") lines.push(`${past($op)} ${$row}`);
   if (
     $op === "delete" ||
@@ -42,6 +52,14 @@ function details(event: RecordedEvent): string[] {
   if ($data !== undefined) lines.push(show($data));
   if (lines.length <= DETAILS_MAX) return lines;
   return [...lines.slice(0, DETAILS_MAX), `… and ${lines.length - DETAILS_MAX} more`];
+}
+
+function tellGap({ from, to, reason, isGone }: Record<string, unknown>): string[] {
+  return [
+    `not known: what happened from ${String(from)} to ${String(to)}`,
+    `reason: ${String(reason)}`,
+    ...(isGone === true ? ["it was gone at the end of that"] : []),
+  ];
 }
 
 /** A removal holds only the key beside the old row. */

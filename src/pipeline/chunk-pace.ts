@@ -47,6 +47,8 @@ export class ChunkPace {
   #lookedMs = -Infinity;
   #rest: Rest = { paused: false, backingOff: undefined };
   #looking: Promise<void> | undefined;
+  #restedMs = 0;
+  #restingSinceMs: number | undefined;
 
   constructor(options: PaceOptions) {
     this.#options = options;
@@ -54,6 +56,12 @@ export class ChunkPace {
 
   get rest(): Rest {
     return this.#rest;
+  }
+
+  /** How long it has rested so far, which is no time in which rows are read. */
+  get restedMs(): number {
+    const since = this.#restingSinceMs;
+    return this.#restedMs + (since === undefined ? 0 : Date.now() - since);
   }
 
   /** Resolves when nothing speaks against reading a chunk. @throws the signal's reason */
@@ -102,6 +110,8 @@ export class ChunkPace {
   #now(rest: Rest): void {
     const { paused, backingOff } = this.#rest;
     this.#rest = rest;
+    this.#restedMs = this.restedMs;
+    this.#restingSinceMs = rest.paused || rest.backingOff !== undefined ? Date.now() : undefined;
     if (paused !== rest.paused || backingOff !== rest.backingOff) this.#options.onRest(rest);
   }
 }

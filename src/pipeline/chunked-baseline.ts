@@ -319,13 +319,10 @@ export class ChunkedBaseline {
     const records = [...this.#records.values()];
     const sum = (of: (record: BaselineRecord) => number): number =>
       records.reduce((total, record) => total + of(record), 0);
-    const seconds = Math.max(1, (Date.now() - this.#startedMs) / 1000);
+    const seconds = Math.max(1, (Date.now() - this.#startedMs - this.#pace.restedMs) / 1000);
     const rowsPerSecond = Math.round(this.#rowsNow / seconds);
     const rowsRead = sum((record) => record.rowsRead);
-    const rowsEstimated = Math.max(
-      rowsRead,
-      sum((record) => record.rowsEstimated),
-    );
+    const rowsEstimated = sum(rowsExpected);
     const { paused, backingOff } = this.#pace.rest;
     board.baselining({
       mode: "chunks",
@@ -343,6 +340,15 @@ export class ChunkedBaseline {
       backingOff: backingOff ?? "",
     });
   }
+}
+
+/** Rows of a stream type by what is known now: what was read to its end had as many, whatever was guessed. */
+export function rowsExpected({
+  done,
+  rowsRead,
+  rowsEstimated,
+}: Pick<BaselineRecord, "done" | "rowsRead" | "rowsEstimated">): number {
+  return done ? rowsRead : Math.max(rowsRead, rowsEstimated);
 }
 
 /** Failures of one chunk that the next attempt may not meet: something of the source was in the way. */

@@ -92,7 +92,7 @@ export async function requireStreams(asking: Asking, ids: readonly string[]): Pr
     "USAGE",
     `no such stream can be: ${shown}${more > 0 ? `; and ${more} more` : ""}`,
     {
-      hint: `A stream is named by its type (${types.join(", ")}), a dash and its key as the database writes it, e.g. ${types[0]}-1; banyan history shows what a stream holds`,
+      hint: `A stream is named by its type (${types.join(", ")}), a dash and its key as the database writes it, a numeric without zeros at its end, e.g. ${types[0]}-1; banyan history shows what a stream holds`,
     },
   );
 }

@@ -44,12 +44,14 @@ export interface RebaselineResult {
  * One store transaction: killed anywhere, nothing is written, and it is run again.
  *
  * @param isWanted asked once it is known what will be done, before anything is changed
+ * @param onEvents told now and then how many aggregates have their event by then
  * @throws BanyanError `PIPELINE_UNKNOWN`; `USAGE` when the place in the log is not lost
  */
 export async function rebaselinePipeline(
   options: PipelineOptions,
   isWanted: (plan: { readonly from: Position; readonly reason: string }) => Promise<boolean>,
   signal: AbortSignal,
+  onEvents: (aggregates: number) => void = () => undefined,
 ): Promise<RebaselineResult | undefined> {
   const { name, source, store, streams } = options;
   const record = await store.pipeline(name);
@@ -85,7 +87,7 @@ export async function rebaselinePipeline(
     const plan = { tables: plannedTables(streams), isRestart: true };
     const snapshot = await source.openBaseline(plan, signal);
     try {
-      return await restate(run, snapshot, { from, reason }, signal);
+      return await restate(run, snapshot, { from, reason, onEvents }, signal);
     } finally {
       await snapshot.close();
     }
@@ -97,7 +99,15 @@ export async function rebaselinePipeline(
 async function restate(
   run: Run,
   snapshot: BaselineSnapshot,
-  { from, reason }: { readonly from: Position; readonly reason: string },
+  {
+    from,
+    reason,
+    onEvents,
+  }: {
+    readonly from: Position;
+    readonly reason: string;
+    readonly onEvents: (aggregates: number) => void;
+  },
   signal: AbortSignal,
 ): Promise<RebaselineResult> {
   const { store, name, board, capture } = run;
@@ -118,7 +128,9 @@ async function restate(
   };
   const done = { restated: 0, gone: 0, moved: 0, events: 0 };
   for (const stream of mapping.streams) {
-    const writing = new Restating(stream, mapping, snapshot, { writer, store, facts });
+    const before = done.restated + done.gone;
+    const onStage = ({ restated, gone }: Restating): void => onEvents(before + restated + gone);
+    const writing = new Restating(stream, mapping, snapshot, { writer, store, facts, onStage });
     await writing.write(signal);
     done.restated += writing.restated;
     done.gone += writing.gone;
@@ -163,16 +175,19 @@ async function giveUpParked(store: EventStore, pipeline: string, writer: EventWr
   }
 }
 
+interface RestatingTo {
+  readonly writer: EventWriter;
+  readonly store: EventStore;
+  readonly facts: GapFacts;
+  readonly onStage: (restating: Restating) => void;
+}
+
 /** The aggregates of one stream type, restated. */
 class Restating {
   readonly #stream: StreamPlan;
   readonly #snapshot: BaselineSnapshot;
   readonly #mappers: readonly TableMapper[];
-  readonly #to: {
-    readonly writer: EventWriter;
-    readonly store: EventStore;
-    readonly facts: GapFacts;
-  };
+  readonly #to: RestatingTo;
   /** Where streams stand; those that are met again below zero. */
   readonly #versions = new VersionTable();
   #buffer = new EventBuffer();
@@ -182,12 +197,7 @@ class Restating {
   moved = 0;
   events = 0;
 
-  constructor(
-    stream: StreamPlan,
-    mapping: Mapping,
-    snapshot: BaselineSnapshot,
-    to: { readonly writer: EventWriter; readonly store: EventStore; readonly facts: GapFacts },
-  ) {
+  constructor(stream: StreamPlan, mapping: Mapping, snapshot: BaselineSnapshot, to: RestatingTo) {
     this.#stream = stream;
     this.#snapshot = snapshot;
     this.#to = to;
@@ -268,5 +278,6 @@ class Restating {
     this.#buffer = new EventBuffer();
     this.#images = [];
     if (events.length + images.length > 0) await this.#to.writer.stageBaseline(events, { images });
+    this.#to.onStage(this);
   }
 }

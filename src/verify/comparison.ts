@@ -1,5 +1,6 @@
 import type { ParitySample, TableParity } from "./parity-report.ts";
 import { AsOfSnapshot } from "./as-of-snapshot.ts";
+import { shownValues } from "./shown-values.ts";
 import { StreamHashes } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
@@ -473,9 +474,9 @@ function differingColumns(
   fold: Cells,
   showValues: boolean,
 ): ParitySample["columns"] {
-  const show = (cell: Cell): string | null =>
-    cell === null || cell === undefined ? null : showValues ? cell : `‹${cell.length} characters›`;
   return table.columns.flatMap((column, i) =>
-    row[i] === fold[i] ? [] : [{ column: column.name, row: show(row[i]), fold: show(fold[i]) }],
+    row[i] === fold[i]
+      ? []
+      : [{ column: column.name, ...shownValues(row[i], fold[i], showValues) }],
   );
 }

@@ -6,6 +6,7 @@ import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { child, stream, table } from "../../src/mapping/rules.ts";
 import { compileMapping } from "../../src/mapping/compile.ts";
 import { BanyanError } from "../../src/model/errors.ts";
+import { rowsExpected } from "../../src/pipeline/chunked-baseline.ts";
 import { runPipeline } from "../../src/pipeline/pipeline.ts";
 import { foldStreams } from "../../src/projection/fold-streams.ts";
 import { Folder } from "../../src/projection/fold.ts";
@@ -132,4 +133,12 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
     }
     expect(chunks).toBeGreaterThan(3 * HISTORIES);
   }, 600_000);
+});
+
+test("a guess about what was read to its end counts no longer, in either direction", () => {
+  const guessed = { rowsEstimated: 100 };
+  expect(rowsExpected({ ...guessed, done: false, rowsRead: 40 })).toBe(100);
+  expect(rowsExpected({ ...guessed, done: false, rowsRead: 140 })).toBe(140);
+  expect(rowsExpected({ ...guessed, done: true, rowsRead: 40 })).toBe(40);
+  expect(rowsExpected({ ...guessed, done: true, rowsRead: 140 })).toBe(140);
 });

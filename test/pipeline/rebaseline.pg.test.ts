@@ -67,7 +67,11 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
       { from, reason: expect.stringMatching(/^replication slot .* does not exist$/) as unknown },
     ]);
     const busy = await startTraffic(b, seededRandom(11), ROWS);
-    const done = (await rebaselinePipeline(options, yes, never))!;
+    const told: number[] = [];
+    const onEvents = (aggregates: number): void => void told.push(aggregates);
+    const done = (await rebaselinePipeline(options, yes, never, onEvents))!;
+    expect(told).toEqual(told.toSorted((a, b) => a - b));
+    expect(told.at(-1)).toBe(done.restated + done.gone);
     expect(done.gone).toBeGreaterThanOrEqual(2);
     await using running = await b.start();
     await sleep(500);

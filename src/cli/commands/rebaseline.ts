@@ -50,7 +50,7 @@ export const rebaselineCommand: CommandModule<object, RebaselineArgs> = {
       const options = await pipelineOptionsOf(session, progress);
       if (args.stream.length + args.type.length > 0)
         await someStreams(args, session, options, progress);
-      else await wholeLog(args, session, options);
+      else await wholeLog(args, session, options, progress);
     }),
 };
 
@@ -58,6 +58,7 @@ async function wholeLog(
   args: RebaselineArgs,
   { config, scope }: Session,
   options: PipelineOptions,
+  progress: Progress,
 ): Promise<void> {
   const isWanted = async (plan: { readonly from: string; readonly reason: string }) => {
     note(`the place of ${config.name} in the log is lost: ${plan.reason}`);
@@ -67,7 +68,13 @@ async function wholeLog(
     );
     return await isConfirmed(args.yes);
   };
-  const done = await rebaselinePipeline(options, isWanted, scope.signal);
+  const done = await rebaselinePipeline(
+    { ...options, onProgress: () => undefined },
+    isWanted,
+    scope.signal,
+    (aggregates) => progress.update(`read anew: ${plural(aggregates, "aggregate")}`),
+  );
+  progress.stop();
   if (done === undefined) return refused();
   const document = { pipeline: config.name, asked: done.restated + done.gone, ...done };
   writeResult(args.json, document, () =>

@@ -5,6 +5,7 @@ import {
   describeBaseline,
   describeLogLeft,
   describeNotReadAnew,
+  plural,
   writeResult,
 } from "../output.ts";
 import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
@@ -172,16 +173,31 @@ function tell(progress: Progress, before: PipelineStatus | undefined, now: Pipel
     progress.update(describeBaseline(now.baseline));
     return;
   }
-  if (before?.phase === "baseline" && now.phase === "tail") {
-    const { aggregates, rowsRead } = now.baseline ?? { aggregates: 0, rowsRead: 0 };
-    const isFirst = before.positions.checkpoint === undefined;
-    const what = isFirst ? "baseline" : "baseline of the tables that join";
-    const where = isFirst ? `, at ${now.positions.baseline}` : "";
-    progress.line(`${what} done: ${count(aggregates)} aggregates, ${count(rowsRead)} rows${where}`);
-  }
+  if (before?.phase === "baseline" && now.phase === "tail")
+    progress.line(baselineDone(before, now));
   progress.update(
     `${now.phase}: ${count(now.ledger.changesIn)} changes, ${count(now.rates.changesPerSecond)}/s, lag ${now.lag.seconds.toFixed(1)} s, ${bytes(now.lag.bytes)}`,
   );
+}
+
+/** One that is read under one snapshot has no checkpoint before it is done; one in chunks always has. */
+export function baselineDone(
+  before: Pick<PipelineStatus, "positions">,
+  {
+    baseline,
+    positions,
+  }: Pick<PipelineStatus, "positions"> & Partial<Pick<PipelineStatus, "baseline">>,
+): string {
+  const { mode, aggregates, rowsRead } = baseline ?? {
+    mode: "snapshot",
+    aggregates: 0,
+    rowsRead: 0,
+  };
+  const told = `done: ${count(aggregates)} aggregates, ${count(rowsRead)} rows`;
+  if (mode === "chunks") return `baseline in chunks ${told}`;
+  return before.positions.checkpoint === undefined
+    ? `baseline ${told}, at ${positions.baseline}`
+    : `baseline of the tables that join ${told}`;
 }
 
 export function summaryOf({
@@ -194,5 +210,5 @@ export function summaryOf({
     return "stopped before the baseline was complete, so nothing is kept. Run it again to begin anew.";
   const { done, total } = baseline?.streams ?? { done: 0, total: 0 };
   const rest = done < total ? " The baseline is not finished." : "";
-  return `stopped at ${positions.checkpoint}: ${count(ledger.baselined)} aggregates baselined, ${count(ledger.changesIn)} changes became ${count(ledger.events - ledger.baselined)} events.${rest} Run it again to go on.`;
+  return `stopped at ${positions.checkpoint}: ${plural(ledger.baselined, "aggregate")} baselined, ${plural(ledger.changesIn, "change")}, ${plural(ledger.events, "event")} in all.${rest} Run it again to go on.`;
 }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
 import { contentOf, eventsOf, foldLast, NEVER, scope, tell } from "../../contract/fold-sums.ts";
 import { parityStoreContract } from "../../contract/parity-store.contract.ts";
+import type { TestDatabase } from "../../support/databases.ts";
 import type { EventStore } from "../../../src/store/event-store.ts";
 
 /** One database for all of them, emptied in between: to make one takes longer than most of the tests. */
@@ -42,6 +43,15 @@ async function kept({ parity }: EventStore): Promise<{ content: unknown; touched
   }
 }
 
+/** Rows of the events that sessions have read which are closed by now. */
+async function eventsRead(database: TestDatabase): Promise<number> {
+  const { rows } = await database.query(
+    `SELECT (seq_tup_read + idx_tup_fetch)::int AS read FROM pg_stat_user_tables
+      WHERE schemaname = 'banyan' AND relname = 'events'`,
+  );
+  return (rows[0] as { read: number }).read;
+}
+
 /** A fold that waits in its first page until it is let go. */
 function waiting(): { fold: typeof foldLast; begun: Promise<void>; go: () => void } {
   let [begin, go] = [(): void => undefined, (): void => undefined];
@@ -61,6 +71,32 @@ function waiting(): { fold: typeof foldLast; begun: Promise<void>; go: () => voi
 }
 
 describe("kept folds on a server", () => {
+  test("of a type are brought up to date at the price of what is new, also where statistics know of none", async () => {
+    await using opened = await openTestStore("parity_skewed");
+    const { store, database } = opened;
+    const insert = (type: string, version: number, streams: number) =>
+      database.query(
+        `INSERT INTO banyan.events (event_id, time, version, origin, mapping_version, stream_id, type, data)
+         SELECT gen_random_uuid(), now(), $2, 'capture', 1, $1 || '-' || i, 'Amended', '{"rows":1,"sum":"1"}'
+           FROM generate_series(1, $3::int) i`,
+        [type, version, streams],
+      );
+    await insert("account", 1, 20_000);
+    await insert("zone", 1, 1);
+    await database.query(
+      "ALTER TABLE banyan.events SET (autovacuum_enabled = false); ANALYZE banyan.events",
+    );
+    await store.parity.advance(scope(), foldLast, NEVER);
+    await insert("account", 2, 20_000);
+    await insert("order", 1, 300);
+    const before = await eventsRead(database);
+    await store.parity.advance(scope(), foldLast, NEVER);
+    expect(await store.parity.behind(scope(), 10)).toBe(0);
+    // A session tells what it has read when it ends, which is not waited for.
+    await expect.poll(async () => (await eventsRead(database)) - before).toBeGreaterThan(300);
+    expect((await eventsRead(database)) - before).toBeLessThan(200_000);
+  });
+
   test("wait for a transaction that is still open, and miss nothing of it nor of those behind it", async () => {
     await using opened = await openTestStore("parity_open");
     const { store, database } = opened;
