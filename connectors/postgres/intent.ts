@@ -11,7 +11,7 @@ const DEPTH_MAX = 32;
  * transaction brings the rows of a stream to what its events up to that version say.
  */
 export const ECHO_PREFIX = "banyan.echo";
-/** Marks written by {@link PostgresSource} itself; they carry nothing. */
+/** Marks written by {@link PostgresSource} itself; they carry nothing. The stream tells of them, see ChangeSource.stream. */
 export const FENCE_PREFIX = "banyan.fence";
 
 /**

@@ -199,7 +199,8 @@ class PostgresSource implements ChangeSource {
   /**
    * The mark is a transactional message, so that its commit is flushed at once and comes through the
    * stream. The position is that of the message itself: what committed before lies before it, and the
-   * stream passes it with the mark's own commit, on a database that is idle otherwise too.
+   * stream passes it with the mark's own commit, on a database that is idle otherwise too. Before version
+   * 14 the log tells of no message: there the commit is one without changes, as any other.
    */
   async fence(): Promise<Position> {
     const { lsn } = await this.#control.one<{ lsn: string }>(

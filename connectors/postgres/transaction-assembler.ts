@@ -8,7 +8,7 @@ import type {
 } from "../../src/model/change.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { Cells, SourceTable } from "../../src/model/table.ts";
-import { ECHO_PREFIX, INTENT_PREFIX, mergeIntent, parseEcho } from "./intent.ts";
+import { ECHO_PREFIX, FENCE_PREFIX, INTENT_PREFIX, mergeIntent, parseEcho } from "./intent.ts";
 import { checkpointAt, lsnDigits, wordDigits, type Lsn } from "./lsn.ts";
 import type { PgoutputSink } from "./pgoutput.ts";
 import type { XidEpoch } from "./xid.ts";
@@ -25,7 +25,8 @@ type OpenTransaction = { -readonly [K in keyof SourceTransaction]: SourceTransac
  *
  * A transaction is queued when it commits; one that grows beyond `partBytesMax` in parts before that,
  * all with the same `SourceTransaction` object, whose `end` is right from the last part on.
- * A transaction without any change is not delivered: only {@link idlePosition} moves.
+ * A transaction without any change is not delivered: only {@link idlePosition} moves. That of a fence is,
+ * because somebody waits until the pipeline has passed it.
  */
 export class TransactionAssembler implements PgoutputSink {
   readonly #xids: XidEpoch;
@@ -42,6 +43,7 @@ export class TransactionAssembler implements PgoutputSink {
   #echo: Echo[] | undefined;
   /** True once a part of the open transaction is queued: then its end must be told, even with no change left. */
   #begun = false;
+  #isFence = false;
   /** Digits of the LSN up to which the log has been read, with nothing of it in flight. */
   #readTo = "";
   /** Digits of the end of the last transaction queued; before the first, where the stream began. */
@@ -93,6 +95,7 @@ export class TransactionAssembler implements PgoutputSink {
     this.#intent = undefined;
     this.#echo = undefined;
     this.#begun = false;
+    this.#isFence = false;
   }
 
   change(
@@ -118,7 +121,11 @@ export class TransactionAssembler implements PgoutputSink {
   message(transactional: boolean, prefix: string, content: string): void {
     // Without a transaction there is nobody whose intent it could be.
     if (!transactional) return;
-    if (prefix === INTENT_PREFIX) this.#intent = mergeIntent(this.#intent, content);
+    if (prefix === FENCE_PREFIX) {
+      this.#isFence = true;
+      // What waits is bounded by bytes, however little is in it.
+      this.#logBytes += CHANGE_BYTES;
+    } else if (prefix === INTENT_PREFIX) this.#intent = mergeIntent(this.#intent, content);
     else if (prefix === ECHO_PREFIX && this.#pipeline !== undefined) {
       const echo = parseEcho(content, this.#pipeline);
       if (echo !== undefined) this.#addEcho(echo);
@@ -136,7 +143,7 @@ export class TransactionAssembler implements PgoutputSink {
     const digits = wordDigits(endHigh, endLow);
     this.#open = undefined;
     this.#readTo = digits;
-    if (this.#changes.length === 0 && !this.#begun) {
+    if (this.#changes.length === 0 && !this.#begun && !this.#isFence) {
       this.#changesBytes = 0;
       return;
     }

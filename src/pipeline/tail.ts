@@ -254,10 +254,12 @@ class Applier {
       return;
     }
     this.#told.note(last.transaction.id);
+    this.#checkpoint = last.transaction.end;
+    // A fence: nothing becomes of it, and whoever waits for it waits for the checkpoint.
+    if (changes.length === 0 && last.transaction.echo === undefined) return;
     this.#slice.push(whole);
     this.#sliceChanges += changes.length;
     this.#batchChanges += changes.length;
-    this.#checkpoint = last.transaction.end;
     if (this.#sliceChanges >= SLICE_CHANGES) await this.#flushSlice();
   }
 

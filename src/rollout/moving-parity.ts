@@ -11,6 +11,7 @@ import {
   waitForFence,
   type VerifyOptions,
 } from "../verify/prepare.ts";
+import type { Position } from "../model/position.ts";
 import { keyTextOf, streamTypeOf } from "../mapping/stream-id.ts";
 
 /** Aggregates that are compared within a hold at most, and ahead of it. */
@@ -37,9 +38,9 @@ export class MovingParity {
     this.#salt = salt;
   }
 
-  /** The look ahead of the hold. @returns why the aggregates cannot move */
+  /** The look ahead of the hold, and a capture that is behind is waited for. @returns why the aggregates cannot move */
   async prepare(move: Move, signal: AbortSignal): Promise<string | undefined> {
-    const { store, pipeline } = this.#options;
+    const { store, pipeline, source } = this.#options;
     const saved = await store.parity.report(pipeline);
     if (saved === undefined) return "nothing was verified yet; run: banyan verify";
     const { startedAt, finishedAt } = saved.report as ParityReport;
@@ -48,8 +49,10 @@ export class MovingParity {
     const time = new Date(Date.parse(startedAt) - aheadMs - REPORT_MARGIN_MS).toISOString();
     const place = await this.#marks.eventsSeen();
     const problem = await this.#look(move, { time }, STREAMS_AHEAD_MAX, signal);
-    if (problem === undefined) this.#since = place;
-    return problem;
+    if (problem !== undefined) return problem;
+    this.#since = place;
+    // Within the hold it is waited for too: then it is abreast, and writes are held for no backlog.
+    return await this.#awaitCapture(await source.fence(), signal);
   }
 
   /** The look within the hold. @returns why they are not equal, or could not be compared */
@@ -83,7 +86,7 @@ export class MovingParity {
     const { tables } = await discoverTables(this.#options);
     const { snapshot, comparison, mapping } = await openComparison(this.#options, tables, signal);
     try {
-      const late = await waitForFence(this.#options, snapshot.fence, signal);
+      const late = await this.#awaitCapture(snapshot.fence, signal);
       if (late !== undefined) return late;
       const plan = mapping.stream(type);
       if (plan === undefined) return `the config has no stream ${type}`;
@@ -102,6 +105,12 @@ export class MovingParity {
     } finally {
       await snapshot.close();
     }
+  }
+
+  /** @returns why the capture has not passed the fence */
+  async #awaitCapture(fence: Position, signal: AbortSignal): Promise<string | undefined> {
+    const late = await waitForFence(this.#options, fence, signal);
+    return late === undefined ? undefined : `${late}; is banyan run running?`;
   }
 
   #moves({ from, to }: Move, stream: string): boolean {

@@ -19,7 +19,8 @@ import { pause as pauseNow } from "../runtime/pause.ts";
 /** What a move asks of everything beside the rollout itself. */
 export interface MoveWorld {
   /**
-   * Looks at the moving aggregates ahead of the hold, so that little is left to compare within it.
+   * Looks at the moving aggregates ahead of the hold, so that little is left to compare within it, and
+   * waits for a capture that is behind.
    *
    * @returns why they cannot move; undefined when nothing speaks against it
    */

@@ -42,6 +42,9 @@ export interface ChangeSource {
    * arrived, so a slow consumer gets larger ones; a group may end inside a large transaction (`last`
    * is false). A large transaction's parts are bounded in bytes. Abort ends the iteration normally.
    *
+   * A transaction without changes is left out, but that of a {@link ChangeSource.fence} comes as a part
+   * without any, where the log tells of it: else {@link ChangeSource.idlePosition} passes it.
+   *
    * @throws BanyanError `SLOT_LOST`, `SLOT_IN_USE`, `SLOT_AHEAD`, `PUBLICATION_MISSING`,
    *   `SOURCE_CHANGED` (another server or timeline), `SOURCE_UNREACHABLE`
    */
@@ -58,7 +61,12 @@ export interface ChangeSource {
   /** Everything before `position` is durable in the store; the source may forget it. Never goes back. */
   acknowledge(position: Position): void;
 
-  /** Writes a mark into the log. @returns a position after all that was committed before the call */
+  /**
+   * Writes a mark into the log, which whoever reads the stream comes upon at once, also when nothing else
+   * is written.
+   *
+   * @returns a position after all that was committed before the call, and before the mark's end
+   */
   fence(): Promise<Position>;
 
   /** Rows as of one snapshot whose visible transactions are known, with a fence written after it. */

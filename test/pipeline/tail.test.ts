@@ -10,7 +10,12 @@ import { EventWriter } from "../../src/pipeline/event-writer.ts";
 import { Overlap } from "../../src/pipeline/overlap.ts";
 import { StatusBoard } from "../../src/pipeline/status-board.ts";
 import { tail, type TailLimits } from "../../src/pipeline/tail.ts";
-import type { CaptureWriter, CommitResult, Progress } from "../../src/store/event-store.ts";
+import type {
+  CaptureWriter,
+  CommitResult,
+  Progress,
+  StagedBatch,
+} from "../../src/store/event-store.ts";
 import { change, compile, shape, transaction } from "../support/mapping-fixtures.ts";
 import { TEST_LIMITS } from "../support/live-pipeline.ts";
 import { eventually, partOf, ScriptedLog } from "../support/scripted-log.ts";
@@ -27,6 +32,8 @@ interface Bench extends AsyncDisposable {
   readonly tailing: Promise<void>;
   /** Commits wait here while it is set. */
   hold(): () => void;
+  /** Nothing is staged any more from then on. */
+  refuse(error: Error): void;
   readonly commits: Progress[];
   stop(): Promise<void>;
 }
@@ -55,6 +62,7 @@ async function bench(
   const capture = await store.openCapture("orders", "script://1/1");
   const commits: Progress[] = [];
   let held: Promise<void> | undefined;
+  let refusal: Error | undefined;
   const commit = async (progress: Progress): Promise<CommitResult> => {
     await held;
     const result = await capture.commit(progress);
@@ -64,7 +72,10 @@ async function bench(
   const slow = Object.create(capture, {
     record: { value: capture.record },
     commit: { value: commit },
-    stage: { value: capture.stage.bind(capture) },
+    stage: {
+      value: (batch: StagedBatch) =>
+        refusal === undefined ? capture.stage(batch) : Promise.reject(refusal),
+    },
     versions: { value: capture.versions.bind(capture) },
     images: { value: capture.images.bind(capture) },
     rollback: { value: capture.rollback.bind(capture) },
@@ -115,6 +126,9 @@ async function bench(
         release();
       };
     },
+    refuse(error) {
+      refusal = error;
+    },
     async stop() {
       stopping.abort();
       await tailing;
@@ -151,6 +165,37 @@ describe("acknowledging", () => {
     b.log.idle = idle;
     await eventually(() => b.log.acknowledged.includes(idle));
     expect((await b.store.pipeline("orders"))!.checkpoint).toBe(idle);
+  });
+
+  test("a fence is recorded at once, and is no transaction of the application", async () => {
+    await using b = await bench({ idleMs: 10_000 });
+    b.log.emit(partOf(1, []));
+    await eventually(() => b.log.acknowledged.length > 0);
+    const record = (await b.store.pipeline("orders"))!;
+    expect(record.checkpoint).toBe(transaction(1).end);
+    expect(record.ledger).toMatchObject({ transactions: 0, changesIn: 0, events: 0 });
+  });
+
+  test("a fence is recorded with what came before it, and never without", async () => {
+    await using b = await bench({ idleMs: 10_000 });
+    const release = b.hold();
+    b.log.emit(insert(1, "1"));
+    b.log.emit(partOf(2, []));
+    await sleep(50);
+    expect((await b.store.pipeline("orders"))?.checkpoint).toBeUndefined();
+    expect(b.log.acknowledged).toEqual([]);
+    release();
+    await eventually(() => b.log.acknowledged.includes(transaction(2).end));
+    expect(await b.store.readAll(undefined, 10)).toMatchObject({ events: [{ stream: "order-1" }] });
+  });
+
+  test("a fence behind an event that the store refuses is never recorded", async () => {
+    await using b = await bench({ idleMs: 200 });
+    b.refuse(new Error("no room"));
+    b.log.emit(insert(1, "1"), partOf(2, []));
+    await expect(b.tailing).rejects.toThrow("no room");
+    expect((await b.store.pipeline("orders"))?.checkpoint).toBeUndefined();
+    expect(b.log.acknowledged).toEqual([]);
   });
 
   test("an idle position that came up while changes wait is not taken for the checkpoint", async () => {

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openRolloutPool, PostgresRolloutStore } from "../../connectors/postgres/rollout-store.ts";
 import { PostgresRolloutState } from "../../connectors/postgres/rollout-state.ts";
@@ -83,11 +84,19 @@ async function reverseIsThere(): Promise<void> {
     ON CONFLICT (pipeline) DO UPDATE SET cursor = excluded.cursor, updated_at = excluded.updated_at`);
 }
 
-function world(): MoveWorld {
+/** @param changed what the store says of changed streams instead of what it knows */
+function world(changed?: readonly string[]): MoveWorld {
   const options = { pipeline: "bank", source: b.db.open(), store: b.store, streams: STREAMS };
   return moveWorld(
     { ...options, waitMsMax: 5_000, samplesMax: 5, showValues: false },
-    marks,
+    {
+      eventsSeen: () => marks.eventsSeen(),
+      eventsEnd: () => marks.eventsEnd(),
+      changedSince: (...asked) =>
+        changed === undefined ? marks.changedSince(...asked) : Promise.resolve(changed),
+      reverseReached: (...asked) => marks.reverseReached(...asked),
+      reverseConflicts: (type) => marks.reverseConflicts(type),
+    },
     salt ?? "",
   );
 }
@@ -98,6 +107,8 @@ interface Run {
   readonly onState?: (state: MoveState) => void;
   readonly forced?: readonly string[];
   readonly without?: readonly string[];
+  /** As if these had changed. */
+  readonly changed?: readonly string[];
   /** Awaited behind the switch, before it is asked what is stored by then. */
   readonly behindSwitch?: () => Promise<void>;
 }
@@ -116,7 +127,7 @@ async function move(kind: MoveKind, from: Standing, to: Standing, run: Run = {})
     onState?.(state);
     if (state === crashAt) throw new Killed();
   };
-  const base = world();
+  const base = world(run.changed);
   const eventsEnd = async (type: string): Promise<string> => {
     if (isSwitched) await behindSwitch?.();
     return await base.eventsEnd(type);
@@ -207,6 +218,28 @@ describe("a promotion", () => {
     expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
     await b.db.query("UPDATE account SET owner = 'seen', balance = 8");
     await b.pipeline.reach();
+  });
+
+  test("holds nothing back for a capture that is behind: that is waited for ahead of the hold", async () => {
+    await atShadow();
+    const blocker = new pg.Client(url);
+    await blocker.connect();
+    const states: MoveState[] = [];
+    const onState = (state: MoveState): void => void states.push(state);
+    try {
+      // What the capture writes waits.
+      await blocker.query("BEGIN; SELECT FROM banyan.pipelines FOR NO KEY UPDATE");
+      const undone = await move("promote", SHADOW, CANARY, { onState, changed: [] });
+      expect(undone).toMatchObject({ outcome: "undone", step: "begun" });
+      expect(undone.reason).toMatch(/did not reach the fence[^]*; is banyan run running\?$/);
+      expect(states).not.toContain("held");
+      const freed = sleep(500).then(() => blocker.query("COMMIT"));
+      const promoted = await move("promote", SHADOW, CANARY, { changed: [] });
+      await freed;
+      expect(promoted).toMatchObject({ outcome: "done" });
+    } finally {
+      await blocker.end();
+    }
   });
 
   test("is undone when a proxy does not acknowledge, names it, and passes over it when told", async () => {

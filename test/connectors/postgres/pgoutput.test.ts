@@ -308,12 +308,32 @@ describe("pgoutput decoder", () => {
     const { assembler, decode } = reader();
     for (const bytes of [
       m.begin(0x10n, 5),
-      m.message(true, "banyan.fence", ""),
+      m.message(true, "somebody", ""),
+      m.message(false, "banyan.fence", ""),
       m.commit(0x10n, 0x40n),
     ])
       decode(bytes);
     expect(assembler.take()).toEqual([]);
     expect(assembler.idlePosition()).toBe("0000000000000040/00000000");
+  });
+
+  test("a fence is delivered as a transaction without changes, and what comes after it is none", () => {
+    const { assembler, decode } = reader();
+    for (const bytes of [
+      m.begin(0x10n, 5),
+      m.message(true, "banyan.fence", ""),
+      m.commit(0x10n, 0x40n),
+      m.begin(0x50n, 6),
+      m.commit(0x50n, 0x60n),
+    ])
+      decode(bytes);
+    const parts = assembler.take();
+    expect(parts).toMatchObject([
+      { transaction: { id: "5", end: "0000000000000040/00000000" }, changes: [], last: true },
+    ]);
+    // What bounds a queue by bytes bounds these too.
+    expect(parts[0]!.bytes).toBeGreaterThan(0);
+    expect(assembler.idlePosition()).toBe("0000000000000060/00000000");
   });
 
   test("there is no idle position while anything is in flight or not taken", () => {

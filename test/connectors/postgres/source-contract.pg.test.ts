@@ -43,6 +43,8 @@ for (const identity of ["DEFAULT", "FULL"]) {
           await client.end();
         };
       },
+      elsewhere: () =>
+        db.query("SELECT pg_logical_emit_message(true, 'elsewhere', '')").then(() => {}),
       [Symbol.asyncDispose]: () => db[Symbol.asyncDispose](),
     };
   });
