@@ -1,6 +1,5 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Dispatcher } from "undici";
 import type { AnswerTap } from "./answer-tap.ts";
 import { ClientFault } from "./client-fault.ts";
 import type { Look } from "./creations.ts";
@@ -8,7 +7,7 @@ import { lingerAfter } from "./linger.ts";
 import { responseHeaders } from "./pass-headers.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
-import { UpstreamFailure } from "./upstream.ts";
+import type { AnswerHandler } from "./upstream-request.ts";
 
 /** Up to here a body is sent in one piece with its head. */
 const JOINED_BYTES_MAX = 8_192;
@@ -53,9 +52,9 @@ interface Withheld {
  * One request at one upstream, as its answer comes in: passed on piece by piece, as fast as the client takes
  * it. An answer that breaks off breaks off for the client too, who could not tell it from a whole one else.
  */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements AnswerHandler {
   readonly #options: ExchangeOptions;
-  #abort: ((error?: Error) => void) | undefined;
+  #abort: ((error: Error) => void) | undefined;
   #resume: (() => void) | undefined;
   #hasHead = false;
   /** The head has come, and what is there of the body may be coming right behind it. */
@@ -63,6 +62,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** All of the body so far, if it is small. */
   #held: Buffer | undefined;
   #isOver = false;
+  /** The client has to take what is there before more is read. */
+  #isStemmed = false;
   /** Runs while the client has to take what is there before more is read. */
   #unread: NodeJS.Timeout | undefined;
   /** The answer, while it is not known whether it may go on. */
@@ -103,17 +104,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#unread = setTimeout(() => this.#abort!(new ClientFault()), UNWANTED_MS_MAX).unref();
   }
 
-  onConnect(abort: (error?: Error) => void): void {
+  onSend(abort: (error: Error) => void): void {
     this.#abort = abort;
     if (this.#isOver) abort(new ClientFault());
   }
 
-  onHeaders(status: number, raw: Buffer[], resume: () => void, text: string): boolean {
+  onHint(status: number, raw: readonly string[]): void {
+    if (!this.#isUnwanted) passHint(this.#options.response, status, raw);
+  }
+
+  onHead(status: number, text: string, raw: readonly string[], resume: () => void): void {
     const { response, body, record, tap } = this.#options;
-    if (status < 200) {
-      if (!this.#isUnwanted) passHint(response, status, raw);
-      return true;
-    }
     const headers = responseHeaders(raw);
     tap?.head(status, headers);
     this.#resume = resume;
@@ -126,9 +127,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else this.#withheld = { status, text, headers, chunks: [], bytes: 0, look };
     if (body !== undefined) lingerAfter(response);
     this.#options.onHead(undefined);
-    // Has ended with its head, although it may name the length of the body that another would have.
-    if (status === 204 || status === 304) this.onComplete(null);
-    return true;
   }
 
   #begin(status: number, text: string, headers: readonly string[]): void {
@@ -144,7 +142,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     });
   }
 
-  onData(chunk: Buffer): boolean {
+  onBody(chunk: Buffer): boolean {
     this.#options.tap?.data(chunk);
     return this.#passOn(chunk);
   }
@@ -162,6 +160,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#release();
     record.bytesOut += chunk.length;
     if (response.write(chunk)) return true;
+    if (this.#isStemmed) return false;
+    this.#isStemmed = true;
     response.once("drain", this.#onDrain);
     // The upstream's own limits rest meanwhile. Its close abandons this exchange.
     this.#unread = setTimeout(() => response.destroy(), UNREAD_MS_MAX).unref();
@@ -169,6 +169,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   readonly #onDrain = (): void => {
+    this.#isStemmed = false;
     if (this.#isUnwanted) return;
     clearTimeout(this.#unread);
     this.#resume!();
@@ -186,7 +187,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /** The answer has come to its end: looks at it, and passes it on when it may go. */
-  async #show(withheld: Withheld, trailers: readonly (Buffer | string)[] | null): Promise<void> {
+  async #show(withheld: Withheld, trailers: readonly string[]): Promise<void> {
     const { response, record } = this.#options;
     const { headers } = withheld;
     const body = Buffer.concat(withheld.chunks);
@@ -204,7 +205,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#held = undefined;
   }
 
-  onComplete(trailers: readonly (Buffer | string)[] | null): void {
+  onEnd(trailers: readonly string[]): void {
     if (this.#isOver) return;
     const withheld = this.#withheld;
     this.#over(true);
@@ -215,9 +216,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#options.tap?.end();
   }
 
-  #end(trailers: readonly (Buffer | string)[] | null): void {
+  #end(trailers: readonly string[]): void {
     const { response } = this.#options;
-    if (trailers !== null && trailers.length > 0) {
+    if (trailers.length > 0) {
       const flat = responseHeaders(trailers);
       const pairs = flat.flatMap((name, i): [string, string][] =>
         i % 2 === 0 ? [[name, flat[i + 1]!]] : [],
@@ -228,7 +229,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else endWith(response, this.#held);
   }
 
-  onUpgrade(_status: number, raw: Buffer[] | string[] | null, socket: Duplex): void {
+  onTunnel(raw: readonly string[], socket: Duplex): void {
     const { record } = this.#options;
     record.status = 101;
     record.end = "tunnel";
@@ -236,7 +237,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#isOver = true;
     // The tunnel goes on using the connection.
     socket.once("close", () => this.#options.onEnd(true));
-    this.#options.onTunnel!(responseHeaders(raw ?? []), socket);
+    this.#options.onTunnel!(responseHeaders(raw), socket);
     this.#options.onHead(undefined);
   }
 
@@ -248,7 +249,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const { response, record, onHead, tap } = this.#options;
     if (!this.#hasHead) {
       this.#isOver = true;
-      return onHead(failureOf(error));
+      return onHead(error);
     }
     this.#over(false);
     tap?.broke();
@@ -263,25 +264,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function failureOf(error: Error): Error {
-  if (error instanceof ClientFault) return error;
-  const { code } = error as { code?: string };
-  switch (code) {
-    case "UND_ERR_CONNECT_TIMEOUT":
-    case "UND_ERR_HEADERS_TIMEOUT":
-      return new UpstreamFailure("upstream-slow", error.message, error);
-    case "UND_ERR_INVALID_ARG":
-    case "UND_ERR_NOT_SUPPORTED":
-      return new ClientFault(error.message);
-    default:
-      return new UpstreamFailure(
-        "upstream-failed",
-        `${code ?? error.name}: ${error.message}`,
-        error,
-      );
-  }
-}
-
 /**
  * Head and body in one write to the connection: as one text they are sent at once, as two pieces they would
  * be gathered first. Latin-1 keeps every byte.
@@ -293,7 +275,7 @@ function endWith(response: ServerResponse, body: Buffer): void {
 }
 
 /** 103 goes on to a client that knows it, if it can be written; the others mean nothing to a pooled connection. */
-function passHint(response: ServerResponse, status: number, raw: readonly Buffer[]): void {
+function passHint(response: ServerResponse, status: number, raw: readonly string[]): void {
   if (status !== 103 || response.req.httpVersionMinor === 0) return;
   const hints: Record<string, string[]> = {};
   const flat = responseHeaders(raw);
