@@ -121,7 +121,8 @@ export class AnswerParser {
     }
     const isWhole = method === "HEAD" || status === 204 || status === 304 || framing === 0;
     if (typeof framing === "number") this.#left = framing;
-    this.#state = framing === "chunked" ? "chunk-line" : framing === "until-close" ? framing : "length";
+    this.#state =
+      framing === "chunked" ? "chunk-line" : framing === "until-close" ? framing : "length";
     this.#sink.onHead(head);
     if (isWhole) this.#end(NONE);
     return next;

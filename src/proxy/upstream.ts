@@ -90,9 +90,7 @@ export class Upstream {
     }
     const once = (): Promise<void> =>
       new Promise((kept, broken) => {
-        attempt(this.#pool, free, (failure) =>
-          failure === undefined ? kept() : broken(failure),
-        );
+        attempt(this.#pool, free, (failure) => (failure === undefined ? kept() : broken(failure)));
       });
     this.#breaker.execute(once).then(
       () => settled(undefined),
