@@ -14,7 +14,7 @@ export interface AnswerSink {
   /** A head of status 1xx, before the answer itself. */
   onHint(head: AnswerHead): void;
   onHead(head: AnswerHead): void;
-  /** A piece of the body. */
+  /** A piece of the body; its bytes are others once this returns. */
   onBody(piece: Buffer): void;
   /** @param trailers flat: name, value, … */
   onEnd(trailers: readonly string[]): void;
@@ -61,14 +61,14 @@ export class AnswerParser {
     this.#state = "head";
   }
 
-  /** @throws AnswerFault */
+  /** @param bytes may be others once this returns @throws AnswerFault */
   take(bytes: Buffer): void {
     const data = this.#rest === undefined ? bytes : Buffer.concat([this.#rest, bytes]);
     this.#rest = undefined;
     for (let at = 0; at < data.length;) {
       const next = this.#step(data, at);
       if (next === NEEDS_MORE) {
-        this.#rest = data.subarray(at);
+        this.#rest = Buffer.from(data.subarray(at));
         return;
       }
       at = next;

@@ -59,8 +59,8 @@ export class Exchange implements AnswerHandler {
   #hasHead = false;
   /** The head has come, and what is there of the body may be coming right behind it. */
   #isFresh = false;
-  /** All of the body so far, if it is small. */
-  #held: Buffer | undefined;
+  /** All of the body so far, if it is small; in Latin-1, which keeps every byte. */
+  #held: string | undefined;
   #isOver = false;
   /** The client has to take what is there before more is read. */
   #isStemmed = false;
@@ -130,16 +130,17 @@ export class Exchange implements AnswerHandler {
   }
 
   #begin(status: number, text: string, headers: readonly string[]): void {
-    const { response, record } = this.#options;
-    response.writeHead(status, text === "" ? undefined : text, headers as string[]);
+    this.#options.response.writeHead(status, text === "" ? undefined : text, headers as string[]);
     // In one packet with what is there of the body; but a stream that has nothing to say yet has begun.
     this.#isFresh = true;
-    process.nextTick(() => {
-      this.#isFresh = false;
-      if (this.#isOver || this.#isUnwanted) return;
-      if (record.bytesOut === 0) response.flushHeaders();
-      else this.#release();
-    });
+  }
+
+  onPause(): void {
+    if (!this.#isFresh) return;
+    this.#isFresh = false;
+    if (this.#isUnwanted) return;
+    if (this.#held === undefined) this.#options.response.flushHeaders();
+    else this.#release();
   }
 
   onBody(chunk: Buffer): boolean {
@@ -154,12 +155,12 @@ export class Exchange implements AnswerHandler {
     // It may be all of the body: it waits for the end, which comes right behind it or not soon.
     if (this.#isFresh && record.bytesOut === 0 && chunk.length <= JOINED_BYTES_MAX) {
       record.bytesOut = chunk.length;
-      this.#held = chunk;
+      this.#held = chunk.toString("latin1");
       return true;
     }
     this.#release();
     record.bytesOut += chunk.length;
-    if (response.write(chunk)) return true;
+    if (response.write(Buffer.from(chunk))) return true;
     if (this.#isStemmed) return false;
     this.#isStemmed = true;
     response.once("drain", this.#onDrain);
@@ -177,7 +178,7 @@ export class Exchange implements AnswerHandler {
 
   /** Keeps a piece of an answer that is looked at. One that is too long goes on as it comes. */
   #withhold(chunk: Buffer, withheld: Withheld): boolean {
-    withheld.chunks.push(chunk);
+    withheld.chunks.push(Buffer.from(chunk));
     withheld.bytes += chunk.length;
     if (withheld.bytes <= LOOKED_AT_BYTES_MAX) return true;
     this.#withheld = undefined;
@@ -195,13 +196,13 @@ export class Exchange implements AnswerHandler {
     if (response.destroyed) return;
     this.#begin(withheld.status, withheld.text, headers);
     record.bytesOut = body.length;
-    if (body.length > 0) this.#held = body;
+    if (body.length > 0) this.#held = body.toString("latin1");
     this.#end(trailers);
   }
 
   #release(): void {
     if (this.#held === undefined) return;
-    this.#options.response.write(this.#held);
+    this.#options.response.write(this.#held, "latin1");
     this.#held = undefined;
   }
 
@@ -266,10 +267,12 @@ export class Exchange implements AnswerHandler {
 
 /**
  * Head and body in one write to the connection: as one text they are sent at once, as two pieces they would
- * be gathered first. Latin-1 keeps every byte.
+ * be gathered first.
+ *
+ * @param body in Latin-1
  */
-function endWith(response: ServerResponse, body: Buffer): void {
-  response.write(body.toString("latin1"), "latin1");
+function endWith(response: ServerResponse, body: string): void {
+  response.write(body, "latin1");
   response.socket?.uncork();
   response.end();
 }

@@ -117,7 +117,7 @@ function send(
   const onClose = (): void => {
     if (!response.writableFinished) exchange.abandon();
   };
-  response.once("close", onClose);
+  response.on("close", onClose);
   if (response.destroyed) return exchange.abandon();
   const method = request.method!;
   pool.send({ method, target, headers, body, upgrade }, exchange, isAgain);

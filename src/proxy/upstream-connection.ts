@@ -15,6 +15,8 @@ const KEPT_MARGIN_MS = 1_000;
 
 export interface ConnectionOptions {
   readonly socket: Socket;
+  /** Lets `take` have all bytes that come; they are others once it returns. */
+  readonly deliver: (take: (bytes: Buffer) => void) => void;
   /** Host and port of the upstream. */
   readonly authority: string;
   /** From the request's end to the head of its answer. */
@@ -45,11 +47,8 @@ export class UpstreamConnection implements AnswerSink {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.#socket = options.socket;
-    this.#socket
-      .on("data", this.#onData)
-      .on("end", this.#onEnd)
-      .on("error", this.#onError)
-      .on("close", this.#onClose);
+    options.deliver(this.#onData);
+    this.#socket.on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose);
   }
 
   get isOpen(): boolean {
@@ -153,7 +152,8 @@ export class UpstreamConnection implements AnswerSink {
     } catch (error) {
       return this.#refuse(error);
     }
-    if (wasUsed && this.#handler === undefined) this.#release();
+    if (this.#handler !== undefined) this.#handler.onPause();
+    else if (wasUsed) this.#release();
   };
 
   readonly #onEnd = (): void => {

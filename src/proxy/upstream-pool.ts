@@ -1,12 +1,18 @@
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { ClientFault } from "./client-fault.ts";
-import { UpstreamConnection } from "./upstream-connection.ts";
+import { UpstreamConnection, type ConnectionOptions } from "./upstream-connection.ts";
 import { UpstreamFailure } from "./upstream-failure.ts";
 import type { AnswerHandler, UpstreamRequest } from "./upstream-request.ts";
 
 /** How often limits of time are looked at: a tenth of the shortest, within these. */
 const LOOK_MS = { min: 10, max: 250 };
+/**
+ * What plain connections read into, one after the other: a read ends with its call back before there is the
+ * next. Memory for each read would cost more than all else that is done with it. On Windows a read holds its
+ * memory while it waits, so there each has its own.
+ */
+const READ_INTO = process.platform === "win32" ? undefined : Buffer.allocUnsafeSlow(65_536);
 /** A connection on which nothing moves is asked by TCP whether the other end is there. */
 const KEEP_ALIVE_MS = 60_000;
 
@@ -47,9 +53,11 @@ export class UpstreamPool {
   send(request: UpstreamRequest, handler: AnswerHandler, isFresh = false): void {
     if (request.upgrade !== undefined && request.body !== undefined)
       return handler.onError(new ClientFault("a request that changes the protocol has a body"));
-    const kept = isFresh ? undefined : this.#kept();
+    const { upgrade } = request;
+    const kept = isFresh || upgrade !== undefined ? undefined : this.#kept();
     if (kept !== undefined) return kept.send(request, handler);
-    this.#connect((connected) => {
+    const link = this.#link(upgrade !== undefined);
+    this.#connect(link, (connected) => {
       if (connected instanceof Error) handler.onError(connected);
       else connected.send(request, handler);
     });
@@ -69,9 +77,9 @@ export class UpstreamPool {
     return undefined;
   }
 
-  #connect(then: (connected: UpstreamConnection | UpstreamFailure) => void): void {
+  #connect(link: Link, then: (connected: UpstreamConnection | UpstreamFailure) => void): void {
     const { connectMsMax } = this.#options;
-    const { socket, event } = this.#socket();
+    const { socket, event } = link;
     this.#connecting.add(socket);
     const timer = setTimeout(() => {
       const message = `no connection within ${connectMsMax} ms`;
@@ -84,16 +92,17 @@ export class UpstreamPool {
       socket.off(event, onConnect).off("error", onError).off("close", onClose);
       then(connected);
     };
-    const onConnect = (): void => settle(this.#opened(socket));
+    const onConnect = (): void => settle(this.#opened(link));
     const onError = (error: Error): void => void (problem = error);
     const onClose = (): void => settle(failureOf(problem));
     socket.once(event, onConnect).on("error", onError).once("close", onClose);
   }
 
-  #opened(socket: Socket): UpstreamConnection {
+  #opened({ socket, deliver }: Link): UpstreamConnection {
     const { responseMsMax, idleMsMax } = this.#options;
     const connection = new UpstreamConnection({
       socket,
+      deliver,
       authority: this.#authority,
       responseMsMax,
       idleMsMax,
@@ -108,21 +117,41 @@ export class UpstreamPool {
     return connection;
   }
 
-  #socket(): { readonly socket: Socket; readonly event: "connect" | "secureConnect" } {
+  /** @param isForTunnel it becomes a stream in the end */
+  #link(isForTunnel: boolean): Link {
     const { protocol, hostname, port } = this.#url;
     // An address of IPv6 has brackets in a URL.
     const host = hostname.replace(/^\[(.*)\]$/, "$1");
     const base = { host, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
     if (protocol !== "https:") {
-      const socket = connectTcp({ ...base, port: Number(port || 80) });
-      return { socket, event: "connect" };
+      const to = { ...base, port: Number(port || 80) };
+      if (READ_INTO === undefined || isForTunnel) return linkOf(connectTcp(to), "connect");
+      let take: (bytes: Buffer) => void = () => undefined;
+      const onread = {
+        buffer: READ_INTO,
+        callback: (length: number) => {
+          take(READ_INTO.subarray(0, length));
+          return true;
+        },
+      };
+      const socket = connectTcp({ ...to, onread });
+      return { socket, event: "connect", deliver: (to) => void (take = to) };
     }
     // The certificate must be the upstream's, not one for the host that a client asked for.
     const named = isIP(host) === 0 ? { servername: host } : {};
     const secure = { ...base, ...named, ALPNProtocols: ["http/1.1"] };
-    const socket = connectTls({ ...secure, port: Number(port || 443) });
-    return { socket, event: "secureConnect" };
+    return linkOf(connectTls({ ...secure, port: Number(port || 443) }), "secureConnect");
   }
+}
+
+/** A connection that is being made. */
+interface Link extends Pick<ConnectionOptions, "socket" | "deliver"> {
+  /** Tells that it can be used. */
+  readonly event: "connect" | "secureConnect";
+}
+
+function linkOf(socket: Socket, event: Link["event"]): Link {
+  return { socket, event, deliver: (take) => void socket.on("data", take) };
 }
 
 function failureOf(problem: Error | undefined): UpstreamFailure {

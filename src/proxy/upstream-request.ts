@@ -26,11 +26,13 @@ export interface AnswerHandler {
   /** @param resume to be called after {@link onBody} has returned false */
   onHead(status: number, text: string, headers: readonly string[], resume: () => void): void;
   /**
-   * A piece of the body; its bytes are the handler's.
+   * A piece of the body. Its bytes are others once this returns: who keeps them copies them.
    *
    * @returns false: no more for now; a few pieces that were read already may come all the same
    */
   onBody(piece: Buffer): boolean;
+  /** All that has come is told, and more is awaited. */
+  onPause(): void;
   /** The answer is whole. */
   onEnd(trailers: readonly string[]): void;
   onTunnel(headers: readonly string[], socket: Duplex): void;
