@@ -1,6 +1,5 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Dispatcher } from "undici";
 import type { AnswerTap } from "./answer-tap.ts";
 import { ClientFault } from "./client-fault.ts";
 import type { Look } from "./creations.ts";
@@ -8,7 +7,7 @@ import { lingerAfter } from "./linger.ts";
 import { responseHeaders } from "./pass-headers.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
-import { UpstreamFailure } from "./upstream.ts";
+import type { AnswerHandler } from "./upstream-request.ts";
 
 /** Up to here a body is sent in one piece with its head. */
 const JOINED_BYTES_MAX = 8_192;
@@ -53,16 +52,18 @@ interface Withheld {
  * One request at one upstream, as its answer comes in: passed on piece by piece, as fast as the client takes
  * it. An answer that breaks off breaks off for the client too, who could not tell it from a whole one else.
  */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements AnswerHandler {
   readonly #options: ExchangeOptions;
-  #abort: ((error?: Error) => void) | undefined;
+  #abort: ((error: Error) => void) | undefined;
   #resume: (() => void) | undefined;
   #hasHead = false;
   /** The head has come, and what is there of the body may be coming right behind it. */
   #isFresh = false;
-  /** All of the body so far, if it is small. */
-  #held: Buffer | undefined;
+  /** All of the body so far, if it is small; in Latin-1, which keeps every byte. */
+  #held: string | undefined;
   #isOver = false;
+  /** The client has to take what is there before more is read. */
+  #isStemmed = false;
   /** Runs while the client has to take what is there before more is read. */
   #unread: NodeJS.Timeout | undefined;
   /** The answer, while it is not known whether it may go on. */
@@ -103,17 +104,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#unread = setTimeout(() => this.#abort!(new ClientFault()), UNWANTED_MS_MAX).unref();
   }
 
-  onConnect(abort: (error?: Error) => void): void {
+  onSend(abort: (error: Error) => void): void {
     this.#abort = abort;
     if (this.#isOver) abort(new ClientFault());
   }
 
-  onHeaders(status: number, raw: Buffer[], resume: () => void, text: string): boolean {
+  onHint(status: number, raw: readonly string[]): void {
+    if (!this.#isUnwanted) passHint(this.#options.response, status, raw);
+  }
+
+  onHead(status: number, text: string, raw: readonly string[], resume: () => void): void {
     const { response, body, record, tap } = this.#options;
-    if (status < 200) {
-      if (!this.#isUnwanted) passHint(response, status, raw);
-      return true;
-    }
     const headers = responseHeaders(raw);
     tap?.head(status, headers);
     this.#resume = resume;
@@ -126,25 +127,23 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else this.#withheld = { status, text, headers, chunks: [], bytes: 0, look };
     if (body !== undefined) lingerAfter(response);
     this.#options.onHead(undefined);
-    // Has ended with its head, although it may name the length of the body that another would have.
-    if (status === 204 || status === 304) this.onComplete(null);
-    return true;
   }
 
   #begin(status: number, text: string, headers: readonly string[]): void {
-    const { response, record } = this.#options;
-    response.writeHead(status, text === "" ? undefined : text, headers as string[]);
+    this.#options.response.writeHead(status, text === "" ? undefined : text, headers as string[]);
     // In one packet with what is there of the body; but a stream that has nothing to say yet has begun.
     this.#isFresh = true;
-    process.nextTick(() => {
-      this.#isFresh = false;
-      if (this.#isOver || this.#isUnwanted) return;
-      if (record.bytesOut === 0) response.flushHeaders();
-      else this.#release();
-    });
   }
 
-  onData(chunk: Buffer): boolean {
+  onPause(): void {
+    if (!this.#isFresh) return;
+    this.#isFresh = false;
+    if (this.#isUnwanted) return;
+    if (this.#held === undefined) this.#options.response.flushHeaders();
+    else this.#release();
+  }
+
+  onBody(chunk: Buffer): boolean {
     this.#options.tap?.data(chunk);
     return this.#passOn(chunk);
   }
@@ -156,12 +155,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
     // It may be all of the body: it waits for the end, which comes right behind it or not soon.
     if (this.#isFresh && record.bytesOut === 0 && chunk.length <= JOINED_BYTES_MAX) {
       record.bytesOut = chunk.length;
-      this.#held = chunk;
+      this.#held = chunk.toString("latin1");
       return true;
     }
     this.#release();
     record.bytesOut += chunk.length;
-    if (response.write(chunk)) return true;
+    if (response.write(Buffer.from(chunk))) return true;
+    if (this.#isStemmed) return false;
+    this.#isStemmed = true;
     response.once("drain", this.#onDrain);
     // The upstream's own limits rest meanwhile. Its close abandons this exchange.
     this.#unread = setTimeout(() => response.destroy(), UNREAD_MS_MAX).unref();
@@ -169,6 +170,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   readonly #onDrain = (): void => {
+    this.#isStemmed = false;
     if (this.#isUnwanted) return;
     clearTimeout(this.#unread);
     this.#resume!();
@@ -176,7 +178,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** Keeps a piece of an answer that is looked at. One that is too long goes on as it comes. */
   #withhold(chunk: Buffer, withheld: Withheld): boolean {
-    withheld.chunks.push(chunk);
+    withheld.chunks.push(Buffer.from(chunk));
     withheld.bytes += chunk.length;
     if (withheld.bytes <= LOOKED_AT_BYTES_MAX) return true;
     this.#withheld = undefined;
@@ -186,7 +188,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /** The answer has come to its end: looks at it, and passes it on when it may go. */
-  async #show(withheld: Withheld, trailers: readonly (Buffer | string)[] | null): Promise<void> {
+  async #show(withheld: Withheld, trailers: readonly string[]): Promise<void> {
     const { response, record } = this.#options;
     const { headers } = withheld;
     const body = Buffer.concat(withheld.chunks);
@@ -194,17 +196,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (response.destroyed) return;
     this.#begin(withheld.status, withheld.text, headers);
     record.bytesOut = body.length;
-    if (body.length > 0) this.#held = body;
+    if (body.length > 0) this.#held = body.toString("latin1");
     this.#end(trailers);
   }
 
   #release(): void {
     if (this.#held === undefined) return;
-    this.#options.response.write(this.#held);
+    this.#options.response.write(this.#held, "latin1");
     this.#held = undefined;
   }
 
-  onComplete(trailers: readonly (Buffer | string)[] | null): void {
+  onEnd(trailers: readonly string[]): void {
     if (this.#isOver) return;
     const withheld = this.#withheld;
     this.#over(true);
@@ -215,9 +217,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#options.tap?.end();
   }
 
-  #end(trailers: readonly (Buffer | string)[] | null): void {
+  #end(trailers: readonly string[]): void {
     const { response } = this.#options;
-    if (trailers !== null && trailers.length > 0) {
+    if (trailers.length > 0) {
       const flat = responseHeaders(trailers);
       const pairs = flat.flatMap((name, i): [string, string][] =>
         i % 2 === 0 ? [[name, flat[i + 1]!]] : [],
@@ -228,7 +230,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else endWith(response, this.#held);
   }
 
-  onUpgrade(_status: number, raw: Buffer[] | string[] | null, socket: Duplex): void {
+  onTunnel(raw: readonly string[], socket: Duplex): void {
     const { record } = this.#options;
     record.status = 101;
     record.end = "tunnel";
@@ -236,7 +238,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#isOver = true;
     // The tunnel goes on using the connection.
     socket.once("close", () => this.#options.onEnd(true));
-    this.#options.onTunnel!(responseHeaders(raw ?? []), socket);
+    this.#options.onTunnel!(responseHeaders(raw), socket);
     this.#options.onHead(undefined);
   }
 
@@ -248,7 +250,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const { response, record, onHead, tap } = this.#options;
     if (!this.#hasHead) {
       this.#isOver = true;
-      return onHead(failureOf(error));
+      return onHead(error);
     }
     this.#over(false);
     tap?.broke();
@@ -263,37 +265,20 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function failureOf(error: Error): Error {
-  if (error instanceof ClientFault) return error;
-  const { code } = error as { code?: string };
-  switch (code) {
-    case "UND_ERR_CONNECT_TIMEOUT":
-    case "UND_ERR_HEADERS_TIMEOUT":
-      return new UpstreamFailure("upstream-slow", error.message, error);
-    case "UND_ERR_INVALID_ARG":
-    case "UND_ERR_NOT_SUPPORTED":
-      return new ClientFault(error.message);
-    default:
-      return new UpstreamFailure(
-        "upstream-failed",
-        `${code ?? error.name}: ${error.message}`,
-        error,
-      );
-  }
-}
-
 /**
  * Head and body in one write to the connection: as one text they are sent at once, as two pieces they would
- * be gathered first. Latin-1 keeps every byte.
+ * be gathered first.
+ *
+ * @param body in Latin-1
  */
-function endWith(response: ServerResponse, body: Buffer): void {
-  response.write(body.toString("latin1"), "latin1");
+function endWith(response: ServerResponse, body: string): void {
+  response.write(body, "latin1");
   response.socket?.uncork();
   response.end();
 }
 
 /** 103 goes on to a client that knows it, if it can be written; the others mean nothing to a pooled connection. */
-function passHint(response: ServerResponse, status: number, raw: readonly Buffer[]): void {
+function passHint(response: ServerResponse, status: number, raw: readonly string[]): void {
   if (status !== 103 || response.req.httpVersionMinor === 0) return;
   const hints: Record<string, string[]> = {};
   const flat = responseHeaders(raw);

@@ -1,12 +1,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Dispatcher } from "undici";
 import type { AnswerTap } from "./answer-tap.ts";
 import { Exchange } from "./exchange.ts";
 import type { Look } from "./creations.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
-import { UpstreamFailure, type Upstream } from "./upstream.ts";
+import type { Upstream } from "./upstream.ts";
+import { UpstreamFailure } from "./upstream-failure.ts";
+import type { UpstreamPool } from "./upstream-pool.ts";
 import type { End } from "../rollout/under-way.ts";
 
 export interface Outgoing {
@@ -25,8 +26,6 @@ export interface Outgoing {
 
 /** Methods that may be sent again, because they change nothing. */
 const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
-/** How a connection ends that the upstream closed while it was being used again. */
-const CLOSED = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 
 /**
  * Sends a request to an upstream and its answer back.
@@ -49,11 +48,11 @@ export function forward(
     if (!isBegun) onWriteEnd?.(true);
     done(failure);
   };
-  upstream.ask((dispatch, free, settled) => {
+  upstream.ask((pool, free, settled) => {
     isBegun = true;
     outgoing.onSend?.();
     const sendOn = (isAgain: boolean, then: (failure: Error | undefined) => void): void =>
-      send((options, exchange) => dispatch(options, exchange, isAgain), free, parts, then);
+      send({ pool, isAgain, free }, parts, then);
     sendOn(false, (failure) => {
       const isOver = failure === undefined || response.destroyed;
       const isWrite = onWriteEnd !== undefined;
@@ -76,13 +75,18 @@ export interface ForwardParts {
 
 function mayRepeat(method: string, { body, upgrade }: Outgoing, failure: Error): boolean {
   if (!SAFE.has(method) || body !== undefined || upgrade !== undefined) return false;
-  if (!(failure instanceof UpstreamFailure)) return false;
-  return CLOSED.has((failure.cause as { code?: string } | undefined)?.code ?? "");
+  return failure instanceof UpstreamFailure && failure.wasClosed;
+}
+
+interface Sending {
+  readonly pool: UpstreamPool;
+  /** On a connection of its own, because a kept one was closed. */
+  readonly isAgain: boolean;
+  readonly free: () => void;
 }
 
 function send(
-  dispatch: (options: Dispatcher.DispatchOptions, exchange: Exchange) => void,
-  free: () => void,
+  { pool, isAgain, free }: Sending,
   { request, response, outgoing, record, onWriteEnd, lookAt }: ForwardParts,
   settled: (failure: Error | undefined) => void,
 ): void {
@@ -113,14 +117,8 @@ function send(
   const onClose = (): void => {
     if (!response.writableFinished) exchange.abandon();
   };
-  response.once("close", onClose);
+  response.on("close", onClose);
   if (response.destroyed) return exchange.abandon();
-  const options: Dispatcher.DispatchOptions = {
-    path: target,
-    method: request.method as Dispatcher.HttpMethod,
-    headers: headers as string[],
-    body: body ?? null,
-    upgrade: upgrade ?? null,
-  };
-  dispatch(options, exchange);
+  const method = request.method!;
+  pool.send({ method, target, headers, body, upgrade }, exchange, isAgain);
 }

@@ -6,35 +6,21 @@ import {
   handleAll,
   type CircuitBreakerPolicy,
 } from "cockatiel";
-import { Client, Pool, type Dispatcher } from "undici";
-import { UpstreamHealth } from "./upstream-health.ts";
 import type { UpstreamSettings } from "./settings.ts";
+import { UpstreamFailure } from "./upstream-failure.ts";
+import { UpstreamHealth } from "./upstream-health.ts";
+import { UpstreamPool } from "./upstream-pool.ts";
 import type { Side } from "../rollout/stage.ts";
 
 /** Requests that fail one after the other until the upstream is left alone, */
 const FAILURES_MAX = 10;
 /** and for how long, before one request tries it again. */
 const OPEN_MS = 1_000;
-/** Head of an answer. */
-const HEAD_BYTES_MAX = 65_536;
-
-/** The upstream did not answer; says how the client is told. */
-export class UpstreamFailure extends Error {
-  readonly refusal: "upstream-busy" | "upstream-down" | "upstream-failed" | "upstream-slow";
-
-  constructor(refusal: UpstreamFailure["refusal"], message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.refusal = refusal;
-  }
-}
-
 /** One of the two applications: connections that are kept, limits, and whether it is well. */
 export class Upstream {
   readonly side: Side;
   readonly health: UpstreamHealth;
-  readonly #options: Client.Options;
-  readonly #servername: string;
-  readonly #pool: Pool;
+  readonly #pool: UpstreamPool;
   readonly #breaker: CircuitBreakerPolicy;
   readonly #settings: UpstreamSettings;
   #inFlight = 0;
@@ -44,19 +30,7 @@ export class Upstream {
   constructor(side: Side, settings: UpstreamSettings) {
     this.side = side;
     this.#settings = settings;
-    this.#servername = new URL(settings.url).hostname;
-    this.#options = {
-      pipelining: 1,
-      connect: { timeout: settings.connectMsMax },
-      headersTimeout: settings.responseMsMax,
-      bodyTimeout: settings.idleMsMax,
-      maxHeaderSize: HEAD_BYTES_MAX,
-      strictContentLength: true,
-    };
-    this.#pool = new Pool(settings.url, {
-      ...this.#options,
-      connections: settings.connectionsMax,
-    });
+    this.#pool = new UpstreamPool(settings);
     // A client that leaves the one request that tries it again has not shown that it is well.
     this.#breaker = circuitBreaker(handleAll, {
       halfOpenAfter: OPEN_MS,
@@ -108,7 +82,7 @@ export class Upstream {
     };
     if (this.#breaker.state === CircuitState.Closed) {
       // The usual case, without the promises that the breaker would put around each request.
-      attempt(this.#dispatch, free, (failure) => {
+      attempt(this.#pool, free, (failure) => {
         this.#tellBreaker(failure);
         settled(failure);
       });
@@ -116,16 +90,14 @@ export class Upstream {
     }
     const once = (): Promise<void> =>
       new Promise((kept, broken) => {
-        attempt(this.#dispatch, free, (failure) =>
-          failure === undefined ? kept() : broken(failure),
-        );
+        attempt(this.#pool, free, (failure) => (failure === undefined ? kept() : broken(failure)));
       });
     this.#breaker.execute(once).then(
       () => settled(undefined),
       (error: Error) =>
         settled(
           error instanceof BrokenCircuitError
-            ? new UpstreamFailure("upstream-down", "its last requests failed", error)
+            ? new UpstreamFailure("upstream-down", "its last requests failed", { cause: error })
             : error,
         ),
     );
@@ -148,32 +120,13 @@ export class Upstream {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#pool.destroy(), this.health.close()]);
+    this.#pool.close();
+    await this.health.close();
   }
-
-  readonly #dispatch: Dispatch = (given, handler, isAgain) => {
-    // The certificate must be the upstream's, not one for the host that a client asked for.
-    const options = { ...given, servername: this.#servername };
-    if (!isAgain) {
-      this.#pool.dispatch(options, handler);
-      return;
-    }
-    // Others that are kept may be as dead as the one it met.
-    const client = new Client(this.#settings.url, this.#options);
-    client.dispatch(options, handler);
-    void client.close();
-  };
 }
 
-/** @param isAgain on a connection of its own, because a kept one was closed */
-export type Dispatch = (
-  options: Dispatcher.DispatchOptions,
-  handler: Dispatcher.DispatchHandler,
-  isAgain: boolean,
-) => void;
-
 export type Attempt = (
-  dispatch: Dispatch,
+  pool: UpstreamPool,
   free: () => void,
   settled: (failure: Error | undefined) => void,
 ) => void;

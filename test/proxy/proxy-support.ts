@@ -127,6 +127,8 @@ export interface TestProxyOptions extends Partial<Omit<ProxyOptions, "settings">
   readonly new?: number;
   readonly routes?: readonly RouteSettings[];
   readonly upstream?: Partial<UpstreamSettings>;
+  /** Of both applications. */
+  readonly scheme?: "http" | "https";
   readonly settings?: Partial<ProxySettings>;
   readonly rollout?: Partial<Rollout>;
   /** The store is down at the start. */
@@ -172,7 +174,7 @@ export async function startTestProxy(options: TestProxyOptions): Promise<TestPro
   const upstream = (port: number): UpstreamSettings => ({
     ...UPSTREAM,
     ...options.upstream,
-    url: `http://127.0.0.1:${port}`,
+    url: `${options.scheme ?? "http"}://127.0.0.1:${port}`,
   });
   const proxy = await startProxy({
     ...options,
