@@ -66,6 +66,6 @@ export interface SpanningKey {
 export function uniquenessNotes(keys: readonly SpanningKey[]): readonly PlanNote[] {
   return keys.map(({ table, columns }) => ({
     about: `${table} (${columns.join(", ")})`,
-    says: "is unique over all aggregates: while two sides decide, only legacy's own index sees both; a breach shows as a conflict of reverse sync",
+    says: "is unique over all aggregates: while two sides decide, only legacy's own index sees both: let the service wait for its row; a breach shows as a conflict of reverse sync",
   }));
 }
