@@ -112,12 +112,12 @@ function keysOf({ root, children }: StreamRef, tables: readonly TableFacts[]): S
     const { schema, relation } = parseQualifiedName(name);
     return tables.find(({ table }) => table.schema === schema && table.relation === relation);
   };
-  const spanning = (name: string, parent: readonly string[]): SpanningKey[] =>
-    (of(name)?.uniqueKeys ?? [])
-      .filter((columns) => parent.length === 0 || !parent.every((key) => columns.includes(key)))
-      .map((columns) => ({ table: name, columns }));
+  const spanning = (name: string, key: readonly string[]): SpanningKey[] =>
+    (of(name)?.uniqueRules ?? [])
+      .filter(({ columns }) => key.length === 0 || !key.every((column) => columns.includes(column)))
+      .map(({ text }) => ({ table: name, text }));
   return [
-    ...spanning(root.name, []),
+    ...spanning(root.name, root.key ?? of(root.name)?.primaryKey ?? []),
     ...Object.values(children).flatMap(({ table, parent }: ChildRef) =>
       spanning(table.name, Object.keys(parent)),
     ),

@@ -60,12 +60,13 @@ function noteOf({ methods, path, kind, id, created }: NotedRoute): PlanNote[] {
 /** A unique key whose columns do not hold the key of the aggregate: a rule over several of them. */
 export interface SpanningKey {
   readonly table: string;
-  readonly columns: readonly string[];
+  /** What is unique, as the database prints it. */
+  readonly text: string;
 }
 
 export function uniquenessNotes(keys: readonly SpanningKey[]): readonly PlanNote[] {
-  return keys.map(({ table, columns }) => ({
-    about: `${table} (${columns.join(", ")})`,
+  return keys.map(({ table, text }) => ({
+    about: `${table} (${text})`,
     says: "is unique over all aggregates: while two sides decide, only legacy's own index sees both: let the service wait for its row; a breach shows as a conflict of reverse sync",
   }));
 }

@@ -41,6 +41,8 @@ beforeAll(async () => {
   env = { LEGACY_URL: legacy.url, EVENTS_URL: events.url };
   await legacy.query(`
     CREATE TABLE item (id int PRIMARY KEY, label text NOT NULL UNIQUE);
+    CREATE UNIQUE INDEX ON item (lower(label)) WHERE id > 9;
+    CREATE UNIQUE INDEX ON item (id, label);
     INSERT INTO item SELECT n, 'label ' || n FROM generate_series(1, 50) n;
     CREATE PUBLICATION banyan_${NAME} FOR TABLE item`);
   capture = startCli(["run"], { cwd: folder.directory, env });
@@ -123,8 +125,10 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     "! GET /items: names no aggregate: stays with legacy until 100%",
     "! POST /items: does not say where legacy's answer has the new id",
     "item (label): is unique over all aggregates",
+    "item (lower(label) WHERE id > 9): is unique over all aggregates",
   ])
     expect(plan.stdout).toContain(line);
+  expect(plan.stdout).not.toContain("item (id, label)");
   const refused = await document("move", "promote", "item");
   expect(refused).toMatchObject({ outcome: "refused", exitCode: 1 });
 
