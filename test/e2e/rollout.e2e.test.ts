@@ -197,6 +197,7 @@ test("what is paused is not promoted, and a wrong command line says what is righ
     ["complete item", "only new can be completed"],
     ["rollback item --to new", "not behind it"],
     ["", "say what to do: plan, status"],
+    ["promote", "next: See: banyan rollout promote --help"],
   ] as const;
   for (const [line, says] of refusals) {
     const { exitCode, stdout, stderr } = await banyan(

@@ -81,7 +81,11 @@ const ACTIONS = [
   ),
 ];
 
-const WHAT = `say what to do: ${ACTIONS.map(({ command }) => String(command).split(" ")[0]).join(", ")}`;
+export const ROLLOUT_ACTIONS: readonly string[] = ACTIONS.map(
+  ({ command }) => String(command).split(" ")[0]!,
+);
+
+const WHAT = `say what to do: ${ROLLOUT_ACTIONS.join(", ")}`;
 
 export const rolloutCommand: CommandModule<object, CommonArgs> = {
   command: "rollout",
