@@ -1,10 +1,11 @@
+import { askGates } from "./rollout-gates.ts";
 import { gatesText, notesText } from "./rollout-text.ts";
 import type { Session } from "./session.ts";
 import { openSurvey, type OpenedMoves } from "./wire.ts";
 import type { ChildRef, StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import { parseQualifiedName } from "../model/table.ts";
-import { gatesOf, judgeGates, sumUp, type GateAnswer, type GateState } from "../rollout/gates.ts";
+import { sumUp, type GateAnswer, type GateState } from "../rollout/gates.ts";
 import type { Standing } from "../rollout/move.ts";
 import {
   routeNotes,
@@ -35,15 +36,13 @@ export interface PlanStep {
   readonly gates?: readonly GateAnswer[];
 }
 
-const TRAFFIC_SECONDS = 3_600;
-
 export async function planOf(
   session: Session,
-  { store, facts }: OpenedMoves,
+  opened: OpenedMoves,
   types: readonly string[],
 ): Promise<readonly TypePlan[]> {
   const { config } = session;
-  const standings = await store.standings();
+  const standings = await opened.store.standings();
   const keys = await spanningKeys(session);
   const plans: TypePlan[] = [];
   for (const type of types) {
@@ -53,9 +52,9 @@ export async function planOf(
     const judged: PlanStep[] = [];
     if (next !== undefined) {
       const kind = next.to.stage === "complete" ? "complete" : "promote";
-      const wanted = gatesOf(kind, { stage, share }, next.to);
-      const found = await facts.read(type, TRAFFIC_SECONDS);
-      const gates = judgeGates(wanted, found, config.rollout.gates, []);
+      const from = { stage, share };
+      const wanted = { type, kind, from, to: next.to, force: [], withoutProxy: [] } as const;
+      const gates = await askGates(opened, config.rollout.gates, wanted);
       judged.push({ ...next, state: sumUp(gates), gates });
     }
     const paused = standings.get(type)?.paused ?? false;

@@ -147,6 +147,20 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
   const unsaid = await banyan("rollout", "promote", "item", "--to", "10%", ...force);
   expect(unsaid).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--why") });
   await legacy.query("UPDATE item SET label = 'changed ' || id WHERE id < 20");
+  const why = ["--why", "no traffic yet"];
+  const killed = "00000000-0000-4000-8000-00000000dead";
+  await events.query(
+    `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows, seen_at)
+     VALUES ($1, $2, 'gone:2', 'item', 0, 0, now() - interval '60 s')`,
+    [NAME, killed],
+  );
+  // Writes are not held back for one that will not answer.
+  const vain = await document("move", "promote", "item", "--to", "10%", ...force, ...why);
+  expect(vain).toMatchObject({ outcome: "refused", exitCode: 1 });
+  expect(JSON.stringify(vain["gates"])).toMatch(
+    /1 running, but it would be not acknowledged by gone:2 .*--without-proxy 0+-0000-4000-8000-0+dead/,
+  );
+  expect((await banyan("rollout", "plan")).stdout).toContain("gone:2");
   const forced = await document(
     "move",
     "promote",
@@ -154,9 +168,11 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     "--to",
     "10%",
     ...force,
-    "--why",
-    "no traffic yet",
+    ...why,
+    "--without-proxy",
+    killed,
   );
+  await events.query("DELETE FROM banyan.proxies WHERE instance = $1", [killed]);
   expect(forced).toMatchObject({ outcome: "done", to: { stage: "canary", share: 1_000 } });
   expect(await document("status", "status")).toMatchObject({
     types: [{ stage: "canary", share: 1_000, proxies: [{ place: "host:1" }] }],
