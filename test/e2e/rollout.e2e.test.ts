@@ -284,6 +284,13 @@ test("the daemon takes up a move that a killed process left, and brings back wha
   printed.set("run", lines());
   const back = lines().find((line) => line["what"] === "rolled-back");
   expect(back!["seconds"]).toBeLessThan(10);
+
+  await events.query(
+    `DO $$ BEGIN PERFORM banyan.lock_authority('${NAME}', 'item');
+       UPDATE banyan.rollouts SET stage = 'complete', epoch = epoch + 1 WHERE pipeline = '${NAME}'; END $$`,
+  );
+  const { stderr } = await banyan("verify");
+  expect(stderr).toContain("item is complete: nothing is written back any more");
 });
 
 test.each([
