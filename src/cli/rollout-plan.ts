@@ -65,7 +65,7 @@ export async function planOf(
         : [
             ...routeNotes(type, config.routes),
             ...(keys instanceof Map
-              ? uniquenessNotes(keys.get(type) ?? [])
+              ? uniquenessNotes(keys.get(type) ?? [], stage)
               : [{ about: "unique keys", says: `not known: ${keys}` }]),
           ];
     plans.push({ type, stage, share, paused, steps: [...judged, ...others], notes });
