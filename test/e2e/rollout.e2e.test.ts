@@ -248,6 +248,15 @@ test("the daemon takes up a move that a killed process left, and brings back wha
     },
   );
   expect(killed.signal).toBe("SIGKILL");
+  const heard = (ago: string) =>
+    events.query(
+      `UPDATE banyan.moves SET touched_at = now() - interval '${ago}' WHERE ended_at IS NULL`,
+    );
+  await heard("-1 minute");
+  const early = await banyan("rollout", "resume", "item");
+  expect(early).toMatchObject({ exitCode: 0, stdout: "item was not paused already\n" });
+  expect(early.stderr).toMatch(/a promote that .+ began is under way \(held\).*run this again/);
+  await heard("1 minute");
   const daemon = startCli(["rollout", "run", "--json"], { cwd: folder.directory, env });
   const lines = (): Record<string, unknown>[] =>
     daemon
