@@ -119,9 +119,21 @@ test("where the rows are not written, nobody is told that he is registered, and 
   shops.start("daemon");
   // What was taken back stays so, whoever sends the same request again.
   expect(await register(shops, "new", "a@example.org", once)).toMatchObject({ status: 409 });
-  expect(await register(shops, "new", "a@example.org")).toMatchObject({ status: 200 });
+  const { status, id } = await register(shops, "new", "a@example.org");
+  expect(status).toBe(200);
+  expect((await rows(shops)).get("a@example.org")).toBe(id);
+  // Whoever is registered can go on at once.
+  const moved = await fetch(`${shops.newUrl}/customers/${id}/city`, {
+    method: "PUT",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ city: "Bergen" }),
+  });
+  expect(moved.status).toBe(200);
   await shops.expectInStep();
-  expect((await rows(shops)).has("a@example.org")).toBe(true);
+  const { rows: found } = await shops.source.query(
+    "SELECT address FROM customers WHERE email = 'a@example.org'",
+  );
+  expect(found).toEqual([{ address: { city: "Bergen" } }]);
 });
 
 test("in shadow the new shop refuses what legacy refuses, and proposes what it accepts", async () => {
