@@ -16,6 +16,7 @@ export {
 } from "./mapping/rules.ts";
 export { openAggregates } from "./cli/wire.ts";
 export type { Aggregates } from "./service/aggregate.ts";
+export type { WrittenBack } from "./store/reverse-store.ts";
 export type { Decided, Loaded } from "./service/decided.ts";
 export type { AggregateStore } from "./service/aggregate-store.ts";
 export type { Draft, StateOf } from "./service/event-types.ts";

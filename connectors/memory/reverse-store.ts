@@ -10,6 +10,7 @@ import type {
   ReverseStatus,
   ReverseStore,
   StreamRange,
+  WrittenBack,
 } from "../../src/store/reverse-store.ts";
 
 interface Entry {
@@ -111,6 +112,18 @@ export class MemoryReverseStore implements ReverseStore {
     );
     for (const one of asked) conflicts!.set(one.stream, { ...one, isAsked: true });
     return Promise.resolve(asked.length);
+  }
+
+  outcomeOf(pipeline: string, stream: string, version: number): Promise<WrittenBack> {
+    const entry = this.#entries.get(pipeline);
+    const conflict = entry?.conflicts.get(stream);
+    if (conflict !== undefined && conflict.version <= version)
+      return Promise.resolve({ outcome: "conflict", reason: conflict.reason });
+    const at = this.#state.log.findIndex(
+      (event) => event.stream === stream && event.version === version,
+    );
+    const isPassed = at >= 0 && at < Number(entry?.cursor ?? 0);
+    return Promise.resolve({ outcome: isPassed ? "written" : "waiting" });
   }
 
   status(pipeline: string, samples: number): Promise<ReverseStatus | undefined> {

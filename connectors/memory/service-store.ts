@@ -90,6 +90,23 @@ export class MemoryServiceStore implements ServiceStore {
     else this.reserve(pipeline, `${streamType}/${role}`, id, 0);
   }
 
+  streamsNaming(
+    streamType: string,
+    column: string,
+    value: string,
+    limit: number,
+  ): Promise<readonly string[]> {
+    const naming = this.#state.log.filter(
+      ({ stream, data }) =>
+        parts(stream)[0] === streamType &&
+        data[column] !== null &&
+        data[column] !== undefined &&
+        textOf(data[column]) === value,
+    );
+    const streams = [...new Set(naming.map(({ stream }) => stream))];
+    return Promise.resolve(streams.slice(0, limit));
+  }
+
   streamOfEvent(eventId: string): Promise<string | undefined> {
     return Promise.resolve(this.#state.ids.get(eventId)?.stream);
   }
@@ -110,6 +127,10 @@ function drawn(rollout: Rollout): string | undefined {
     if (hasMoved(rollout, bucketOf(id, rollout.salt))) return id;
   }
   return undefined;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function parts(stream: string): readonly [string, string] {

@@ -67,6 +67,10 @@ class PostgresLegacyWriter implements LegacyWriter {
     this.#options = options;
   }
 
+  async reach(): Promise<void> {
+    await disconnect(await this.#session());
+  }
+
   async open(tables: readonly string[]): Promise<void> {
     const client = this.#client ?? (await this.#connect());
     const ask = askClient(client);
@@ -100,12 +104,7 @@ class PostgresLegacyWriter implements LegacyWriter {
   }
 
   async #connect(): Promise<pg.Client> {
-    const client = await connect({
-      url: this.#options.url,
-      applicationName: APPLICATION,
-      lockTimeoutMs: LOCK_MS_MAX,
-      answerMsMax: ANSWER_MS_MAX,
-    });
+    const client = await this.#session();
     try {
       await client.query(`${SESSION}; SET lock_timeout = ${PLACE_MS_MAX}`);
       await client.query(PLACE, [this.#options.pipeline]);
@@ -116,6 +115,15 @@ class PostgresLegacyWriter implements LegacyWriter {
     }
     this.#client = client;
     return client;
+  }
+
+  #session(): Promise<pg.Client> {
+    return connect({
+      url: this.#options.url,
+      applicationName: APPLICATION,
+      lockTimeoutMs: LOCK_MS_MAX,
+      answerMsMax: ANSWER_MS_MAX,
+    });
   }
 
   get #ask(): Ask {

@@ -13,6 +13,7 @@ import type {
   ReverseStatus,
   ReverseStore,
   StreamRange,
+  WrittenBack,
 } from "../../src/store/reverse-store.ts";
 
 /** Events that one page of native ones looks at. */
@@ -102,6 +103,20 @@ const STATUS = `
             SELECT stream_id AS stream, version, table_name AS "table", row_key AS key, columns, reason, ${isoText("found_at")} AS "foundAt"
               FROM banyan.reverse_conflicts c WHERE c.pipeline = p.pipeline ORDER BY found_at, stream_id LIMIT $2) s) AS samples
     FROM banyan.reverse_progress p WHERE p.pipeline = $1`;
+
+/** All in one snapshot: a conflict is noted no later than the cursor passes its event. */
+const OUTCOME = `
+  SELECT (SELECT c.reason FROM banyan.reverse_conflicts c WHERE c.pipeline = $1 AND c.stream_id = $2 AND c.version <= $3) AS reason,
+         EXISTS (SELECT FROM banyan.rollouts r WHERE r.pipeline = $1 AND r.stream_type = split_part($2, '-', 1) AND r.stage = 'complete') AS ended,
+         EXISTS (SELECT FROM banyan.events e JOIN banyan.reverse_progress p ON p.pipeline = $1
+                  WHERE e.stream_id = $2 AND e.version = $3
+                    AND (e.transaction_id, e.position) <= (split_part(p.cursor, '/', 1)::xid8, split_part(p.cursor, '/', 2)::bigint)) AS passed`;
+
+interface OutcomeRow {
+  readonly reason: string | null;
+  readonly ended: boolean;
+  readonly passed: boolean;
+}
 
 interface StatusRow {
   readonly applied: string;
@@ -234,6 +249,15 @@ export class PostgresReverseStore implements ReverseStore {
       [pipeline, stream ?? null],
     );
     return rows.length;
+  }
+
+  async outcomeOf(pipeline: string, stream: string, version: number): Promise<WrittenBack> {
+    const values = [pipeline, stream, version];
+    const [row] = await this.#ask<OutcomeRow>("asking what was written back", OUTCOME, values);
+    const { reason, ended, passed } = row!;
+    if (ended) return { outcome: "ended" };
+    if (reason !== null) return { outcome: "conflict", reason };
+    return { outcome: passed ? "written" : "waiting" };
   }
 
   async status(pipeline: string, samples: number): Promise<ReverseStatus | undefined> {

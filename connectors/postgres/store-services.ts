@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { eventColumns } from "./store-append.ts";
+import { quoteLiteral } from "./identifiers.ts";
 import { classifyStore, isTaken } from "./store-errors.ts";
 import {
   assertAppendable,
@@ -156,6 +157,22 @@ export class PostgresServiceStore implements ServiceStore {
     if (form === "uuid") return;
     const values = [pipeline, streamType, nameOf(request), id];
     await this.#query("giving an id back", { name: "banyan-give-back", text: GIVE_BACK, values });
+  }
+
+  async streamsNaming(
+    streamType: string,
+    column: string,
+    value: string,
+    limit: number,
+  ): Promise<readonly string[]> {
+    // Written out, so that an index on this column of the data is used.
+    const text = `
+      SELECT e.stream_id FROM banyan.events e
+       WHERE e.data ->> ${quoteLiteral(column)} = $1 AND starts_with(e.stream_id, $2)
+       GROUP BY e.stream_id ORDER BY min(e.position) LIMIT $3`;
+    const values = [value, `${streamType}-`, limit];
+    const rows = await this.#query<{ stream_id: string }>("looking for a value", { text, values });
+    return rows.map(({ stream_id }) => stream_id);
   }
 
   async streamOfEvent(eventId: string): Promise<string | undefined> {

@@ -57,6 +57,7 @@ export function tableFacts({ table, entry, columns, sizes, counts }: TableParts)
     }),
     primaryKey,
     uniqueKeys: keys.filter((key) => !isSame(key, primaryKey)),
+    uniqueRules: table.uniqueRules,
     triggers: table.triggers,
     rowSecurity: table.rowSecurity,
     rowsHidden: table.rowsHidden,

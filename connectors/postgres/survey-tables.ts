@@ -1,4 +1,5 @@
 import { qualifiedName } from "../../src/model/table.ts";
+import type { UniqueRule } from "../../src/source/database-facts.ts";
 import type { Ask } from "./catalogue.ts";
 import { NOT_NULL } from "./not-null.ts";
 
@@ -16,6 +17,7 @@ export interface SurveyedTable {
   readonly readable: boolean;
   readonly inherits: readonly string[];
   readonly triggers: readonly string[];
+  readonly uniqueRules: readonly UniqueRule[];
   /** Constraint of a primary key that is checked only at commit, as far as the log is concerned none. */
   readonly deferrableKey: string | null;
   /** Columns that any level of a partitioned table is divided by; null when one is divided by an expression. */
@@ -44,6 +46,21 @@ export interface SurveyedLeaf {
     readonly primary: boolean;
   }[];
 }
+
+/** Of the relation `c`. A constraint that excludes has operators of its own, of which only = makes rows alike. */
+const UNIQUE_RULES = `
+  (SELECT coalesce(json_agg(json_build_object('columns', k.columns, 'text',
+             CASE WHEN i.indisexclusion THEN pg_get_constraintdef(x.oid)
+                  ELSE k.text || coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid, true), '') END) ORDER BY n.relname), '[]')
+     FROM pg_index i JOIN pg_class n ON n.oid = i.indexrelid
+     LEFT JOIN pg_constraint x ON x.conindid = i.indexrelid AND x.contype = 'x'
+     JOIN LATERAL (SELECT string_agg(pg_get_indexdef(i.indexrelid, p.place::int, true), ', ' ORDER BY p.place) AS text,
+                          coalesce(json_agg(a.attname ORDER BY p.place) FILTER (WHERE a.attname IS NOT NULL AND coalesce(o.oprname, '=') = '='), '[]') AS columns
+                     FROM unnest(i.indkey) WITH ORDINALITY p (number, place)
+                     LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = p.number AND p.number <> 0
+                     LEFT JOIN pg_operator o ON o.oid = x.conexclop[p.place]
+                    WHERE p.place <= i.indnkeyatts) k ON true
+    WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND i.indisvalid)`;
 
 /**
  * Schemas of the application: not the server's, not of other sessions, not those of an extension, and
@@ -103,6 +120,7 @@ const TABLES = `
            WHERE i.inhrelid = c.oid) AS inherits,
          (SELECT coalesce(json_agg(t.tgname ORDER BY t.tgname), '[]') FROM pg_trigger t
            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D') AS triggers,
+         ${UNIQUE_RULES} AS "uniqueRules",
          (SELECT k.conname FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p' AND k.condeferrable) AS "deferrableKey",
          (SELECT CASE WHEN bool_and(a.attname IS NOT NULL) THEN json_agg(DISTINCT a.attname) END
             FROM tree t JOIN pg_partitioned_table p ON p.partrelid = t.relid

@@ -1,14 +1,7 @@
 import Fastify from "fastify";
+import { addCustomerRoutes } from "./customer-routes.ts";
 import type { Doer } from "./order-desk.ts";
-import {
-  addOrderRoutes,
-  answerError,
-  done,
-  ID,
-  object,
-  text,
-  type IdParams,
-} from "./order-routes.ts";
+import { addOrderRoutes, answerError, done, object, text } from "./order-routes.ts";
 import { Shop } from "./shop.ts";
 
 export interface ShopServer {
@@ -27,18 +20,7 @@ export async function startShopServer(options: {
   app.setErrorHandler((error, _request, reply) => answerError(error, reply));
   app.get("/healthz", () => ({ ok: true }));
   app.get("/catalogue", () => shop.catalogue());
-  app.post<{ Body: { email: string; fullName: string; city: string } }>(
-    "/customers",
-    { schema: { body: object({ email: text, fullName: text, city: text }) } },
-    async (request) => ({ id: await shop.registerCustomer(request.body, doer(request)) }),
-  );
-  app.put<IdParams & { Body: { city: string } }>(
-    "/customers/:id/city",
-    { schema: { params: ID, body: object({ city: text }) } },
-    async (request) =>
-      done(await shop.moveCustomer(request.params.id, request.body.city, doer(request))),
-  );
-
+  addCustomerRoutes(app, shop, doer);
   addOrderRoutes(app, shop, doer);
 
   app.post<{ Body: { tag: string; factor: number } }>(

@@ -20,6 +20,7 @@ import {
   stockLevels,
 } from "./tables.ts";
 
+const CUSTOMER = { stream: "customer", idForm: "integer" } as const;
 const ORDER = { stream: "order", id: { path: "id" }, idForm: "integer" } as const;
 
 /** Fewer than the default, for a demonstration. */
@@ -97,6 +98,7 @@ export default defineMigration({
   // Times, and ids that each shop makes up by itself.
   dual: {
     normalise: {
+      customer: { ignore: ["registered_at", "updated_at"] },
       order: {
         ignore: [
           "updated_at",
@@ -129,6 +131,14 @@ export default defineMigration({
       new: { url: env("SHOP_NEW_HTTP", "http://127.0.0.1:8081"), healthPath: "/healthz" },
     },
     routes: [
+      { method: "POST", path: "/customers", kind: "create", ...CUSTOMER, created: { json: "id" } },
+      {
+        method: "PUT",
+        path: "/customers/:id/city",
+        kind: "write",
+        ...CUSTOMER,
+        id: { path: "id" },
+      },
       { method: "GET", path: "/orders/:id", kind: "read", ...ORDER },
       { method: ["PUT", "DELETE"], path: "/orders/:id", kind: "write", ...ORDER },
       { method: "POST", path: "/orders/:id/pay", kind: "write", ...ORDER },

@@ -1,6 +1,8 @@
 import { BanyanError, openAggregates, requestContext, type RequestContext } from "banyan";
 import Fastify from "fastify";
 import config from "./banyan.config.ts";
+import { addCustomerRoutes } from "./customer-routes.ts";
+import { NewCustomers } from "./new-customers.ts";
 import { NewOrders, type Bugs } from "./new-orders.ts";
 import { addOrderRoutes, answerError, type Asked } from "./order-routes.ts";
 
@@ -43,6 +45,7 @@ export async function startNewShop({
     await store.check();
     return { ok: true };
   });
+  addCustomerRoutes(app, new NewCustomers(store), asked);
   addOrderRoutes(app, new NewOrders(store, { rounding: false, statusRule: false, ...bugs }), asked);
   try {
     const url = await app.listen({ host: "127.0.0.1", port });

@@ -1,4 +1,5 @@
 import pg from "pg";
+import type { CustomerDesk, NewCustomer } from "./customer-routes.ts";
 import { Refusal, type Doer, type NewLine, type OrderDesk } from "./order-desk.ts";
 
 type Client = pg.ClientBase;
@@ -10,7 +11,7 @@ type Client = pg.ClientBase;
  * not, a document is replaced by deleting and inserting its rows, an attempt that fails is rolled
  * back to a savepoint.
  */
-export class Shop implements OrderDesk<Doer> {
+export class Shop implements OrderDesk<Doer>, CustomerDesk<Doer> {
   readonly #pool: pg.Pool;
 
   constructor(url: string, sessionsMax = 4) {
@@ -24,10 +25,7 @@ export class Shop implements OrderDesk<Doer> {
     await this.#pool.end();
   }
 
-  registerCustomer(
-    customer: { email: string; fullName: string; city: string },
-    doer: Doer,
-  ): Promise<string> {
+  registerCustomer(customer: NewCustomer, doer: Doer): Promise<string> {
     return this.#transaction(doer, async (client) => {
       const { rows } = await client.query<{ id: string }>(
         `INSERT INTO customers (email, full_name, address) VALUES ($1, $2, jsonb_build_object('city', $3::text))

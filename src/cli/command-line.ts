@@ -9,7 +9,7 @@ import { historyCommand } from "./commands/history.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
 import { rebaselineCommand } from "./commands/rebaseline.ts";
-import { rolloutCommand } from "./commands/rollout.ts";
+import { ROLLOUT_ACTIONS, rolloutCommand } from "./commands/rollout.ts";
 import { runCommand } from "./commands/run.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -103,7 +103,9 @@ function findRepeated(
 
 function usageError(message: string, argv: readonly string[]): BanyanError {
   const command = COMMANDS.find((name) => argv.includes(name));
-  const hint = command === undefined ? "See: banyan --help" : `See: banyan ${command} --help`;
+  const action = command === "rollout" ? argv[argv.indexOf(command) + 1] : undefined;
+  const named = [command, ROLLOUT_ACTIONS.find((name) => name === action)].filter(Boolean);
+  const hint = `See: ${["banyan", ...named, "--help"].join(" ")}`;
   return new BanyanError("USAGE", inPlainWords(message), { hint });
 }
 

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { note, writeResult } from "./output.ts";
 import { defaultWho, knownType, openRollout, standingOf, worldOf } from "./rollout-session.ts";
+import { askGates } from "./rollout-gates.ts";
 import { gatesText } from "./rollout-text.ts";
 import { withSession, type CommonArgs, type Session } from "./session.ts";
 import type { OpenedMoves } from "./wire.ts";
 import { BanyanError, EXIT } from "../model/errors.ts";
-import { GATES, gatesOf, judgeGates, sumUp, type GateAnswer } from "../rollout/gates.ts";
+import { GATES, sumUp, type GateAnswer } from "../rollout/gates.ts";
 import { REVERSE_GATE, type MoveKind, type Standing } from "../rollout/move.ts";
 import type { Move } from "../rollout/rollout-store.ts";
 import { runMove } from "../rollout/run-move.ts";
@@ -40,9 +41,6 @@ export interface MoveDocument {
   readonly seconds?: number;
 }
 
-/** How far back a gate counts requests. */
-const TRAFFIC_SECONDS = 3_600;
-
 export function moveCommand(kind: MoveKind): (args: MoveArgs) => Promise<void> {
   return (args) =>
     withSession(args, async (session) => {
@@ -61,7 +59,9 @@ async function move(kind: MoveKind, args: MoveArgs, session: Session): Promise<M
   const to = targetOf(kind, args, from, session);
   await refusePaused(kind, type, opened);
   if (kind === "complete") requireWord(args, `complete-${type}`, "the way back ends here");
-  const gates = await judged(kind, from, to, args, session, opened);
+  const { force, withoutProxy } = args;
+  const wanted = { type, kind, from, to, force, withoutProxy };
+  const gates = await askGates(opened, config.rollout.gates, wanted);
   const shared = { type, kind, from, to, gates };
   const forced = [...args.force];
   const state = sumUp(gates);
@@ -102,19 +102,6 @@ function targetOf(
     case "complete":
       return completionOf(type, from);
   }
-}
-
-async function judged(
-  kind: MoveKind,
-  from: Standing,
-  to: Standing,
-  { type, force }: MoveArgs,
-  { config }: Session,
-  { facts }: OpenedMoves,
-): Promise<readonly GateAnswer[]> {
-  const wanted = gatesOf(kind, from, to);
-  if (wanted.length === 0) return [];
-  return judgeGates(wanted, await facts.read(type, TRAFFIC_SECONDS), config.rollout.gates, force);
 }
 
 /** @throws BanyanError `USAGE` */

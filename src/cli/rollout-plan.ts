@@ -1,10 +1,11 @@
+import { askGates } from "./rollout-gates.ts";
 import { gatesText, notesText } from "./rollout-text.ts";
 import type { Session } from "./session.ts";
 import { openSurvey, type OpenedMoves } from "./wire.ts";
 import type { ChildRef, StreamRef } from "../mapping/rules.ts";
 import { BanyanError } from "../model/errors.ts";
 import { parseQualifiedName } from "../model/table.ts";
-import { gatesOf, judgeGates, sumUp, type GateAnswer, type GateState } from "../rollout/gates.ts";
+import { sumUp, type GateAnswer, type GateState } from "../rollout/gates.ts";
 import type { Standing } from "../rollout/move.ts";
 import {
   routeNotes,
@@ -35,15 +36,13 @@ export interface PlanStep {
   readonly gates?: readonly GateAnswer[];
 }
 
-const TRAFFIC_SECONDS = 3_600;
-
 export async function planOf(
   session: Session,
-  { store, facts }: OpenedMoves,
+  opened: OpenedMoves,
   types: readonly string[],
 ): Promise<readonly TypePlan[]> {
   const { config } = session;
-  const standings = await store.standings();
+  const standings = await opened.store.standings();
   const keys = await spanningKeys(session);
   const plans: TypePlan[] = [];
   for (const type of types) {
@@ -53,9 +52,9 @@ export async function planOf(
     const judged: PlanStep[] = [];
     if (next !== undefined) {
       const kind = next.to.stage === "complete" ? "complete" : "promote";
-      const wanted = gatesOf(kind, { stage, share }, next.to);
-      const found = await facts.read(type, TRAFFIC_SECONDS);
-      const gates = judgeGates(wanted, found, config.rollout.gates, []);
+      const from = { stage, share };
+      const wanted = { type, kind, from, to: next.to, force: [], withoutProxy: [] } as const;
+      const gates = await askGates(opened, config.rollout.gates, wanted);
       judged.push({ ...next, state: sumUp(gates), gates });
     }
     const paused = standings.get(type)?.paused ?? false;
@@ -66,7 +65,7 @@ export async function planOf(
         : [
             ...routeNotes(type, config.routes),
             ...(keys instanceof Map
-              ? uniquenessNotes(keys.get(type) ?? [])
+              ? uniquenessNotes(keys.get(type) ?? [], stage)
               : [{ about: "unique keys", says: `not known: ${keys}` }]),
           ];
     plans.push({ type, stage, share, paused, steps: [...judged, ...others], notes });
@@ -112,12 +111,12 @@ function keysOf({ root, children }: StreamRef, tables: readonly TableFacts[]): S
     const { schema, relation } = parseQualifiedName(name);
     return tables.find(({ table }) => table.schema === schema && table.relation === relation);
   };
-  const spanning = (name: string, parent: readonly string[]): SpanningKey[] =>
-    (of(name)?.uniqueKeys ?? [])
-      .filter((columns) => parent.length === 0 || !parent.every((key) => columns.includes(key)))
-      .map((columns) => ({ table: name, columns }));
+  const spanning = (name: string, key: readonly string[]): SpanningKey[] =>
+    (of(name)?.uniqueRules ?? [])
+      .filter(({ columns }) => key.length === 0 || !key.every((column) => columns.includes(column)))
+      .map(({ text }) => ({ table: name, text }));
   return [
-    ...spanning(root.name, []),
+    ...spanning(root.name, root.key ?? of(root.name)?.primaryKey ?? []),
     ...Object.values(children).flatMap(({ table, parent }: ChildRef) =>
       spanning(table.name, Object.keys(parent)),
     ),

@@ -9,6 +9,13 @@ import type { ToldRow } from "../model/column-definition.ts";
  */
 export interface LegacyWriter {
   /**
+   * Sees whether the database can be reached at all, in nobody's way.
+   *
+   * @throws BanyanError `SOURCE_UNREACHABLE`, `SOURCE_REFUSED`
+   */
+  reach(): Promise<void>;
+
+  /**
    * Takes the place of the one that writes, waiting some seconds for whoever has it, makes the table
    * above when it may, and learns what the tables look like. May be called again, with others.
    *

@@ -67,6 +67,8 @@ export async function runReverse(options: ReverseOptions, signal: AbortSignal): 
     steadyMs: 60_000,
     onRetry: (event) => options.onRetry?.(event),
     attempt: async () => {
+      // One that cannot write must not replace one that can.
+      if (run === undefined) await options.openLegacy().reach();
       // Only once: else two that both have trouble would replace each other for ever.
       run ??= new ReverseRun(options, await store.reverse.takeOver(pipeline));
       failpoint("reverse-taken-over");

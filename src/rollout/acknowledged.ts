@@ -1,3 +1,4 @@
+import { movingBuckets, type Standing } from "./move.ts";
 import type { Move, ProxyNote } from "./rollout-store.ts";
 import type { Stage } from "./stage.ts";
 
@@ -17,6 +18,18 @@ export function unacknowledged(
       proxy.ageMs <= countsFor(from.stage) &&
       !without.includes(proxy.instance),
   );
+}
+
+/** Those that a move would wait for and that say nothing any more. */
+export function silent(
+  from: Standing,
+  to: Standing,
+  without: readonly string[],
+  proxies: readonly ProxyNote[],
+): readonly ProxyNote[] {
+  if (movingBuckets(from, to) === undefined) return [];
+  const waitedFor = unacknowledged({ from, epoch: Number.POSITIVE_INFINITY, without }, proxies);
+  return waitedFor.filter(({ ageMs }) => ageMs > PROXY_SILENT_MS_MAX);
 }
 
 /** Those that may still decide by what was before. One that reads nothing refuses by itself behind a hold. */

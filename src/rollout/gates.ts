@@ -140,7 +140,10 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
       const isAlike = (compared - different) / compared >= shadowMatchMin;
       return isAlike
         ? ["pass", says]
-        : ["fail", `${says}; at least ${shadowMatchMin * 100}% must be`];
+        : [
+            "fail",
+            `${says}; at least ${shadowMatchMin * 100}% must be; table banyan.shadow_samples has what differed`,
+          ];
     },
 
     errors({ moved, legacy }, { trafficSamplesMin, errorRateMax }) {

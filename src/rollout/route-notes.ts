@@ -1,3 +1,5 @@
+import type { Stage } from "./stage.ts";
+
 /** What of a route of the proxy is looked at. */
 export interface NotedRoute {
   readonly methods: readonly string[];
@@ -60,12 +62,15 @@ function noteOf({ methods, path, kind, id, created }: NotedRoute): PlanNote[] {
 /** A unique key whose columns do not hold the key of the aggregate: a rule over several of them. */
 export interface SpanningKey {
   readonly table: string;
-  readonly columns: readonly string[];
+  /** What is unique, as the database prints it. */
+  readonly text: string;
 }
 
-export function uniquenessNotes(keys: readonly SpanningKey[]): readonly PlanNote[] {
-  return keys.map(({ table, columns }) => ({
-    about: `${table} (${columns.join(", ")})`,
-    says: "is unique over all aggregates: while two sides decide, only legacy's own index sees both; a breach shows as a conflict of reverse sync",
-  }));
+/** @param stage not `complete`: nothing is left to be said then */
+export function uniquenessNotes(keys: readonly SpanningKey[], stage: Stage): readonly PlanNote[] {
+  const says =
+    stage === "new"
+      ? "is unique over all aggregates: legacy's index holds it as long as rows are written back; behind complete nobody does but the service"
+      : "is unique over all aggregates: while two sides decide, only legacy's own index sees both: let the service wait for its row; a breach shows as a conflict of reverse sync";
+  return keys.map(({ table, text }) => ({ about: `${table} (${text})`, says }));
 }

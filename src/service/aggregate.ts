@@ -11,7 +11,10 @@ import {
   type ExecuteOptions,
   type StreamWorkOptions,
 } from "./stream-work.ts";
-import type { StreamRef } from "../mapping/rules.ts";
+import { holders } from "./holders.ts";
+import { writtenBack, type WrittenBackOptions } from "./written-back.ts";
+import type { RowOf, StreamRef } from "../mapping/rules.ts";
+import type { WrittenBack } from "../store/reverse-store.ts";
 
 /** The aggregates of one stream type. */
 export interface Aggregates<Stream extends StreamRef> {
@@ -58,6 +61,35 @@ export interface Aggregates<Stream extends StreamRef> {
     options?: CreateOptions,
   ): Promise<Decided<StateOf<Stream>>>;
 
+  /**
+   * Ids of the aggregates whose root row has this value now, for a rule over several of them. What legacy
+   * did is as late as the capture, and two services may ask at once: it is {@link writtenBack} that decides.
+   *
+   * Without an index on the column in the events, the whole store is read; see docs/8-services.md.
+   *
+   * @param value as it is in JSON, without quotes
+   * @param context as for {@link load}
+   * @throws BanyanError `EVENT_REFUSED` when the root has no such column, or a rule transforms it
+   */
+  holders(
+    column: keyof RowOf<Stream["root"]> & string,
+    value: string,
+    context?: RequestContext,
+  ): Promise<readonly string[]>;
+
+  /**
+   * Waits until it is known whether the legacy rows have what was decided: while they are the only place
+   * where both sides meet, their unique keys and other rules have the last word. `waiting` when it is not
+   * known in time, because reverse sync is behind or does not run. In shadow it is `written` at once.
+   *
+   * @param decided what `create` or `execute` gave
+   */
+  writtenBack(
+    context: RequestContext,
+    decided: { readonly id: string; readonly version: number },
+    options?: WrittenBackOptions,
+  ): Promise<WrittenBack>;
+
   /** Tells, in shadow, of a refusal that needed no decision; live it does nothing. @param id undefined for a creation */
   refuse(context: RequestContext, id?: string): Promise<void>;
 
@@ -86,6 +118,9 @@ export function aggregatesOf<Stream extends StreamRef>(
       work.decided(context, id, decide as Decide, command) as Promise<Decided<StateOf<Stream>>>,
     create: (context, decide, given = {}) =>
       work.create(context, decide as DecideNew, given) as Promise<Decided<StateOf<Stream>>>,
+    holders: (column, value, context) =>
+      holders(options, (id) => work.load(id, context), column, value),
+    writtenBack: (context, decided, how = {}) => writtenBack(options, context, decided, how),
     refuse: (context, id) => work.refuse(context, id),
     newId: async (context) => newId(options, await mappings.of(streamType), context),
     newRowId: async (context, role) =>

@@ -295,12 +295,12 @@ async function pause(decision: number, signal: AbortSignal | undefined): Promise
 }
 
 /** Escaped as a stream's name has it; of several columns the caller's text is that already. */
-function streamOf({ type, definition }: StreamMapping, id: string): string {
+export function streamOf({ type, definition }: StreamMapping, id: string): string {
   const isPlain = definition.roles[definition.root]!.key.length === 1;
   return streamId(type, isPlain ? keyText([id], [0]) : id);
 }
 
-function idOf({ type, definition }: StreamMapping, stream: string): string {
+export function idOf({ type, definition }: StreamMapping, stream: string): string {
   const isPlain = definition.roles[definition.root]!.key.length === 1;
   return isPlain ? (keyOfStream(stream)[0] ?? "") : stream.slice(type.length + 1);
 }

@@ -59,6 +59,8 @@ export interface TableFacts {
   readonly primaryKey: readonly string[];
   /** Unique keys without the primary one, whose columns are all NOT NULL and that hold for all rows. */
   readonly uniqueKeys: readonly (readonly string[])[];
+  /** Every rule that no two rows are alike in something, whatever it is over, but the primary key. */
+  readonly uniqueRules: readonly UniqueRule[];
   /** Names of the application's own triggers. */
   readonly triggers: readonly string[];
   readonly rowSecurity: boolean;
@@ -75,6 +77,14 @@ export interface TableFacts {
   readonly keyMend: string | undefined;
   /** SQL that puts its changes into the log; undefined when they are. */
   readonly loggedMend: string | undefined;
+}
+
+/** A unique index or an exclusion constraint. */
+export interface UniqueRule {
+  /** Plain columns in which two rows of the rule would be equal; expressions are none. */
+  readonly columns: readonly string[];
+  /** As the server prints it: `lower(email) WHERE deleted_at IS NULL`. */
+  readonly text: string;
 }
 
 export interface ChangeCounts {

@@ -37,6 +37,12 @@ export interface ReverseStore {
   /** Asks that conflicts be tried again soon. @param stream all when absent @returns how many */
   retryConflicts(pipeline: string, stream?: string): Promise<number>;
 
+  /**
+   * What became of an event in the legacy rows; of a stream in conflict all events from the first that waits on.
+   * An event that nobody has looked at yet, or that there is not, waits.
+   */
+  outcomeOf(pipeline: string, stream: string, version: number): Promise<WrittenBack>;
+
   /** How it stands; undefined when it never ran. @param samples conflicts to show */
   status(pipeline: string, samples: number): Promise<ReverseStatus | undefined>;
 
@@ -60,6 +66,16 @@ export interface ReverseStore {
   /** Ids that are kept under this name. @param below buckets below it */
   idsAtHand(pipeline: string, streamType: string, below: number): Promise<number>;
 }
+
+/**
+ * - `written`: it is in the rows.
+ * - `conflict`: the rows cannot be written as they are to be, see `ReverseConflict`.
+ * - `waiting`: it is not known yet.
+ * - `ended`: its stream type is complete, and nothing of it is written back any more.
+ */
+export type WrittenBack =
+  | { readonly outcome: "written" | "waiting" | "ended" }
+  | { readonly outcome: "conflict"; readonly reason: string };
 
 export interface ReverseHold {
   readonly epoch: number;

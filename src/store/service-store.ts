@@ -33,6 +33,20 @@ export interface ServiceStore {
   /** Gives back an id that was taken and that nothing was stored under. */
   giveBack(request: IdRequest, id: string): Promise<void>;
 
+  /**
+   * Streams with an event that gives a column this value, the oldest first: those that have it, had it, or
+   * have it in a row of another table. Captured ones are as late as the capture.
+   *
+   * @param value as the event has it in JSON, without quotes
+   * @param limit streams at most
+   */
+  streamsNaming(
+    streamType: string,
+    column: string,
+    value: string,
+    limit: number,
+  ): Promise<readonly string[]>;
+
   /** The stream that has this event. @param eventId lower-case UUID */
   streamOfEvent(eventId: string): Promise<string | undefined>;
 }

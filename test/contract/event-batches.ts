@@ -50,8 +50,11 @@ export function position(n: number): Position {
   return `${n.toString(16).toUpperCase().padStart(16, "0")}/00000000` as Position;
 }
 
-export function event(type = "Happened"): NewEvent {
-  return { id: randomUUID(), type, data: { type } };
+export function event(
+  type = "Happened",
+  data: Readonly<Record<string, unknown>> = { type },
+): NewEvent {
+  return { id: randomUUID(), type, data };
 }
 
 export async function streamOf(

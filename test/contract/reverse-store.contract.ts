@@ -148,6 +148,33 @@ export function reverseStoreContract(name: string, open: () => Promise<OpenedSto
       expect(left).toEqual([{ ...conflict("order-2", { version: 7 }), foundAt: before }]);
     });
 
+    test("says of each event whether it is in the rows, in conflict, or not known yet", async () => {
+      await using opened = await open();
+      const { store } = opened;
+      const { reverse } = store;
+      await decide(store, "order-1", ["A", "B", "C", "D"]);
+      await decide(store, "order-2", ["E"]);
+      const of = (stream: string, version: number) => reverse.outcomeOf("shop", stream, version);
+      expect(await of("order-1", 1)).toEqual({ outcome: "waiting" });
+      const { epoch } = await reverse.takeOver("shop");
+      expect(await of("order-1", 1)).toEqual({ outcome: "waiting" });
+      const { next } = await reverse.natives(undefined, 4);
+      await reverse.save("shop", epoch, { cursor: next, conflicts: [conflict("order-1")] });
+      expect(await of("order-1", 2)).toEqual({ outcome: "written" });
+      for (const version of [3, 4])
+        expect(await of("order-1", version)).toEqual({
+          outcome: "conflict",
+          reason: "somebody else has changed the row",
+        });
+      expect(await of("order-2", 1)).toEqual({ outcome: "waiting" });
+      expect(await of("order-9", 1)).toEqual({ outcome: "waiting" });
+      expect(await reverse.outcomeOf("other", "order-1", 1)).toEqual({ outcome: "waiting" });
+      const { next: end } = await reverse.natives(next, 4);
+      await reverse.save("shop", epoch, { cursor: end, settled: ["order-1"] });
+      expect(await of("order-1", 4)).toEqual({ outcome: "written" });
+      expect(await of("order-2", 1)).toEqual({ outcome: "written" });
+    });
+
     test("counts the ids at hand, each once", async () => {
       await using opened = await open();
       const { reverse } = opened.store;

@@ -27,6 +27,28 @@ export function serviceStoreContract(name: string, open: () => Promise<OpenedSer
     describe("append", () => appendContract(open));
     describe("ids", () => idContract(open));
 
+    test("streams are found by a value that an event of theirs gives a column, the oldest first", async () => {
+      await using at = await open();
+      const { store } = at;
+      const say = async (stream: string, data: Record<string, unknown>): Promise<void> =>
+        void (await store.append(stream, [event("Said", data)], "any"));
+      await say("order-2", { email: "o'a@x", rating: 7 });
+      await say("order-1", { email: "b@x", paid: true });
+      await say("orders-1", { email: "o'a@x" });
+      await say("order-1", { email: "o'a@x", $was: { email: "b@x" } });
+      await say("order-2", { email: null });
+      await say("order-3", { note: "o'a@x" });
+      const naming = (column: string, value: string, limit = 10) =>
+        store.services.streamsNaming("order", column, value, limit);
+      expect(await naming("email", "o'a@x")).toEqual(["order-2", "order-1"]);
+      expect(await naming("email", "o'a@x", 1)).toEqual(["order-2"]);
+      expect(await naming("email", "b@x")).toEqual(["order-1"]);
+      expect(await naming("rating", "7")).toEqual(["order-2"]);
+      expect(await naming("paid", "true")).toEqual(["order-1"]);
+      expect(await naming("email", "null")).toEqual([]);
+      expect(await naming("o'ther", "o'a@x")).toEqual([]);
+    });
+
     test("a proposal is kept, and nothing of it is in the stream", async () => {
       await using at = await open();
       const proposal = {

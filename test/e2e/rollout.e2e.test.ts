@@ -41,6 +41,8 @@ beforeAll(async () => {
   env = { LEGACY_URL: legacy.url, EVENTS_URL: events.url };
   await legacy.query(`
     CREATE TABLE item (id int PRIMARY KEY, label text NOT NULL UNIQUE);
+    CREATE UNIQUE INDEX ON item (lower(label)) WHERE id > 9;
+    CREATE UNIQUE INDEX ON item (id, label);
     INSERT INTO item SELECT n, 'label ' || n FROM generate_series(1, 50) n;
     CREATE PUBLICATION banyan_${NAME} FOR TABLE item`);
   capture = startCli(["run"], { cwd: folder.directory, env });
@@ -123,8 +125,10 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     "! GET /items: names no aggregate: stays with legacy until 100%",
     "! POST /items: does not say where legacy's answer has the new id",
     "item (label): is unique over all aggregates",
+    "item (lower(label) WHERE id > 9): is unique over all aggregates",
   ])
     expect(plan.stdout).toContain(line);
+  expect(plan.stdout).not.toContain("item (id, label)");
   const refused = await document("move", "promote", "item");
   expect(refused).toMatchObject({ outcome: "refused", exitCode: 1 });
 
@@ -143,6 +147,20 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
   const unsaid = await banyan("rollout", "promote", "item", "--to", "10%", ...force);
   expect(unsaid).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--why") });
   await legacy.query("UPDATE item SET label = 'changed ' || id WHERE id < 20");
+  const why = ["--why", "no traffic yet"];
+  const killed = "00000000-0000-4000-8000-00000000dead";
+  await events.query(
+    `INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows, seen_at)
+     VALUES ($1, $2, 'gone:2', 'item', 0, 0, now() - interval '60 s')`,
+    [NAME, killed],
+  );
+  // Writes are not held back for one that will not answer.
+  const vain = await document("move", "promote", "item", "--to", "10%", ...force, ...why);
+  expect(vain).toMatchObject({ outcome: "refused", exitCode: 1 });
+  expect(JSON.stringify(vain["gates"])).toMatch(
+    /1 running, but it would be not acknowledged by gone:2 .*--without-proxy 0+-0000-4000-8000-0+dead/,
+  );
+  expect((await banyan("rollout", "plan")).stdout).toContain("gone:2");
   const forced = await document(
     "move",
     "promote",
@@ -150,9 +168,11 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     "--to",
     "10%",
     ...force,
-    "--why",
-    "no traffic yet",
+    ...why,
+    "--without-proxy",
+    killed,
   );
+  await events.query("DELETE FROM banyan.proxies WHERE instance = $1", [killed]);
   expect(forced).toMatchObject({ outcome: "done", to: { stage: "canary", share: 1_000 } });
   expect(await document("status", "status")).toMatchObject({
     types: [{ stage: "canary", share: 1_000, proxies: [{ place: "host:1" }] }],
@@ -193,6 +213,7 @@ test("what is paused is not promoted, and a wrong command line says what is righ
     ["complete item", "only new can be completed"],
     ["rollback item --to new", "not behind it"],
     ["", "say what to do: plan, status"],
+    ["promote", "next: See: banyan rollout promote --help"],
   ] as const;
   for (const [line, says] of refusals) {
     const { exitCode, stdout, stderr } = await banyan(
@@ -227,6 +248,15 @@ test("the daemon takes up a move that a killed process left, and brings back wha
     },
   );
   expect(killed.signal).toBe("SIGKILL");
+  const heard = (ago: string) =>
+    events.query(
+      `UPDATE banyan.moves SET touched_at = now() - interval '${ago}' WHERE ended_at IS NULL`,
+    );
+  await heard("-1 minute");
+  const early = await banyan("rollout", "resume", "item");
+  expect(early).toMatchObject({ exitCode: 0, stdout: "item was not paused already\n" });
+  expect(early.stderr).toMatch(/a promote that .+ began is under way \(held\).*run this again/);
+  await heard("1 minute");
   const daemon = startCli(["rollout", "run", "--json"], { cwd: folder.directory, env });
   const lines = (): Record<string, unknown>[] =>
     daemon
@@ -263,6 +293,13 @@ test("the daemon takes up a move that a killed process left, and brings back wha
   printed.set("run", lines());
   const back = lines().find((line) => line["what"] === "rolled-back");
   expect(back!["seconds"]).toBeLessThan(10);
+
+  await events.query(
+    `DO $$ BEGIN PERFORM banyan.lock_authority('${NAME}', 'item');
+       UPDATE banyan.rollouts SET stage = 'complete', epoch = epoch + 1 WHERE pipeline = '${NAME}'; END $$`,
+  );
+  const { stderr } = await banyan("verify");
+  expect(stderr).toContain("item is complete: nothing is written back any more");
 });
 
 test.each([

@@ -28,6 +28,25 @@ test("of two at once the first is fenced, and what is written is right", async (
   expect(await world.store.reverse.status("shop", 1)).toMatchObject({ conflicts: 0 });
 });
 
+test("one that cannot reach the legacy database leaves the other at its work", async () => {
+  await using world = await bankWorld("reverse_unreachable");
+  const first = world.start();
+  await world.append("account-1", [update(1, "11.00")]);
+  await first.reach();
+  let tried = 0;
+  const url = "postgres://nobody@127.0.0.1:1/nothing";
+  const second = world.start({
+    openLegacy: () => postgresLegacyWriter({ url, pipeline: "shop" }),
+    onRetry: () => (tried += 1),
+  });
+  await expect.poll(() => tried, { timeout: 10_000 }).toBeGreaterThan(1);
+  await world.append("account-1", [update(1, "12.00")]);
+  await first.reach();
+  await second.stop();
+  await first.stop();
+  expect(await world.expectRowsAreFolds("account")).toBe(7);
+});
+
 test("each transaction says first whose rows it writes, and says nothing of streams in conflict", async () => {
   await using world = await bankWorld("reverse_echo");
   await world.db.query(

@@ -424,6 +424,60 @@ describe("effects", () => {
   });
 });
 
+describe("a rule over several aggregates", () => {
+  test("knows who has a value now, and tells what it looked at", async () => {
+    const bench = await serviceBench();
+    const { orders } = bench;
+    for (const id of ["1", "2", "3"]) await placed(bench, id);
+    const note = (id: string, text: string) =>
+      orders.execute(live(), id, () => [orders.events.OrderNoted({ note: text })]);
+    await note("1", "it's");
+    await note("2", "it's");
+    await note("3", "other");
+    await note("1", "no more");
+    expect(await orders.holders("note", "it's")).toEqual(["2"]);
+    await orders.execute(live(), "2", () => [orders.become(undefined)]);
+    expect(await orders.holders("note", "it's")).toEqual([]);
+    expect(await orders.holders("status", "placed")).toEqual(["1", "3"]);
+    expect(await orders.holders("note", "null")).toEqual([]);
+    const context = shadow();
+    await orders.holders("note", "other", context);
+    expect([...context.inputs]).toEqual([["order-3", 2]]);
+    await expect(orders.holders("nope" as "note", "x")).rejects.toMatchObject({
+      code: "EVENT_REFUSED",
+    });
+    // Its events have it as stars.
+    await expect(orders.holders("rating", "5")).rejects.toThrow(/OrderRated has rating/);
+  });
+
+  test("waits for the legacy rows, not for ever, and in shadow not at all", async () => {
+    const bench = await serviceBench();
+    const { orders, store } = bench;
+    await placed(bench, "1");
+    const first = { id: "1", version: 1 };
+    const soon = { msMax: 30 };
+    expect(await orders.writtenBack(live(), first, soon)).toEqual({ outcome: "waiting" });
+    expect(await orders.writtenBack(shadow(), first, soon)).toEqual({ outcome: "written" });
+    const { epoch } = await store.reverse.takeOver("shop");
+    const { next } = await store.reverse.natives(undefined, 1);
+    const late = orders.writtenBack(live(), first);
+    await store.reverse.save("shop", epoch, { cursor: next });
+    expect(await late).toEqual({ outcome: "written" });
+    const paid = await orders.execute(live(), "1", () => [orders.events.OrderPaid()]);
+    const refused = { table: "public.orders", key: "1", columns: [], reason: "taken" };
+    await store.reverse.save("shop", epoch, {
+      conflicts: [{ stream: "order-1", version: 2, ...refused }],
+    });
+    expect(await orders.writtenBack(live(), paid)).toEqual({
+      outcome: "conflict",
+      reason: "taken",
+    });
+    expect(await orders.writtenBack(live(), first)).toEqual({ outcome: "written" });
+    const gone = requestContext({}, { signal: AbortSignal.abort() });
+    await expect(orders.writtenBack(gone, paid)).rejects.toThrow(/abort/i);
+  });
+});
+
 describe("the request", () => {
   test("says what it is", () => {
     expect(requestContext({})).toMatchObject({

@@ -23,6 +23,7 @@ const PIPELINE = "shop";
 const ROOT = join(import.meta.dirname, "../..");
 const REACH_MS_MAX = 60_000;
 
+export type MovedType = "order" | "customer";
 export type LoopName = "capture" | "daemon";
 
 /** The legacy shop, the new one, and all that keeps them in step, each loop in a process of its own. */
@@ -44,7 +45,7 @@ export interface TwoShops extends AsyncDisposable {
   writtenBack(): Promise<void>;
   verify(): Promise<ParityReport>;
   /** Switches as a move does, with no write under way: the caller sees to that. */
-  switchTo(stage: Stage, share: number): Promise<void>;
+  switchTo(stage: Stage, share: number, type?: MovedType): Promise<void>;
   /** Everything is where it belongs, in the folds and in the rows, and nothing waits. */
   expectInStep(): Promise<void>;
 }
@@ -58,7 +59,7 @@ export async function openTwoShops(label: string, orders: number): Promise<TwoSh
   const store = await openPostgresEventStore({ url: events.url });
   await store.migrate();
   await events.query(
-    "INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt) VALUES ($1, 'order', 'legacy', 0, $2)",
+    "INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt) SELECT $1, t, 'legacy', 0, $2 FROM unnest(ARRAY['order', 'customer']) t",
     [PIPELINE, SALT],
   );
   const legacy = await startShopServer({ databaseUrl: source.url });
@@ -130,12 +131,12 @@ export async function openTwoShops(label: string, orders: number): Promise<TwoSh
         },
         AbortSignal.timeout(REACH_MS_MAX),
       ),
-    async switchTo(stage, share) {
+    async switchTo(stage, share, type = "order") {
       await shops.captured();
       await events.query(
-        `DO $$ BEGIN PERFORM banyan.lock_authority('${PIPELINE}', 'order');
+        `DO $$ BEGIN PERFORM banyan.lock_authority('${PIPELINE}', '${type}');
            UPDATE banyan.rollouts SET stage = '${stage}', share = ${share}, epoch = epoch + 1
-            WHERE pipeline = '${PIPELINE}' AND stream_type = 'order'; END $$`,
+            WHERE pipeline = '${PIPELINE}' AND stream_type = '${type}'; END $$`,
       );
       await shops.writtenBack();
     },

@@ -104,6 +104,7 @@ export function tableFacts(name: string, sketch: TableSketch): TableFacts {
     bytesAreOld: false,
     changes: { inserted: 300, updated: 600, deleted: 0 },
     uniqueKeys: [],
+    uniqueRules: [],
     triggers: [],
     rowSecurity: false,
     rowsHidden: false,

@@ -8,6 +8,7 @@ import { defaultWho, knownType, openRollout, worldOf } from "../rollout-session.
 import { logText, moveText, statusOf, statusText } from "../rollout-text.ts";
 import { withSession, type CommonArgs } from "../session.ts";
 import { BanyanError } from "../../model/errors.ts";
+import type { Move } from "../../rollout/rollout-store.ts";
 import { resumeMoves } from "../../rollout/watch-rollout.ts";
 
 interface TypeArgs extends CommonArgs {
@@ -81,7 +82,11 @@ const ACTIONS = [
   ),
 ];
 
-const WHAT = `say what to do: ${ACTIONS.map(({ command }) => String(command).split(" ")[0]).join(", ")}`;
+export const ROLLOUT_ACTIONS: readonly string[] = ACTIONS.map(
+  ({ command }) => String(command).split(" ")[0]!,
+);
+
+const WHAT = `say what to do: ${ROLLOUT_ACTIONS.join(", ")}`;
 
 export const rolloutCommand: CommandModule<object, CommonArgs> = {
   command: "rollout",
@@ -194,6 +199,7 @@ function pause(args: PauseArgs, paused: boolean): Promise<void> {
     const { store } = opened;
     const standing = (await store.standings()).get(type);
     const ended = paused ? [] : await takeUp();
+    if (!paused && ended.length === 0) noteUnderWay(await store.moves(MOVES_SHOWN_MAX), type);
     const isChange = standing !== undefined && standing.paused !== paused;
     if (standing === undefined && paused)
       throw new BanyanError("USAGE", `${type} has not begun to move`, {
@@ -219,6 +225,16 @@ function pause(args: PauseArgs, paused: boolean): Promise<void> {
       return await resumeMoves({ store, world, onEvent }, session.scope.signal, type);
     }
   });
+}
+
+/** A move is not taken from a process that may still be at it. */
+function noteUnderWay(moves: readonly Move[], type: string): void {
+  const move = moves.find((one) => one.type === type && one.outcome === undefined);
+  if (move === undefined) return;
+  note(
+    `a ${move.kind} that ${move.who} began is under way (${move.step}), and its process was there a moment ago; ` +
+      "if it has ended, run this again in 5 seconds",
+  );
 }
 
 function log(args: LogArgs): Promise<void> {

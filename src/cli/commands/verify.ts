@@ -160,6 +160,8 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
         process.exitCode = exitCodeOf(state);
         return;
       }
+      for (const type of await options.store.reverse.completed(config.name))
+        note(`${type} is complete: nothing is written back any more; rows and events as of then`);
       const first = await verifyParity(options, scope.signal);
       progress.stop();
       const report = args.repair ? await repair(args, session, options, first, progress) : first;

@@ -98,6 +98,8 @@ test("they are all that a service needs, too", async () => {
   const append = { pipeline: "shop", stream: "order-7", expected: 0, mappingVersion: 1, events };
   expect(await services.append(append)).toMatchObject({ outcome: "stored" });
   expect(await services.streamOfEvent(events[0]!.id)).toBe("order-7");
+  expect(await services.streamsNaming("order", "n", "1", 1)).toEqual([]);
+  expect(await app.store.reverse.outcomeOf("shop", "order-7", 1)).toEqual({ outcome: "waiting" });
   const proposal = {
     pipeline: "shop",
     correlationId: "c",

@@ -367,6 +367,23 @@ test("a NOT NULL that was never validated leaves rows without a value: such a co
   ]);
 });
 
+test("every rule that rows be different is told, over whatever columns, values and rows it is", async () => {
+  await using db = await createDatabase("survey unique");
+  await db.query(`CREATE EXTENSION btree_gist;
+    CREATE TABLE guest (id int PRIMARY KEY, email text UNIQUE, nick text, "Club No" int, gone bool, room int, stay daterange,
+      UNIQUE ("Club No", nick) DEFERRABLE, EXCLUDE USING gist (room WITH =, stay WITH &&));
+    CREATE UNIQUE INDEX low ON guest (lower(nick), room) INCLUDE (gone) WHERE NOT gone;
+    CREATE INDEX plain ON guest (nick)`);
+  const { uniqueRules, uniqueKeys } = tableOf(await factsOf(db.url), "public.guest");
+  expect(uniqueKeys).toEqual([]);
+  expect(uniqueRules.toSorted((a, b) => (a.text < b.text ? -1 : 1))).toEqual([
+    { columns: ["Club No", "nick"], text: '"Club No", nick' },
+    { columns: ["room"], text: "EXCLUDE USING gist (room WITH =, stay WITH &&)" },
+    { columns: ["email"], text: "email" },
+    { columns: ["room"], text: "lower(nick), room WHERE NOT gone" },
+  ]);
+});
+
 test("values that may be anything in a CHECK are read right or not at all", async () => {
   await using db = await createDatabase("survey checks");
   await db.query(`CREATE DOMAIN mood AS text CHECK (VALUE IN ('it''s, fine', 'AND', 'so]so'));
