@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { openPostgresEventStore } from "../connectors/postgres/event-store.ts";
 import { say, spread, whole, withServer } from "./support.ts";
 import { capture, prepare, type CaptureOptions } from "./workload.ts";
 import { verify } from "./verify.ts";
@@ -9,10 +10,14 @@ import { verify } from "./verify.ts";
 const SLOT = "bench";
 const CLIENTS = 4;
 const SECONDS = 10;
+/** Of a baseline, which takes long beside others, so much is enough to look at. */
+const BASELINE_SECONDS_MAX = 60;
 
 export interface ImpactOptions {
   readonly rows: number;
   readonly rounds: number;
+  /** What goes on beside the application. */
+  readonly beside: readonly ("verify" | "baseline")[];
 }
 
 interface Second {
@@ -22,21 +27,15 @@ interface Second {
 
 /**
  * What a verification without end, and a baseline in chunks, cost an application that does its own work on
- * the same server: transactions a second of as many clients as ever, with and without, in turns.
+ * the same server: transactions a second of as many clients as ever, with and without.
  */
-export async function benchImpact({ rows, rounds }: ImpactOptions): Promise<void> {
+export async function benchImpact({ rows, rounds, beside }: ImpactOptions): Promise<void> {
   say(`\n== the application's own traffic, ${CLIENTS} clients on ${whole(rows)} rows`);
   await withServer(async (server) => {
-    for (const name of ["source", "events", "chunks"]) await server.createDatabase(name);
+    for (const name of ["source", "events"]) await server.createDatabase(name);
     const sourceUrl = server.url("source");
     const storeUrl = server.url("events");
     await prepare(sourceUrl, rows, "full");
-    const chunks = {
-      sourceUrl,
-      storeUrl: server.url("chunks"),
-      slot: "bench_chunks",
-      baseline: "chunked",
-    } as const;
     const run = { sourceUrl, storeUrl, slot: SLOT };
     await capture({ ...run, isDone: ({ phase }) => phase === "tail" });
     const stop = new AbortController();
@@ -45,55 +44,106 @@ export async function benchImpact({ rows, rounds }: ImpactOptions): Promise<void
     const most = await startLoad(sourceUrl, rows, 0);
     const [, ...full] = await most.seconds(SECONDS);
     await most.stop();
-    const fixed = Math.round(mean(full.map(({ transactions }) => transactions)) / 2);
-    for (const rate of [fixed, 0]) {
+    const fixed = Math.round(mean(rates(full)) / 2);
+    for (const [name, rate] of [
+      ["fixed", fixed],
+      ["most", 0],
+    ] as const) {
+      say(rate === 0 ? "as fast as it is answered" : `at a fixed ${whole(rate)} transactions/s`);
       const load = await startLoad(sourceUrl, rows, rate);
       await load.seconds(2);
-      const alone: number[] = [];
-      const beside: number[] = [];
-      const slowest: number[] = [];
-      for (let round = 0; round < rounds; round++) {
-        alone.push(...rates(await load.seconds(SECONDS)));
-        const over = new AbortController();
-        const verifying = verifyOver(sourceUrl, storeUrl, over.signal);
-        const measured = await load.seconds(SECONDS);
-        over.abort();
-        await verifying;
-        beside.push(...rates(measured));
-        slowest.push(...measured.map(({ p99Ms }) => p99Ms));
+      if (beside.includes("verify")) await besideVerify(load, rounds, sourceUrl, storeUrl);
+      if (beside.includes("baseline")) {
+        for (const backOff of rate === 0 ? (["with"] as const) : (["with", "without"] as const)) {
+          const slot = `bench_${name}_${backOff}`;
+          await server.createDatabase(slot);
+          await besideBaseline(load, backOff, { sourceUrl, storeUrl: server.url(slot), slot });
+        }
       }
-      // Once: the store has it then. The load goes on until it is written.
-      const baselined = rate === fixed ? await besideBaseline(load, chunks) : [];
       await load.stop();
-      const what = rate === 0 ? "all it can" : `fixed at ${whole(rate)}`;
-      say(`alone              ${spread(alone)} transactions/s (${what})`);
-      say(`  beside verify    ${spread(beside)} transactions/s, p99 ${spread(slowest)} ms`);
-      say(`  share kept       ${(mean(beside) / mean(alone)).toFixed(2)} (bar 0.9)`);
-      if (baselined.length === 0) continue;
-      say(
-        `  beside a baseline in chunks, ${baselined.length} s: ${spread(baselined)} transactions/s`,
-      );
-      say(`  share kept       ${(mean(baselined) / mean(alone)).toFixed(2)} (bar 0.9)`);
     }
     stop.abort();
     await running;
   });
 }
 
-/** Transactions of each whole second while a baseline is read in chunks. */
+async function besideVerify(
+  load: Load,
+  rounds: number,
+  sourceUrl: string,
+  storeUrl: string,
+): Promise<void> {
+  const alone: Second[] = [];
+  const beside: Second[] = [];
+  for (let round = 0; round < rounds; round++) {
+    alone.push(...(await load.seconds(SECONDS)));
+    const over = new AbortController();
+    const verifying = verifyOver(sourceUrl, storeUrl, over.signal);
+    beside.push(...(await load.seconds(SECONDS)));
+    over.abort();
+    await verifying;
+  }
+  sayKept("verify", alone, beside);
+}
+
+/** The load goes on until the baseline is done, or enough is seen. */
 async function besideBaseline(
   load: Load,
-  options: Omit<CaptureOptions, "isDone">,
-): Promise<readonly number[]> {
+  backOff: "with" | "without",
+  run: Pick<CaptureOptions, "sourceUrl" | "storeUrl" | "slot">,
+): Promise<void> {
+  const alone = await load.seconds(SECONDS);
+  const enough = new AbortController();
   let isOver = false;
-  const baselining = capture({ ...options, isDone: ({ phase }) => phase === "tail" }).finally(
-    () => (isOver = true),
-  );
-  const seconds: number[] = [];
-  while (!isOver) seconds.push(...rates(await load.seconds(1)));
+  let readRows = 0;
+  let reason = "";
+  const baselining = capture({
+    ...run,
+    baseline: "chunked",
+    pace: backOff === "with" ? {} : { baselineSlowdownMax: 1 },
+    signal: enough.signal,
+    isDone({ phase, baseline }) {
+      readRows = baseline?.rowsRead ?? 0;
+      reason = baseline?.backingOff || reason;
+      return phase === "tail";
+    },
+  }).finally(() => (isOver = true));
+  const seconds: Second[] = [];
+  while (!isOver && seconds.length <= BASELINE_SECONDS_MAX)
+    seconds.push(...(await load.seconds(1)));
+  const isDone = isOver;
+  // The log is followed for the second time; what that alone costs is told apart.
+  const following = isDone ? [] : await pausedSeconds(load, run.storeUrl);
+  enough.abort();
   await baselining;
   // The last one was not whole.
-  return seconds.slice(0, -1);
+  const beside = seconds.slice(0, -1);
+  sayKept(`a baseline in chunks, ${backOff} back-off`, alone, beside);
+  if (following.length > 0) sayKept("the same, paused: the log alone", alone, following);
+  say(
+    `    in ${beside.length} s it read ${whole(readRows)} rows${reason === "" ? "" : `; ${reason}`}`,
+  );
+}
+
+async function pausedSeconds(load: Load, storeUrl: string): Promise<readonly Second[]> {
+  const store = await openPostgresEventStore({ url: storeUrl });
+  await store.pauseBaseline("bench", true);
+  await store.close();
+  await load.seconds(2);
+  return await load.seconds(SECONDS);
+}
+
+function sayKept(what: string, alone: readonly Second[], beside: readonly Second[]): void {
+  const p99 = (seconds: readonly Second[]): string =>
+    spread(
+      seconds.map(({ p99Ms }) => p99Ms),
+      tenth,
+    );
+  say(`  alone            ${spread(rates(alone))} transactions/s, p99 ${p99(alone)} ms`);
+  say(`  beside ${what}: ${spread(rates(beside))} transactions/s, p99 ${p99(beside)} ms`);
+  say(
+    `    share kept     ${(mean(rates(beside)) / mean(rates(alone))).toFixed(2)} (bar 0.9 at a fixed rate)`,
+  );
 }
 
 /** One verification after the other. */
@@ -135,6 +185,10 @@ async function startLoad(url: string, rows: number, rate: number): Promise<Load>
 
 function rates(seconds: readonly Second[]): readonly number[] {
   return seconds.map(({ transactions }) => transactions);
+}
+
+function tenth(value: number): string {
+  return value.toFixed(1);
 }
 
 function mean(values: readonly number[]): number {

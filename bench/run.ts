@@ -2,7 +2,7 @@
  * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
  * the ratios mean something, the absolute figures only describe the machine.
  *
- *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow|hold]
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow|hold --beside verify,baseline]
  */
 import { parseArgs } from "node:util";
 import { benchChunkedBaseline } from "./chunked-baseline.ts";
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     rows: { type: "string", default: "1000000" },
     rounds: { type: "string", default: "1" },
     identity: { type: "string", default: "full,default" },
+    beside: { type: "string", default: "verify,baseline" },
     only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy,shadow,hold" },
   },
 });
@@ -48,7 +49,11 @@ if (values.only.includes("chunks")) {
 if (values.only.includes("verify"))
   await benchVerify({ rows: Number(values.rows), rounds: Math.max(3, Number(values.rounds)) });
 if (values.only.includes("impact"))
-  await benchImpact({ rows: Number(values.rows), rounds: Math.max(3, Number(values.rounds)) });
+  await benchImpact({
+    rows: Number(values.rows),
+    rounds: Math.max(3, Number(values.rounds)),
+    beside: (["verify", "baseline"] as const).filter((what) => values.beside.includes(what)),
+  });
 if (values.only.includes("proxy"))
   await benchProxy({ rounds: Math.max(3, Number(values.rounds)), seconds: 5 });
 if (values.only.includes("shadow"))

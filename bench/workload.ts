@@ -14,7 +14,8 @@ import {
   updated,
 } from "../src/mapping/rules.ts";
 import type { BaselineMode } from "../src/pipeline/baseline-plan.ts";
-import { runPipeline } from "../src/pipeline/pipeline.ts";
+import type { PaceLimits } from "../src/pipeline/chunk-pace.ts";
+import { PACE_DEFAULT, runPipeline } from "../src/pipeline/pipeline.ts";
 import type { PipelineStatus } from "../src/pipeline/status.ts";
 import type { TailLimits } from "../src/pipeline/tail.ts";
 
@@ -119,6 +120,7 @@ export interface CaptureOptions {
   readonly isDone: (status: PipelineStatus) => boolean;
   readonly signal?: AbortSignal;
   readonly baseline?: BaselineMode;
+  readonly pace?: Partial<PaceLimits>;
 }
 
 /** The product itself, from the slot to the store, until it is done. @returns the last status */
@@ -129,6 +131,7 @@ export async function capture({
   isDone,
   signal,
   baseline = "auto",
+  pace,
 }: CaptureOptions): Promise<PipelineStatus> {
   const done = new AbortController();
   const spillDirectory = mkdtempSync(join(tmpdir(), "banyan-bench-spill-"));
@@ -144,6 +147,7 @@ export async function capture({
         streams: STREAMS,
         limits: LIMITS,
         baseline,
+        pace: { ...PACE_DEFAULT, ...pace },
         spillDirectory,
         onProgress: (status) => {
           last = status;

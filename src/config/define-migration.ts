@@ -47,6 +47,7 @@ export interface LimitsConfig {
   readonly baselineChunkRowsMax?: number;
   readonly baselineSessionsMax?: number;
   readonly baselineLagSecondsMax?: number;
+  readonly baselineSlowdownMax?: number;
 }
 
 /** One address in front of both applications; see docs/6-proxy.md. */

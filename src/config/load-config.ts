@@ -223,6 +223,7 @@ export function configSchema(
           baselineChunkRowsMax: z.int().min(1).max(1_000_000).default(100_000),
           baselineSessionsMax: z.int().min(1).max(100_000).default(50),
           baselineLagSecondsMax: z.int().min(1).max(86_400).default(60),
+          baselineSlowdownMax: z.number().min(0.01).max(1).default(0.1),
         })
         .prefault({}),
       reverse: z.strictObject({ url: withReverse ? postgresUrl : unread }).optional(),

@@ -1,23 +1,28 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ChangeSource } from "../source/change-source.ts";
+import { ChunkSlices } from "./chunk-slices.ts";
+import { Crowding } from "./crowding.ts";
+import type { ChangeSource, SourceLoad } from "../source/change-source.ts";
 import type { EventStore } from "../store/event-store.ts";
 
-/** How long a chunk should take: short enough to hold up neither the log nor the source. */
-const CHUNK_MS = 500;
-const ROWS_FIRST = 2_000;
-const ROWS_MIN = 100;
-/** A chunk that fails so often in a row ends the run, which is begun again. */
-const FAILURES_MAX = 5;
 const BACKOFF_MS_MIN = 500;
 const BACKOFF_MS_MAX = 30_000;
-/** Between two looks at the source's load and at what an operator asks for. */
+/** Between two looks at what an operator asks for, and at what speaks against going on. */
 const LOOK_MS = 500;
+/** Between two looks at who is at work in the source. */
+const SAMPLE_MS = 100;
+/** Where looking takes long it is done less often, up to these. */
+const SAMPLE_PARTS = 20;
+const SAMPLE_MS_MAX = 2_000;
+/** Between two looks at whether it is time. */
+const WAIT_MS = 20;
 
 export interface PaceLimits {
   /** Sessions of others at work in the source beyond which the baseline rests. */
   readonly baselineSessionsMax: number;
   /** Likewise the lag of this pipeline and of the source's standbys. */
   readonly baselineLagSecondsMax: number;
+  /** Share of what others get done in the source that they may lose; 1 for no rests because of them. */
+  readonly baselineSlowdownMax: number;
   /** Root rows of one chunk. */
   readonly baselineChunkRowsMax: number;
 }
@@ -37,64 +42,116 @@ export interface PaceOptions {
 
 export interface Rest {
   readonly paused: boolean;
-  /** Undefined while nothing speaks against going on. */
+  /** Why it rests, altogether or now and then; undefined while nothing speaks against going on. */
   readonly backingOff: string | undefined;
 }
 
-/** When the next chunks of a baseline may be read. One for all stream types of a run. */
+/**
+ * When the next chunks of a baseline may be read. One for all stream types of a run.
+ *
+ * It reads without rests while nobody else is at work in the source. Otherwise it reads for the share of
+ * the time that costs the others no more than they may lose, as {@link Crowding} sees it.
+ */
 export class ChunkPace {
   readonly #options: PaceOptions;
+  readonly #crowding = new Crowding();
+  readonly #nowMs: () => number;
+  readonly #slices: ChunkSlices;
   #lookedMs = -Infinity;
   #rest: Rest = { paused: false, backingOff: undefined };
-  #looking: Promise<void> | undefined;
+  /** More than the limits allow of something; it reads again only after the longest rest. */
+  #tooMuch: string | undefined;
+  #failure: string | undefined;
   #restedMs = 0;
   #restingSinceMs: number | undefined;
 
-  constructor(options: PaceOptions) {
+  /** @param nowMs any steady clock */
+  constructor(options: PaceOptions, nowMs = () => performance.now()) {
     this.#options = options;
+    this.#nowMs = nowMs;
+    this.#slices = new ChunkSlices(nowMs());
   }
 
   get rest(): Rest {
     return this.#rest;
   }
 
-  /** How long it has rested so far, which is no time in which rows are read. */
+  /** How long it has been at rest altogether, which is no time in which rows are read. */
   get restedMs(): number {
     const since = this.#restingSinceMs;
-    return this.#restedMs + (since === undefined ? 0 : Date.now() - since);
+    return this.#restedMs + (since === undefined ? 0 : this.#nowMs() - since);
+  }
+
+  /** Looks at the source until the signal aborts. @throws what the store fails with */
+  async watch(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const startedMs = this.#nowMs();
+      await this.#look(startedMs);
+      const tookMs = this.#nowMs() - startedMs;
+      const pauseMs = Math.min(SAMPLE_MS_MAX, Math.max(SAMPLE_MS, tookMs * SAMPLE_PARTS));
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+    }
   }
 
   /** Resolves when nothing speaks against reading a chunk. @throws the signal's reason */
   async ready(signal: AbortSignal): Promise<void> {
     for (;;) {
       signal.throwIfAborted();
-      this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
-      await this.#looking;
-      const { paused, backingOff } = this.#rest;
-      if (!paused && backingOff === undefined && !this.#options.isHeld()) return;
-      await sleep(this.#options.isHeld() ? 20 : LOOK_MS / 2, undefined, { signal });
+      if (this.#mayBegin()) return;
+      await sleep(WAIT_MS, undefined, { signal });
     }
+  }
+
+  /** A chunk begins, for which {@link ready} resolved just now. @returns to be called once it is durable, or given up */
+  begin(): () => void {
+    this.#slices.began(this.#share(), this.#nowMs());
+    let isOver = false;
+    return () => {
+      if (!isOver) this.#slices.ended(this.#nowMs());
+      isOver = true;
+    };
   }
 
   /** Rests for a while after a chunk that failed. */
   async failed(failures: number, reason: string, signal: AbortSignal): Promise<void> {
     const delayMs = Math.min(BACKOFF_MS_MIN * 2 ** (failures - 1), BACKOFF_MS_MAX);
-    this.#now({ ...this.#rest, backingOff: `the last chunk failed: ${reason}` });
+    const failure = `the last chunk failed: ${reason}`;
+    this.#failure = failure;
+    this.#now({ ...this.#rest, backingOff: failure });
     await sleep(delayMs, undefined, { signal });
-    this.#lookedMs = -Infinity;
+    if (this.#failure === failure) this.#failure = undefined;
   }
 
-  async #look(): Promise<void> {
-    if (Date.now() - this.#lookedMs < LOOK_MS) return;
+  #mayBegin(): boolean {
+    if (this.#lookedMs === -Infinity || this.#rest.paused || this.#options.isHeld()) return false;
+    const nowMs = this.#nowMs();
+    if (this.#tooMuch !== undefined && !this.#slices.isRestedOut(nowMs)) return false;
+    return this.#slices.mayBegin(this.#share(), nowMs);
+  }
+
+  #share(): number {
+    return this.#crowding.share(this.#options.limits.baselineSlowdownMax, this.#nowMs());
+  }
+
+  async #look(nowMs: number): Promise<void> {
     const { store, source, pipeline } = this.#options;
-    const { baselinePaused: paused } = await store.requests(pipeline);
+    const before = this.#slices.turn;
     // What the source does not tell, or not now, holds nobody up.
     const load = await source.load().catch(() => undefined);
-    this.#lookedMs = Date.now();
-    this.#now({ paused, backingOff: this.#tooMuch(load) });
+    if (load !== undefined) {
+      const { turn } = this.#slices;
+      const isSame = turn.number === before.number;
+      this.#crowding.note(isSame ? turn : undefined, load, this.#nowMs());
+    }
+    if (nowMs - this.#lookedMs < LOOK_MS) return;
+    const { baselinePaused: paused } = await store.requests(pipeline);
+    this.#lookedMs = nowMs;
+    this.#tooMuch = this.#tooMuchOf(load);
+    const backingOff = this.#failure ?? this.#tooMuch ?? this.#sharing();
+    this.#now({ paused, backingOff });
   }
 
-  #tooMuch(load: Awaited<ReturnType<ChangeSource["load"]>> | undefined): string | undefined {
+  #tooMuchOf(load: SourceLoad | undefined): string | undefined {
     const { limits, lagSeconds } = this.#options;
     const { activeSessions = 0, standbyLagSeconds = 0 } = load ?? {};
     const { baselineSessionsMax: sessionsMax, baselineLagSecondsMax: lagMax } = limits;
@@ -107,44 +164,25 @@ export class ChunkPace {
     return undefined;
   }
 
+  #sharing(): string | undefined {
+    const share = this.#share();
+    if (share >= 1) return undefined;
+    const reads = `it reads ${Math.round(share * 100)} % of the time`;
+    const { isBlind, measured } = this.#crowding;
+    if (isBlind) return `this role may not see who is at work in the source, ${reads}`;
+    const slower =
+      measured === undefined
+        ? "are at work in the source"
+        : `at work in the source take ${measured.toFixed(1)} times as long while it reads`;
+    return `others ${slower}, ${reads}`;
+  }
+
   #now(rest: Rest): void {
     const { paused, backingOff } = this.#rest;
     this.#rest = rest;
     this.#restedMs = this.restedMs;
-    this.#restingSinceMs = rest.paused || rest.backingOff !== undefined ? Date.now() : undefined;
+    const isAtRest = rest.paused || (this.#failure ?? this.#tooMuch) !== undefined;
+    this.#restingSinceMs = isAtRest ? this.#nowMs() : undefined;
     if (paused !== rest.paused || backingOff !== rest.backingOff) this.#options.onRest(rest);
-  }
-}
-
-/** How many rows the chunks of one stream type have: so many that one takes about half a second. */
-export class ChunkSize {
-  readonly #rowsMax: number;
-  #rows: number;
-  #failures = 0;
-
-  constructor(rowsMax: number) {
-    this.#rowsMax = rowsMax;
-    this.#rows = Math.min(ROWS_FIRST, rowsMax);
-  }
-
-  get rows(): number {
-    return this.#rows;
-  }
-
-  succeeded(tookMs: number): void {
-    this.#failures = 0;
-    const factor = Math.min(2, Math.max(0.5, CHUNK_MS / Math.max(1, tookMs)));
-    this.#rows = this.#clamp(this.#rows * factor);
-  }
-
-  /** @returns how often in a row it failed; undefined when that is enough */
-  failed(): number | undefined {
-    this.#failures += 1;
-    this.#rows = this.#clamp(this.#rows / 2);
-    return this.#failures > FAILURES_MAX ? undefined : this.#failures;
-  }
-
-  #clamp(rows: number): number {
-    return Math.round(Math.min(this.#rowsMax, Math.max(ROWS_MIN, rows)));
   }
 }

@@ -2,7 +2,8 @@ import { occupied, secondsLeft } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
 import { keyedTables, keyOrder } from "./baseline-plan.ts";
 import { ChunkFrontier } from "./chunk-frontier.ts";
-import { ChunkPace, ChunkSize, type PaceLimits } from "./chunk-pace.ts";
+import { ChunkPace, type PaceLimits } from "./chunk-pace.ts";
+import { ChunkSize } from "./chunk-size.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
 import type { StatusBoard } from "./status-board.ts";
@@ -141,7 +142,14 @@ export class ChunkedBaseline {
         this.#broken.abort();
       }
     };
+    const over = new AbortController();
+    const watching = this.#pace.watch(AbortSignal.any([reading, over.signal])).catch((error) => {
+      failures.push(error);
+      this.#broken.abort();
+    });
     await Promise.all(Array.from({ length: STREAM_TYPES_AT_ONCE }, work));
+    over.abort();
+    await watching;
     await this.#options.writer.settle();
     if (failures.length > 0) throw failures[0];
   }
@@ -155,10 +163,14 @@ export class ChunkedBaseline {
       while (frontier.cursor !== "all") {
         await this.#pace.ready(signal);
         const startedMs = Date.now();
+        const ended = this.#pace.begin();
         try {
-          const isRead = await this.#readChunk({ stream, frontier, reader }, size.rows, signal);
+          const reading = { stream, frontier, reader, onDurable: ended };
+          const isRead = await this.#readChunk(reading, size.rows, signal);
           if (isRead) size.succeeded(Date.now() - startedMs);
+          else ended();
         } catch (error) {
+          ended();
           signal.throwIfAborted();
           if (!isPassing(error)) throw error;
           const failures = size.failed();
@@ -177,10 +189,12 @@ export class ChunkedBaseline {
       stream,
       frontier,
       reader,
+      onDurable,
     }: {
       readonly stream: StreamPlan;
       readonly frontier: ChunkFrontier;
       readonly reader: ChunkReader;
+      readonly onDurable: () => void;
     },
     rowsMax: number,
     signal: AbortSignal,
@@ -225,7 +239,11 @@ export class ChunkedBaseline {
       giveTurn ??= await writer.turn(signal);
       // From here on it is written, whatever the log's own writer has left behind.
       signal.throwIfAborted();
-      const durable = frontier.written();
+      const written = frontier.written();
+      const durable = (): void => {
+        written();
+        onDurable();
+      };
       isWritten = true;
       await this.#commit(stream, frontier, { seen: snapshot.seen, fence, end }, read, durable);
       return true;

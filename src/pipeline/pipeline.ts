@@ -47,9 +47,10 @@ export interface PipelineOptions {
 const LOG_BYTES_PER_CHANGE = 100;
 /** For fewer it is not worth a session of its own. */
 const RECALLED_CHANGES_MIN = 10_000;
-const PACE_DEFAULT: PaceLimits = {
+export const PACE_DEFAULT: PaceLimits = {
   baselineSessionsMax: 50,
   baselineLagSecondsMax: 60,
+  baselineSlowdownMax: 0.1,
   baselineChunkRowsMax: 100_000,
 };
 /** How long a run that failed tries to leave word of it. */

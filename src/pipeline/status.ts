@@ -64,7 +64,7 @@ export interface BaselineProgress {
   readonly streams: { readonly done: number; readonly total: number };
   /** True while an operator lets it rest. */
   readonly paused: boolean;
-  /** What it waits for; empty while it is read. */
+  /** What it rests for, altogether or now and then; empty while it is read without rests. */
   readonly backingOff: string;
 }
 

@@ -332,4 +332,6 @@ export interface SourceLoad {
   readonly activeSessions: number | undefined;
   /** Of the standby that is the furthest behind; undefined also when there is none. */
   readonly standbyLagSeconds: number | undefined;
+  /** Transactions that write, begun so far in the whole source, our own among them: for differences only. */
+  readonly transactionsBegun: number | undefined;
 }

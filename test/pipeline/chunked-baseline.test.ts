@@ -54,6 +54,7 @@ async function run(
     pace: {
       baselineSessionsMax: 1_000,
       baselineLagSecondsMax: 1_000_000_000,
+      baselineSlowdownMax: 1,
       baselineChunkRowsMax: Math.floor(1 + 6 * random()),
     },
     onProgress: () => {

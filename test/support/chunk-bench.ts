@@ -48,7 +48,7 @@ export const CONFIG = `
       parcel: of(parcel, { legs: child(leg, { region: "region", no: "no" }) }, "ParcelAmended"),
       ticket: of(ticket, { remarks: child(remark, { ticket_id: "id" }) }, "TicketAmended"),
     },
-    limits: { baselineChunkRowsMax: 100, baselineSessionsMax: 1000 },
+    limits: { baselineChunkRowsMax: 100, baselineSessionsMax: 1000, baselineSlowdownMax: 1 },
   });`;
 
 export const SHAPES: Readonly<Record<string, StreamShape>> = {
@@ -134,6 +134,7 @@ export async function chunkBench(
 export const PACE = {
   baselineSessionsMax: 1_000,
   baselineLagSecondsMax: 1_000,
+  baselineSlowdownMax: 1,
   baselineChunkRowsMax: 100,
 };
 

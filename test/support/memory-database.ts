@@ -223,7 +223,12 @@ class MemorySource implements ChangeSource {
   close = () => Promise.resolve();
   openParity = () => Promise.reject(new Error("not here"));
   openAddition = () => Promise.reject(new Error("not here"));
-  load = () => Promise.resolve({ activeSessions: undefined, standbyLagSeconds: undefined });
+  load = () =>
+    Promise.resolve({
+      activeSessions: undefined,
+      standbyLagSeconds: undefined,
+      transactionsBegun: undefined,
+    });
   surveyChunks = () => Promise.resolve({ rows: 10, bytes: 1_000 });
   placeLost = () => Promise.resolve(undefined);
   visibility = (seen: string) => {

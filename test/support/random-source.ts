@@ -97,7 +97,12 @@ export class ScriptedSource implements ChangeSource {
   openChunks = () => {
     throw new Error("a script has no chunks");
   };
-  load = () => Promise.resolve({ activeSessions: undefined, standbyLagSeconds: undefined });
+  load = () =>
+    Promise.resolve({
+      activeSessions: undefined,
+      standbyLagSeconds: undefined,
+      transactionsBegun: undefined,
+    });
 
   async *stream(
     from: Position,

@@ -83,7 +83,12 @@ export class ScriptedLog implements ChangeSource {
   openChunks = () => {
     throw new Error("a script has no chunks");
   };
-  load = () => Promise.resolve({ activeSessions: undefined, standbyLagSeconds: undefined });
+  load = () =>
+    Promise.resolve({
+      activeSessions: undefined,
+      standbyLagSeconds: undefined,
+      transactionsBegun: undefined,
+    });
 
   discover(planned: readonly PlannedTable[]): Promise<readonly SourceTable[]> {
     this.discovered.push(...planned.map(({ name }) => name));

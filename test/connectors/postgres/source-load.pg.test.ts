@@ -34,3 +34,17 @@ test("how many are at work is told to a role that may know it, and no other take
     await busy;
   }
 });
+
+test("how many transactions were begun grows with each that writes, and any role may know it", async () => {
+  await using db = await createDatabase("load");
+  await using role = await createRole(db);
+  const source = openPostgresSource({ url: role.url, slot: "load", publication: "load" });
+  try {
+    const before = (await source.load()).transactionsBegun!;
+    await db.query("CREATE TABLE t (n int)");
+    for (let n = 0; n < 20; n++) await db.query("INSERT INTO t VALUES (1)");
+    expect((await source.load()).transactionsBegun).toBeGreaterThanOrEqual(before + 21);
+  } finally {
+    await source.close();
+  }
+});
