@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { budgetSeconds } from "../support/random-budget.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { breakThings } from "./faults.ts";
 import { httpShop } from "./http-shop.ts";
@@ -20,8 +21,9 @@ const SEED = Number(process.env["BANYAN_TEST_SEED"] ?? Math.floor(Math.random() 
 const CLIENTS = 6;
 const ORDERS = 4;
 const PAUSE_MS_MAX = 60;
-const SECONDS_MIN = isNightly ? 240 : 15;
+const SECONDS_MIN = budgetSeconds(15, 240);
 const SECONDS_MORE_MAX = 150;
+const TEST_MS_MAX = (SECONDS_MIN + SECONDS_MORE_MAX + 300) * 1_000;
 const MOVES_MIN = 2;
 const NATIVE_MIN = 50;
 
@@ -75,14 +77,18 @@ async function work(world: World, isBroken: boolean): Promise<void> {
   }
 }
 
-test(`clients of the same orders see one order of all that is done, while these move (seed ${SEED})`, async () => {
-  await using world = await openWorld({
-    seed: SEED,
-    proxies: isNightly ? 2 : 1,
-    areGatesLax: true,
-  });
-  await work(world, false);
-}, 600_000);
+test(
+  `clients of the same orders see one order of all that is done, while these move (seed ${SEED})`,
+  async () => {
+    await using world = await openWorld({
+      seed: SEED,
+      proxies: isNightly ? 2 : 1,
+      areGatesLax: true,
+    });
+    await work(world, false);
+  },
+  TEST_MS_MAX,
+);
 
 test.runIf(isNightly)(
   `and while processes are killed and databases restarted (seed ${SEED})`,
@@ -90,5 +96,5 @@ test.runIf(isNightly)(
     await using world = await openWorld({ seed: SEED, proxies: 1, areGatesLax: true });
     await work(world, true);
   },
-  900_000,
+  TEST_MS_MAX,
 );
