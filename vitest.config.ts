@@ -4,6 +4,9 @@ import { defineConfig } from "vitest/config";
 /** The suffix of a test file says what it needs: a Postgres, or the built CLI and a Postgres. */
 const SUFFIXES = ["pg", "e2e"] as const;
 
+/** How much longer a test may take whose budget is larger. */
+const TIMES = process.env["BANYAN_TEST_BUDGET"] === "nightly" ? 15 : 1;
+
 /** As a config and a service import it. */
 const alias = { banyan: resolve(import.meta.dirname, "src/index.ts") };
 
@@ -16,7 +19,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: SUFFIXES.map((suffix) => `test/**/*.${suffix}.test.ts`),
-          testTimeout: 60_000,
+          testTimeout: TIMES * 60_000,
         },
       },
       ...SUFFIXES.map((name) => ({
@@ -27,7 +30,7 @@ export default defineConfig({
           globalSetup: ["./test/support/postgres.ts"],
           // One server serves all of them, and its limits and its log are shared.
           fileParallelism: false,
-          testTimeout: name === "e2e" ? 300_000 : 120_000,
+          testTimeout: TIMES * (name === "e2e" ? 300_000 : 120_000),
           hookTimeout: 120_000,
         },
       })),

@@ -1,7 +1,7 @@
 import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
 import { FEED_END } from "./store-events.ts";
-import type { EventMarks } from "../../src/rollout/changed-streams.ts";
+import type { EventMarks } from "../../src/rollout/event-marks.ts";
 
 /** Events looked through, newest first, for the aggregates that changed. */
 const EVENTS_LOOKED_MAX = 500_000;

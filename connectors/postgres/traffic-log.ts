@@ -1,6 +1,7 @@
 import { ShortSession } from "./short-session.ts";
 import type { TrafficLog } from "../../src/rollout/traffic-log.ts";
 import type { TrafficRow } from "../../src/rollout/traffic.ts";
+import { steadyNowMs } from "../../src/runtime/steady-clock.ts";
 
 /** Seconds are the store's, where the proxy's clock is further off than one. Each column in one array; `slower` as text, because unnest takes lists of lists apart to the last. */
 const WRITE = `
@@ -19,10 +20,12 @@ const WRITE = `
 export class PostgresTrafficLog implements TrafficLog {
   readonly #pipeline: string;
   readonly #session: ShortSession;
+  readonly #nowMs: () => number;
 
-  /** @param pipeline name of the migration */
-  constructor(url: string, pipeline: string) {
+  /** @param pipeline name of the migration @param nowMs the clock that seconds were counted by */
+  constructor(url: string, pipeline: string, nowMs: () => number = steadyNowMs) {
     this.#pipeline = pipeline;
+    this.#nowMs = nowMs;
     this.#session = new ShortSession(url);
   }
 
@@ -43,7 +46,7 @@ export class PostgresTrafficLog implements TrafficLog {
       column(({ different }) => different),
       column(({ uncompared }) => uncompared),
       column(({ dropped }) => dropped),
-      new Date(),
+      new Date(this.#nowMs()),
     ]);
   }
 

@@ -2,7 +2,7 @@ import type { LoadedConfig } from "../config/load-config.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
 import type { LegacyIds } from "../reverse/legacy-ids.ts";
 import type { LegacyWriter } from "../reverse/legacy-writer.ts";
-import type { EventMarks } from "../rollout/changed-streams.ts";
+import type { EventMarks } from "../rollout/event-marks.ts";
 import type { GateFactsReader } from "../rollout/gate-facts.ts";
 import type { RolloutState } from "../rollout/rollout-state.ts";
 import type { RolloutStore } from "../rollout/rollout-store.ts";

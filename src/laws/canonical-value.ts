@@ -1,5 +1,6 @@
 import type { Cell } from "../model/cell.ts";
 import type { SourceColumn } from "../model/table.ts";
+import { isWholeNumber } from "../model/whole-number.ts";
 
 /** What is known of the values of one column beside its type. */
 export interface ColumnDomain {
@@ -53,7 +54,7 @@ function miswritten(type: string, cell: string): string | undefined {
     case "int2":
     case "int4":
     case "int8":
-      return isInteger(cell, INTEGER_BITS[base]) ? undefined : "it holds whole numbers only";
+      return isWholeNumber(base, cell) ? undefined : "it holds whole numbers only";
     case "numeric":
       return miswrittenNumber(cell, argument);
     case "uuid":
@@ -80,17 +81,9 @@ function miswritten(type: string, cell: string): string | undefined {
   }
 }
 
-const INTEGER_BITS = { int2: 16n, int4: 32n, int8: 64n } as const;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const DATE = /^(\d{4,}-\d\d-\d\d( BC)?|-?infinity)$/;
 const MOMENT = /^\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{0,5}[1-9])?/;
-
-function isInteger(cell: string, bits: bigint): boolean {
-  if (!/^(0|-?[1-9]\d*)$/.test(cell)) return false;
-  const limit = 1n << (bits - 1n);
-  const value = BigInt(cell);
-  return value >= -limit && value < limit;
-}
 
 function miswrittenNumber(cell: string, argument: string): string | undefined {
   if (/^(NaN|-?Infinity)$/.test(cell)) return undefined;

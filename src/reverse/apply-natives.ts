@@ -18,6 +18,16 @@ export interface Applied {
   waitsFor: string | undefined;
 }
 
+export interface ApplyOptions {
+  readonly legacy: LegacyWriter;
+  readonly folds: NativeFolds;
+  /**
+   * Told after each legacy transaction what has come of all so far: where much is locked, each stream takes as
+   * long as a lock is waited for. What it throws ends the work.
+   */
+  readonly onTransaction: (done: Applied) => Promise<void>;
+}
+
 /** Streams in one legacy transaction. */
 const STREAMS_PER_TRANSACTION = 200;
 
@@ -28,8 +38,7 @@ const STREAMS_PER_TRANSACTION = 200;
  * @param wanted in the order of the feed, so that a row is there before another stream refers to it
  */
 export async function applyNatives(
-  legacy: LegacyWriter,
-  folds: NativeFolds,
+  options: ApplyOptions,
   wanted: ReadonlyMap<string, number>,
   signal: AbortSignal,
 ): Promise<Applied> {
@@ -44,11 +53,13 @@ export async function applyNatives(
   for (let at = 0; at < all.length; at += STREAMS_PER_TRANSACTION) {
     signal.throwIfAborted();
     const some = all.slice(at, at + STREAMS_PER_TRANSACTION);
-    const isWhole = await applySome(legacy, folds, some, done);
+    const isWhole = await applySome(options, some, done);
+    await options.onTransaction(done);
     if (isWhole) continue;
     for (const one of some) {
       signal.throwIfAborted();
-      await applySome(legacy, folds, [one], done);
+      await applySome(options, [one], done);
+      await options.onTransaction(done);
     }
   }
   return done;
@@ -56,8 +67,7 @@ export async function applyNatives(
 
 /** @returns false when nothing was written, and each stream is to be tried alone */
 async function applySome(
-  legacy: LegacyWriter,
-  folds: NativeFolds,
+  { legacy, folds }: ApplyOptions,
   wanted: readonly (readonly [stream: string, version: number])[],
   done: Applied,
 ): Promise<boolean> {

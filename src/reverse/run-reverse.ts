@@ -39,7 +39,7 @@ const EVENTS_PER_BATCH = 1_000;
 const POLL_MS = 50;
 /** How often it is noted that events were passed over which were not native. */
 const CURSOR_MS = 200;
-/** How often an idle one says that it is there, sees whether it was replaced, and tries conflicts again. */
+/** How often it says that it is there, and sees whether it was replaced; an idle one tries conflicts again, too. */
 const HEARTBEAT_MS = 1_000;
 /** A conflict that nobody asks for is tried again after so long: the row may be as it should be by now. */
 const CONFLICT_IDLE_SECONDS = 30;
@@ -137,7 +137,7 @@ class ReverseRun {
     signal: AbortSignal,
   ): Promise<void> {
     for (let left = wanted; ;) {
-      const done = await applyNatives(legacy, this.#folds, left, signal);
+      const done = await this.#write(legacy, left, signal);
       left = done.waiting;
       failpoint("reverse-before-progress");
       await this.#save(left.size === 0 ? { cursor: next, done } : { done });
@@ -147,6 +147,20 @@ class ReverseRun {
       this.#options.onWait?.(left.size, done.waitsFor ?? "");
       await sleep(WAIT_MS, undefined, { signal });
     }
+  }
+
+  /** Says once a second that it is there, however many locks it waits for. */
+  async #write(
+    legacy: LegacyWriter,
+    wanted: ReadonlyMap<string, number>,
+    signal: AbortSignal,
+  ): Promise<Applied> {
+    const onTransaction = async ({ waiting, waitsFor }: Applied): Promise<void> => {
+      if (performance.now() - this.#savedMs < HEARTBEAT_MS) return;
+      await this.#save({});
+      if (waiting.size > 0) this.#options.onWait?.(waiting.size, waitsFor ?? "");
+    };
+    return await applyNatives({ legacy, folds: this.#folds, onTransaction }, wanted, signal);
   }
 
   #isWanted(stream: string): boolean {
@@ -169,7 +183,7 @@ class ReverseRun {
       streams.filter((stream) => this.#isWanted(stream)).map((stream) => [stream, VERSION_MAX]),
     );
     if (wanted.size === 0) return;
-    const done = await applyNatives(legacy, this.#folds, wanted, signal);
+    const done = await this.#write(legacy, wanted, signal);
     await this.#save({ done });
     this.#options.onApplied?.({ events: done.events, conflicts: done.conflicts.length });
   }

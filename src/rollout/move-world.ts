@@ -1,4 +1,4 @@
-import type { EventMarks } from "./changed-streams.ts";
+import type { EventMarks } from "./event-marks.ts";
 import { MovingParity } from "./moving-parity.ts";
 import type { MoveWorld, ReverseState } from "./run-move.ts";
 import { isBefore } from "../model/position.ts";

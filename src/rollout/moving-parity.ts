@@ -1,5 +1,5 @@
 import { bucketOf } from "./bucket.ts";
-import type { EventMarks } from "./changed-streams.ts";
+import type { EventMarks } from "./event-marks.ts";
 import { movingBuckets } from "./move.ts";
 import type { Move } from "./rollout-store.ts";
 import { hashesOf } from "../verify/comparison.ts";

@@ -1,12 +1,13 @@
 import type { ShadowOutcome } from "./shadow-counts.ts";
 import { SIDES, type Side } from "./stage.ts";
+import { steadyNowMs } from "../runtime/steady-clock.ts";
 
 /** See `slower` of {@link TrafficRow}. */
 export const LATENCY_BOUNDS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000] as const;
 
 /** What one proxy saw within one second of one route and side: a row of banyan.traffic. */
 export interface TrafficRow {
-  /** Since 1970. */
+  /** Since 1970, by {@link steadyNowMs}. */
   readonly second: number;
   readonly type: string;
   /** `PUT /orders/:id`. */
@@ -45,7 +46,7 @@ export class TrafficCounts {
 
   /** @param secondNow since 1970 @param rowsMax for tests */
   constructor(
-    secondNow: () => number = () => Math.floor(Date.now() / 1_000),
+    secondNow: () => number = () => Math.floor(steadyNowMs() / 1_000),
     rowsMax: number = ROWS_MAX,
   ) {
     this.#secondNow = secondNow;

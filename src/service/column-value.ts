@@ -1,13 +1,14 @@
 import { CODECS } from "../model/codec.ts";
 import type { ColumnDefinition } from "../model/column-definition.ts";
 import { isStorableText } from "../model/storable-text.ts";
+import { isIntegerType, isWholeNumber } from "../model/whole-number.ts";
 import { jsonbText } from "./jsonb-text.ts";
 
 const DECIMAL = /^(-?)0*(\d+)(?:\.(\d+))?$/;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 const TIME = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?(Z)?$/;
-const INTEGER = /^(?:0|-?[1-9]\d*)$/;
+const CHARACTERS = /^(varchar|bpchar)\((\d+)\)$/;
 
 /**
  * A value as a service says it, as the canonical text that the column will have in the legacy database:
@@ -21,7 +22,7 @@ export function columnText({ type, codec }: ColumnDefinition, value: unknown): s
   switch (codec) {
     case "int":
       if (!Number.isSafeInteger(value)) throw new Error("a whole number");
-      return CODECS.int.fromJson(value);
+      return integerText(type, CODECS.int.fromJson(value));
     case "bool":
       if (typeof value !== "boolean") throw new Error("true or false");
       return CODECS.bool.fromJson(value);
@@ -40,6 +41,8 @@ export function columnText({ type, codec }: ColumnDefinition, value: unknown): s
 
 function plainText(type: string, value: string): string {
   if (type === "numeric" || /^numeric\(\d+(,-?\d+)?\)$/.test(type)) return decimalText(type, value);
+  const [, kind, lengthMax] = CHARACTERS.exec(type) ?? [];
+  if (kind !== undefined) return charactersText(kind, Number(lengthMax), value);
   switch (type) {
     case "jsonb":
       return jsonbText(value);
@@ -47,11 +50,23 @@ function plainText(type: string, value: string): string {
       if (!UUID.test(value)) throw new Error("a UUID");
       return value.toLowerCase();
     case "int8":
-      if (!INTEGER.test(value)) throw new Error("a whole number as text");
-      return value;
+      return integerText(type, value);
     default:
       return value;
   }
+}
+
+function integerText(type: string, text: string): string {
+  if (isIntegerType(type) && !isWholeNumber(type, text))
+    throw new Error(`a whole number for which ${type} has room`);
+  return text;
+}
+
+/** What the column has no room for would be refused in the legacy database, long after it is an event. */
+function charactersText(kind: string, lengthMax: number, value: string): string {
+  const { length } = Array.from(value);
+  if (length > lengthMax) throw new Error(`text of at most ${lengthMax} characters`);
+  return kind === "bpchar" ? value + " ".repeat(lengthMax - length) : value;
 }
 
 /** Digits behind the point as many as the column has. Rounding is a decision of the service's own. */

@@ -47,9 +47,8 @@ export class MappingCache {
   }
 
   #compile(type: string, mappings: ReadonlyMap<number, MappingDefinition>): StreamMapping {
-    const newest = Math.max(0, ...mappings.keys());
-    // Mapping versions are only ever added.
-    if (this.#known === undefined || newest > Math.max(0, ...this.#known.keys())) {
+    // They are only ever added, though not always the lowest version first: two captures may begin at once.
+    if (this.#known === undefined || mappings.size > this.#known.size) {
       this.#known = mappings;
       this.#compiled = new Map();
     }

@@ -88,7 +88,8 @@ export class RequestContext {
    * the events of the decision are stored, once, in the order of the calls; never in shadow, for a
    * refusal, for a decision that changed nothing, or for a command that was stored before.
    *
-   * A crash between the two leaves it undone: what must happen reads the events instead.
+   * What one throws is thrown to whoever made the decision, which is stored all the same; those behind it
+   * do not run. A crash between the two leaves it undone: what must happen reads the events instead.
    *
    * @returns when it has run; at once when it waits for the events to be stored
    */

@@ -147,27 +147,34 @@ export class StreamWork {
   }
 
   async #run(command: Command): Promise<Decided<Row>> {
-    const { context } = command;
-    const reset = context.pending.begin();
+    const { pending } = command.context;
+    let result: Decided<Row>;
     try {
-      for (let decision = 1; ; decision++) {
-        context.signal?.throwIfAborted();
-        reset();
-        try {
-          const result = await this.#attempt(command);
-          if (result.outcome !== "stored") context.pending.notStored();
-          else await context.pending.stored();
-          return result;
-        } catch (error) {
-          const isOvertaken =
-            error instanceof BanyanError && error.code === "STREAM_VERSION_CONFLICT";
-          if (!isOvertaken || command.only !== undefined || decision >= DECISIONS_MAX) throw error;
-          await pause(decision, context.signal);
-        }
-      }
+      result = await this.#untilNotOvertaken(command);
     } catch (error) {
-      context.pending.notStored();
+      pending.notStored();
       throw error;
+    }
+    if (result.outcome !== "stored") pending.notStored();
+    // Nothing that an effect throws leads to another decision: this one is stored.
+    else await pending.stored();
+    return result;
+  }
+
+  async #untilNotOvertaken(command: Command): Promise<Decided<Row>> {
+    const { context, only } = command;
+    const reset = context.pending.begin();
+    for (let decision = 1; ; decision++) {
+      context.signal?.throwIfAborted();
+      reset();
+      try {
+        return await this.#attempt(command);
+      } catch (error) {
+        const isOvertaken =
+          error instanceof BanyanError && error.code === "STREAM_VERSION_CONFLICT";
+        if (!isOvertaken || only !== undefined || decision >= DECISIONS_MAX) throw error;
+        await pause(decision, context.signal);
+      }
     }
   }
 

@@ -15,7 +15,8 @@ test("a row that is locked is waited for, is no conflict, and keeps others back 
   ]);
   const waits: number[] = [];
   const running = world.start({ onWait: (streams) => void waits.push(streams) });
-  await until(async () => waits.length > 0);
+  await until(async () => ((await world.store.reverse.status("shop", 1))?.applied ?? 0) > 0);
+  expect(waits).not.toEqual([]);
   expect((await world.db.query("SELECT id FROM account WHERE balance = 21")).rows).toHaveLength(1);
   const status = await world.store.reverse.status("shop", 1);
   expect(status).toMatchObject({ conflicts: 0, applied: 1 });
@@ -27,6 +28,32 @@ test("a row that is locked is waited for, is no conflict, and keeps others back 
   expect(new Set(waits)).toEqual(new Set([1]));
   expect(await world.expectRowsAreFolds("loan")).toBe(1);
 });
+
+test("many that are locked are told of while they are waited for, and whoever takes over is made room for", async () => {
+  await using world = await bankWorld("reverse_locked_many");
+  const other = new pg.Client({ connectionString: world.db.url });
+  await other.connect();
+  await other.query("BEGIN; LOCK TABLE loan IN SHARE MODE");
+  const loans = 6;
+  for (let id = 11; id < 11 + loans; id++) {
+    const row = { id, account_id: 1, sum: "0.5" };
+    await world.append(`loan-${id}`, [amended("Loan", "loan", "insert", row)]);
+  }
+  const waits: number[] = [];
+  const first = world.start({ onWait: (streams) => void waits.push(streams) });
+  await until(async () => waits.length > 0);
+  expect(waits[0]).toBeLessThan(loans);
+  const status = await world.store.reverse.status("shop", 1);
+  expect(Date.now() - Date.parse(status!.updatedAt)).toBeLessThan(3_000);
+  const second = world.start();
+  await expect(first.ended).rejects.toMatchObject({ code: "PIPELINE_FENCED" });
+  expect(Math.max(...waits)).toBeLessThan(loans);
+  await other.query("ROLLBACK");
+  await other.end();
+  await second.reach();
+  await second.stop();
+  expect(await world.expectRowsAreFolds("loan")).toBe(1 + loans);
+}, 60_000);
 
 test("one that is stuck with a row keeps its place until its session ends", async () => {
   await using world = await bankWorld("reverse_stuck");

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { MemoryTrafficLog } from "../../connectors/memory/traffic-log.ts";
 import { LATENCY_BOUNDS_MS, latencySlot, TrafficCounts } from "../../src/rollout/traffic.ts";
 import { writeTraffic } from "../../src/rollout/traffic-log.ts";
@@ -75,6 +75,18 @@ test("a clock that is set back gives no second twice", () => {
     [11, 2],
     [12, 1],
   ]);
+});
+
+test("seconds go on while the clock of the machine is set back", async () => {
+  const counts = new TrafficCounts();
+  counts.add("order", "GET /a", "new", 1, false);
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3_600_000 });
+  try {
+    await vi.waitUntil(() => counts.rows(1).length > 0, { timeout: 5_000 });
+  } finally {
+    vi.useRealTimers();
+  }
+  expect(counts.rows(1)[0]!.second).toBeCloseTo(Date.now() / 1_000, -1);
 });
 
 test("rows wait for a store that is away, up to a number; then the oldest are given up, and said so", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { serviceBench } from "./service-bench.ts";
 import { streamOf } from "../contract/event-batches.ts";
+import { BanyanError } from "../../src/model/errors.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
 import { requestContext } from "../../src/service/request-context.ts";
 
@@ -391,6 +392,25 @@ describe("effects", () => {
     });
     await context.effects(() => void seen.push("asked after"));
     expect(seen).toEqual(["asked before", "mail at 3", "asked after"]);
+  });
+
+  test("what one throws is told, and makes no second decision of one that is stored", async () => {
+    const bench = await serviceBench();
+    await placed(bench);
+    const { orders, store } = bench;
+    const context = live();
+    let decisions = 0;
+    const executed = orders.execute(context, "1", async () => {
+      decisions += 1;
+      // As of another aggregate that the effect writes to.
+      await context.effects(() =>
+        Promise.reject(new BanyanError("STREAM_VERSION_CONFLICT", "another was quicker")),
+      );
+      return [orders.events.OrderPaid()];
+    });
+    await expect(executed).rejects.toThrow("another was quicker");
+    expect(decisions).toBe(1);
+    expect(await streamOf(store, "order-1")).toHaveLength(2);
   });
 
   test.each([

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { keepLedger, type LedgerReport } from "../../examples/shop-postgres/ledger.ts";
+import { budgetSeconds } from "../support/random-budget.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { auditBoth, doubled } from "./audit.ts";
 import { breakThings } from "./faults.ts";
@@ -16,7 +17,6 @@ import { openWorld, type World } from "./world.ts";
  * be there twice, and at each moment one side decided over each order.
  */
 
-const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 const SEED = Number(process.env["BANYAN_TEST_SEED"] ?? Math.floor(Math.random() * 1_000_000));
 const CUSTOMERS = 6;
 const REQUESTS_PER_SECOND = 60;
@@ -118,8 +118,14 @@ async function expectAllHolds(world: World, { report, moves, told }: Story): Pro
   expect(await nativeEvents(world.store.database)).toBeGreaterThan(NATIVE_MIN);
 }
 
-const [CALM_SECONDS, BROKEN_SECONDS] = isNightly ? [180, 400] : [12, 20];
+const CALM_SECONDS = budgetSeconds(12, 180);
+const BROKEN_SECONDS = budgetSeconds(20, 400);
 const SECONDS_MORE_MAX = 150;
+const SECONDS_BESIDE_MAX = 400;
+vi.setConfig({
+  testTimeout:
+    (Math.max(CALM_SECONDS, BROKEN_SECONDS) + SECONDS_MORE_MAX + SECONDS_BESIDE_MAX) * 1_000,
+});
 
 test(`moves on and back under customers' hands cost no request and no write (seed ${SEED})`, async () => {
   await using world = await openWorld({ seed: SEED, proxies: 1 });
@@ -130,7 +136,7 @@ test(`moves on and back under customers' hands cost no request and no write (see
   });
   await expectAllHolds(world, story);
   expect(story.told).toEqual([]);
-}, 600_000);
+});
 
 test(`killed processes and restarted databases lose and double nothing (seed ${SEED})`, async () => {
   await using world = await openWorld({ seed: SEED, proxies: 1, areGatesLax: true });
@@ -142,4 +148,4 @@ test(`killed processes and restarted databases lose and double nothing (seed ${S
   await expectAllHolds(world, story);
   expect(story.faults.size).toBeGreaterThan(FAULTS_MIN);
   expect(Object.values(world.processes).flatMap(({ problems }) => problems)).toEqual([]);
-}, 900_000);
+});

@@ -1,4 +1,5 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { budgetSeconds } from "../support/random-budget.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { breakThings } from "./faults.ts";
 import { httpShop } from "./http-shop.ts";
@@ -20,10 +21,12 @@ const SEED = Number(process.env["BANYAN_TEST_SEED"] ?? Math.floor(Math.random() 
 const CLIENTS = 6;
 const ORDERS = 4;
 const PAUSE_MS_MAX = 60;
-const SECONDS_MIN = isNightly ? 240 : 15;
+const SECONDS_MIN = budgetSeconds(15, 240);
 const SECONDS_MORE_MAX = 150;
+const SECONDS_BESIDE_MAX = 400;
 const MOVES_MIN = 2;
 const NATIVE_MIN = 50;
+vi.setConfig({ testTimeout: (SECONDS_MIN + SECONDS_MORE_MAX + SECONDS_BESIDE_MAX) * 1_000 });
 
 async function work(world: World, isBroken: boolean): Promise<void> {
   const { exitCode, stderr } = await world.banyan("verify");
@@ -82,7 +85,7 @@ test(`clients of the same orders see one order of all that is done, while these 
     areGatesLax: true,
   });
   await work(world, false);
-}, 600_000);
+});
 
 test.runIf(isNightly)(
   `and while processes are killed and databases restarted (seed ${SEED})`,
@@ -90,5 +93,4 @@ test.runIf(isNightly)(
     await using world = await openWorld({ seed: SEED, proxies: 1, areGatesLax: true });
     await work(world, true);
   },
-  900_000,
 );

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { Shopper, type Wish } from "./shopper.ts";
 import { openTwoShops, type LoopName, type TwoShops } from "./two-shops.ts";
 import { tellEvent } from "../../src/cli/story.ts";
@@ -13,8 +13,10 @@ import { seededRandom } from "../support/seeded-random.ts";
  */
 
 const ORDERS = 24;
-const GROUPS_PER_STAGE = Number(process.env["BANYAN_TEST_GROUPS"] ?? 5);
+const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
+const GROUPS_PER_STAGE = isNightly ? 40 : 5;
 const REQUESTS_PER_GROUP = 5;
+vi.setConfig({ testTimeout: isNightly ? 900_000 : 120_000 });
 
 type Random = (below: number) => number;
 

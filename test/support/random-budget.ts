@@ -14,3 +14,13 @@ export function budget<T>(runs: number): Parameters<T> {
     ...(seed === undefined || seed === "" ? {} : { seed: Number(seed) }),
   };
 }
+
+/**
+ * How long what goes on at random goes on, in seconds: with BANYAN_TEST_BUDGET=nightly so much longer, and
+ * as long as BANYAN_TEST_SECONDS says where that is given.
+ */
+export function budgetSeconds(usual: number, nightly: number): number {
+  const wanted = process.env["BANYAN_TEST_SECONDS"];
+  if (wanted !== undefined && wanted !== "") return Number(wanted);
+  return process.env["BANYAN_TEST_BUDGET"] === "nightly" ? nightly : usual;
+}

@@ -89,6 +89,8 @@ export async function openExam(
     openSource: () => db.open(),
     store,
     streams: STREAMS,
+    // A slow commit takes with it all that waits: in small ones the capture would fall ever further behind.
+    limits: { batchChangesMax: 100_000 },
   });
   const victims = new Set<number>();
   await pipeline.reach();

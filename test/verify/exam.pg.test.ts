@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import {
   ACCOUNTS,
   LAG_MS,
+  NIGHTLY,
   openExam,
   ordered,
   scenarios,
@@ -20,7 +21,7 @@ import { faultyMapper } from "../support/faulty-mapper.ts";
 
 const SEED = Number(process.env["BANYAN_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 process.stderr.write(`exam: BANYAN_TEST_SEED=${SEED}\n`);
-const TEST_MS_MAX = 600_000;
+const TEST_MS_MAX = NIGHTLY ? 1_200_000 : 600_000;
 
 async function commit(exam: Exam, faults: readonly Scenario[]): Promise<void> {
   for (const { sql } of faults) for (const statement of sql) await exam.db.query(statement);

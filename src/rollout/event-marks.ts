@@ -16,9 +16,8 @@ export interface EventMarks {
     streamsMax: number,
   ): Promise<readonly string[] | undefined>;
   /**
-   * Whether reverse sync has applied every native event of a type before a place of
-   * {@link eventsEnd}. Undefined when it has never
-   * run, or said nothing for a while.
+   * Whether reverse sync has applied every native event of a type before a place of {@link eventsEnd}.
+   * Undefined when it has never run, or said nothing for a while.
    */
   reverseReached(type: string, place: string): Promise<boolean | undefined>;
   /** Aggregates of a type that wait in a conflict of reverse sync. */
