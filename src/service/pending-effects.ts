@@ -1,3 +1,5 @@
+import { BanyanError } from "../model/errors.ts";
+
 export type Effect = () => void | Promise<void>;
 
 /** Effects of one request that wait for its events to be stored. */
@@ -16,8 +18,18 @@ export class PendingEffects {
     else this.#waiting.push(effect);
   }
 
-  /** What was asked for before belongs to the decision that begins. @returns puts back to that */
+  /**
+   * What was asked for before belongs to the decision that begins.
+   *
+   * @returns puts back to that
+   * @throws BanyanError `SERVICE_REQUEST_INVALID` while another one of the same request runs
+   */
   begin(): () => void {
+    if (this.#phase === "deciding") {
+      throw new BanyanError("SERVICE_REQUEST_INVALID", "a decision of this request is under way", {
+        hint: "Await it before the next one begins: effects of the one would run with the other's events.",
+      });
+    }
     this.#phase = "deciding";
     const before = [...this.#waiting];
     return () => {

@@ -148,9 +148,10 @@ export class StreamWork {
 
   async #run(command: Command): Promise<Decided<Row>> {
     const { pending } = command.context;
+    const reset = pending.begin();
     let result: Decided<Row>;
     try {
-      result = await this.#untilNotOvertaken(command);
+      result = await this.#untilNotOvertaken(command, reset);
     } catch (error) {
       pending.notStored();
       throw error;
@@ -161,9 +162,8 @@ export class StreamWork {
     return result;
   }
 
-  async #untilNotOvertaken(command: Command): Promise<Decided<Row>> {
+  async #untilNotOvertaken(command: Command, reset: () => void): Promise<Decided<Row>> {
     const { context, only } = command;
-    const reset = context.pending.begin();
     for (let decision = 1; ; decision++) {
       context.signal?.throwIfAborted();
       reset();

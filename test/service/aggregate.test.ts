@@ -413,6 +413,24 @@ describe("effects", () => {
     expect(await streamOf(store, "order-1")).toHaveLength(2);
   });
 
+  test("of two decisions at once would be mixed: the second is refused, the first goes on", async () => {
+    const bench = await serviceBench();
+    await placed(bench);
+    const { orders, store } = bench;
+    const context = live();
+    const seen: string[] = [];
+    const first = orders.execute(context, "1", async () => {
+      await context.effects(() => void seen.push("of the first"));
+      return [orders.events.OrderPaid()];
+    });
+    const second = orders.execute(context, "1", () => []);
+    await expect(second).rejects.toMatchObject({ code: "SERVICE_REQUEST_INVALID" });
+    await first;
+    expect(seen).toEqual(["of the first"]);
+    expect(await streamOf(store, "order-1")).toHaveLength(2);
+    await orders.execute(context, "1", () => [], { command: "another" });
+  });
+
   test.each([
     "in shadow",
     "for a refusal",
