@@ -1,4 +1,4 @@
-/** One server of the proxy benchmark in a process of its own: `proxy-child.ts <kind> <upstream port>`. Prints its port. */
+/** One server of the proxy benchmark in a process of its own: `proxy-child.ts <kind> <upstream port> <port of its successor>`. Prints its port. */
 import { writeSync } from "node:fs";
 import { createServer, type Server as HttpServer } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
@@ -12,7 +12,7 @@ import type { ShadowSettings } from "../src/proxy/settings.ts";
 import type { Rollout } from "../src/rollout/stage.ts";
 
 const CONNECTIONS_MAX = 512;
-const [kind, upstreamPort] = process.argv.slice(2) as [ChildKind, string];
+const [kind, upstreamPort, freshPort] = process.argv.slice(2) as [ChildKind, string, string];
 /** The defaults of a config. */
 const SHADOW: ShadowSettings = {
   reads: 1,
@@ -79,18 +79,18 @@ function upstream(): ReturnType<typeof createTcpServer> {
 async function banyan(at: Pick<Rollout, "stage" | "share">, reads?: number): Promise<number> {
   const state = new MemoryRolloutState();
   state.put("order", { ...at, salt: "bench", epoch: 1 });
-  const to = {
-    url: target,
+  const to = (port: string) => ({
+    url: `http://127.0.0.1:${port}`,
     connectionsMax: CONNECTIONS_MAX,
     connectMsMax: 2_000,
     responseMsMax: 30_000,
     idleMsMax: 300_000,
     healthEveryMs: 5_000,
-  };
+  });
   const { address, shadow } = await startProxy({
     settings: {
       listen: { host: "127.0.0.1", port: 0 },
-      upstreams: { legacy: to, new: to },
+      upstreams: { legacy: to(upstreamPort), new: to(freshPort) },
       routes: [
         {
           methods: ["GET"],

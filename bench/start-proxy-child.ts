@@ -9,11 +9,20 @@ export interface StartedChild {
   readonly port: number;
 }
 
-/** A server of proxy-child.ts in a process of its own, when it listens. */
-export async function startChild(kind: ChildKind, upstream: number): Promise<StartedChild> {
+/**
+ * A server of proxy-child.ts in a process of its own, when it listens.
+ *
+ * @param upstream port of the application behind it
+ * @param fresh port of its successor, where that is another one
+ */
+export async function startChild(
+  kind: ChildKind,
+  upstream: number,
+  fresh = upstream,
+): Promise<StartedChild> {
   const jiti = join(import.meta.dirname, "../node_modules/jiti/lib/jiti-cli.mjs");
   const script = join(import.meta.dirname, "proxy-child.ts");
-  const child = spawn(process.execPath, [jiti, script, kind, String(upstream)], {
+  const child = spawn(process.execPath, [jiti, script, kind, String(upstream), String(fresh)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const port = await new Promise<number>((done, fail) => {
