@@ -5,7 +5,7 @@ export const BATCH_BYTES = 65_536;
 /** Larger bodies go as they are, without being copied once more. */
 const INLINE_BYTES_MAX = 8_192;
 /** Numbers before the texts of a record, of four bytes each. */
-const NUMBERS = 6;
+const NUMBERS = 7;
 const HEAD_BYTES = NUMBERS * 4;
 /** Stands in no header line and in no target. */
 const SEPARATOR = "\n";
@@ -38,28 +38,32 @@ export class ReadBatch {
   #buffer: Buffer<ArrayBuffer> | undefined;
   #length = 0;
   #pieces: ArrayBuffer[] = [];
+  /** The same memory as numbers. */
+  #numbers = new Uint32Array();
 
   /** Adds a read, and lends the body of its answer. @returns false when it has no room: take the batch first */
   add({ key, target, headers, answer }: AnsweredRead, body: ShadowBody): boolean {
-    const request = headers.length === 0 ? target : target + SEPARATOR + headers.join(SEPARATOR);
+    // Joined, these are one piece each, which is written without being copied once more.
+    const request = headers.join(SEPARATOR);
     const reply = answer.headers.join(SEPARATOR);
+    const texts = target.length + request.length + reply.length;
     const inline = body.length <= INLINE_BYTES_MAX ? body.length : 0;
     // Each record begins where a number can stand.
-    const bytes = (HEAD_BYTES + request.length + reply.length + inline + 3) & ~3;
-    if (this.#buffer === undefined) this.#buffer = allocate(Math.max(bytes, BATCH_BYTES));
-    else if (this.#length + bytes > this.#buffer.length) return false;
-    const buffer = this.#buffer;
+    const bytes = (HEAD_BYTES + texts + inline + 3) & ~3;
+    const buffer = (this.#buffer ??= this.#begin(Math.max(bytes, BATCH_BYTES)));
+    if (this.#length + bytes > buffer.length) return false;
     const pieces = body.lend();
-    let at = this.#length;
-    const numbers = [
-      key,
-      answer.status,
-      request.length,
-      reply.length,
-      inline,
-      inline === 0 ? pieces.length : 0,
-    ];
-    for (const number of numbers) at = buffer.writeUInt32LE(number, at);
+    const numbers = this.#numbers;
+    let at = this.#length / 4;
+    numbers[at++] = key;
+    numbers[at++] = answer.status;
+    numbers[at++] = target.length;
+    numbers[at++] = request.length;
+    numbers[at++] = reply.length;
+    numbers[at++] = inline;
+    numbers[at++] = inline === 0 ? pieces.length : 0;
+    at *= 4;
+    at += buffer.write(target, at, "latin1");
     at += buffer.write(request, at, "latin1");
     at += buffer.write(reply, at, "latin1");
     if (inline === 0) for (const piece of pieces) this.#pieces.push(own(piece));
@@ -84,6 +88,12 @@ export class ReadBatch {
     this.#pieces = [];
     return message;
   }
+
+  #begin(bytes: number): Buffer<ArrayBuffer> {
+    const buffer = allocate(bytes);
+    this.#numbers = new Uint32Array(buffer.buffer);
+    return buffer;
+  }
 }
 
 /** The reads of a batch, in order. @param bodies of each: pieces that are nobody else's */
@@ -95,23 +105,17 @@ export function* readsOf({
   const buffer = Buffer.from(records, 0, length);
   let piece = 0;
   for (let at = 0; at < length;) {
-    const number = (i: number): number => buffer.readUInt32LE(at + i * 4);
-    const [key, status, requestLength, replyLength, inline, piecesLength] = [
-      number(0),
-      number(1),
-      number(2),
-      number(3),
-      number(4),
-      number(5),
-    ];
+    const [key, status, targetLength, requestLength, replyLength, inline, piecesLength] =
+      new Uint32Array(records, at, NUMBERS);
     let end = at + HEAD_BYTES;
-    const text = (bytes: number): string[] => {
+    const text = (bytes: number): string => {
       const start = end;
       end += bytes;
-      return bytes === 0 ? [] : buffer.toString("latin1", start, end).split(SEPARATOR);
+      return buffer.toString("latin1", start, end);
     };
-    const [target, ...headers] = text(requestLength!);
-    const reply = text(replyLength!);
+    const target = text(targetLength!);
+    const headers = linesOf(text(requestLength!));
+    const reply = linesOf(text(replyLength!));
     // A view would keep all of the batch in memory.
     const body = inline === 0 ? [] : [Buffer.from(buffer.subarray(end, end + inline!))];
     for (let i = 0; i < piecesLength!; i++) body.push(Buffer.from(pieces[piece++]!));
@@ -126,8 +130,12 @@ export function* readsOf({
   }
 }
 
+function linesOf(text: string): string[] {
+  return text === "" ? [] : text.split(SEPARATOR);
+}
+
 function allocate(bytes: number): Buffer<ArrayBuffer> {
-  // Of its own memory, which can be transferred, and not filled with zeros first.
+  // Memory of its own, which can be transferred, and is not filled with zeros first.
   return Buffer.allocUnsafeSlow(bytes);
 }
 

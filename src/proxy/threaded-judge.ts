@@ -15,7 +15,7 @@ import type { Side } from "../rollout/stage.ts";
 /** Reads wait so long for others to be handed over with. */
 const GATHER_MS = 5;
 /** A thread that has reads and says nothing is given up: one comparison in it never takes as long. */
-const SILENT_MS_MAX = 15_000;
+const SILENT_MS_MAX = 30_000;
 /** One that was lost starts anew after so long, twice as long each time, */
 const RESTART_MS = 1_000;
 const RESTART_MS_MAX = 60_000;
@@ -108,10 +108,10 @@ export class ThreadedJudge {
   }
 
   async close(): Promise<void> {
-    this.#hand();
     this.#isClosed = true;
     const thread = this.#thread;
-    if (thread === undefined) return;
+    if (thread === undefined) return this.#settle("dropped");
+    this.#hand();
     const ended = new Promise<unknown>((done) => thread.once("exit", done));
     const timer = setTimeout(() => void thread.terminate(), END_MS_MAX);
     thread.postMessage("close");
@@ -166,18 +166,10 @@ export class ThreadedJudge {
 
   /** Also when it was told to. */
   #end(problem: string): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#thread = undefined;
     this.#clients = IDLE;
     this.#noise.clear();
-    // Its reads, and those that were to be its next.
-    if (!this.#batch.isEmpty) this.#batch.take();
-    this.#options.bytes.takeBack();
-    this.#underWay = 0;
-    for (const [key, times] of this.#waiting)
-      if (times > 0) this.#options.onOutcome(key, "uncompared", times);
-    this.#waiting.clear();
+    this.#settle("uncompared");
     if (this.#isClosed) return;
     this.#lost++;
     if (performance.now() - this.#startedMs >= WELL_MS) this.#restartMs = RESTART_MS;
@@ -187,6 +179,18 @@ export class ThreadedJudge {
     this.#options.onNote(
       `the thread that compares reads was lost, and starts anew in ${seconds} s: ${problem}`,
     );
+  }
+
+  /** Without a thread: all reads of which nothing has come, also those that it was to get next. */
+  #settle(outcome: ShadowOutcome): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (!this.#batch.isEmpty) this.#batch.take();
+    this.#options.bytes.takeBack();
+    this.#underWay = 0;
+    for (const [key, times] of this.#waiting)
+      if (times > 0) this.#options.onOutcome(key, outcome, times);
+    this.#waiting.clear();
   }
 }
 

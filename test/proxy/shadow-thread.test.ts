@@ -81,7 +81,7 @@ describe("a thread that compares reads", () => {
   });
 
   test("and hangs is ended, and clients see nothing of it", async () => {
-    await using at = await startFailing({}, { silentMs: 500 });
+    await using at = await startFailing({}, { silentMs: 4_000 });
     await read(at.proxy, "7");
     await at.proxy.readsOf(1);
     await read(at.proxy, "hang");
