@@ -17,9 +17,9 @@ export class AnswerComparer {
   #isClosed = false;
 
   /** @param prepare undefined for what cannot be compared */
-  async compare(prepare: () => Promise<Comparison | undefined>): Promise<Compared> {
+  async compare(prepare: () => Comparison | undefined): Promise<Compared> {
     const mine = this.#last.then(async () => {
-      const comparison = await prepare();
+      const comparison = prepare();
       if (comparison === undefined || this.#isClosed) return UNCOMPARED;
       const { a, b } = comparison;
       const isLarge = a.body.length + b.body.length > BYTES_BESIDE_OTHERS_MAX;

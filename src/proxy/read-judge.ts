@@ -191,11 +191,9 @@ export class ReadJudge {
   ): Promise<Compared> {
     const { bodyBytesMax, showValues: showsValues } = this.#options.settings;
     const memory = this.#memoryOf(route);
-    const compared = await this.#comparer.compare(async () => {
-      const [left, right] = await Promise.all(
-        [a, b].map(({ status, headers, body }) =>
-          decodeAnswer(status, headers, body.whole(), bodyBytesMax),
-        ),
+    const compared = await this.#comparer.compare(() => {
+      const [left, right] = [a, b].map(({ status, headers, body }) =>
+        decodeAnswer(status, headers, body.whole(), bodyBytesMax),
       );
       if (left === undefined || right === undefined) return undefined;
       const all = isBare ? noise : new Set([...memory.noise.places, ...noise]);

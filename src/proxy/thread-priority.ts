@@ -1,3 +1,4 @@
+import { stat } from "node:fs";
 import { constants, setPriority } from "node:os";
 
 /**
@@ -7,6 +8,8 @@ import { constants, setPriority } from "node:os";
  */
 export function lowerThreadPriority(): void {
   if (process.platform !== "linux") return;
+  // The threads that all share are made by whoever needs them first, and get its priority.
+  stat(".", () => undefined);
   try {
     setPriority(0, constants.priority.PRIORITY_LOW);
   } catch {
