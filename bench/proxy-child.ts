@@ -1,4 +1,4 @@
-/** One server of the proxy benchmark in a process of its own: `proxy-child.ts <kind> <upstream port>`. Prints its port. */
+/** One server of the proxy benchmark in a process of its own: `proxy-child.ts <kind> <upstream port> <port of its successor>`. Prints its port. */
 import { writeSync } from "node:fs";
 import { createServer, type Server as HttpServer } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
@@ -12,7 +12,9 @@ import type { ShadowSettings } from "../src/proxy/settings.ts";
 import type { Rollout } from "../src/rollout/stage.ts";
 
 const CONNECTIONS_MAX = 512;
-const [kind, upstreamPort] = process.argv.slice(2) as [ChildKind, string];
+/** Of the application that is slow. */
+const SLOW_MS = 200;
+const [kind, upstreamPort, freshPort] = process.argv.slice(2) as [ChildKind, string, string];
 /** The defaults of a config. */
 const SHADOW: ShadowSettings = {
   reads: 1,
@@ -35,6 +37,12 @@ async function portOf(): Promise<number> {
   switch (kind) {
     case "upstream":
       return await listen(upstream());
+    case "upstream-slow":
+      return await listen(upstream("200 OK", BODY, SLOW_MS));
+    case "upstream-erring":
+      return await listen(upstream("500 Internal Server Error", "no"));
+    case "upstream-lying":
+      return await listen(upstream("200 OK", BODY.replace("shipped", "placed")));
     case "banyan":
       return await banyan({ stage: "canary", share: 5_000 });
     case "banyan-compared":
@@ -58,8 +66,8 @@ async function portOf(): Promise<number> {
 }
 
 /** Answers as fast as a process of Node can, so that it is not what is measured. */
-function upstream(): ReturnType<typeof createTcpServer> {
-  const answer = `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`;
+function upstream(status = "200 OK", body = BODY, delayMs = 0): ReturnType<typeof createTcpServer> {
+  const answer = `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
   return createTcpServer({ noDelay: true }, (socket) => {
     socket.on("error", () => socket.destroy());
     let rest = "";
@@ -70,7 +78,9 @@ function upstream(): ReturnType<typeof createTcpServer> {
         rest = rest.slice(end + 4);
         answers += answer;
       }
-      if (answers !== "") socket.write(answers);
+      if (answers === "") return;
+      if (delayMs === 0) socket.write(answers);
+      else setTimeout(() => socket.write(answers), delayMs);
     });
   });
 }
@@ -79,18 +89,18 @@ function upstream(): ReturnType<typeof createTcpServer> {
 async function banyan(at: Pick<Rollout, "stage" | "share">, reads?: number): Promise<number> {
   const state = new MemoryRolloutState();
   state.put("order", { ...at, salt: "bench", epoch: 1 });
-  const to = {
-    url: target,
+  const to = (port: string) => ({
+    url: `http://127.0.0.1:${port}`,
     connectionsMax: CONNECTIONS_MAX,
     connectMsMax: 2_000,
     responseMsMax: 30_000,
     idleMsMax: 300_000,
     healthEveryMs: 5_000,
-  };
+  });
   const { address, shadow } = await startProxy({
     settings: {
       listen: { host: "127.0.0.1", port: 0 },
-      upstreams: { legacy: to, new: to },
+      upstreams: { legacy: to(upstreamPort), new: to(freshPort) },
       routes: [
         {
           methods: ["GET"],

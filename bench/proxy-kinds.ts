@@ -4,7 +4,14 @@ export const PROXY_KINDS = ["banyan", "httpxy", "http-proxy-3", "nginx"] as cons
 export type ProxyKind = (typeof PROXY_KINDS)[number];
 
 /** What proxy-child.ts can be. */
-export type ChildKind = ProxyKind | "upstream" | "banyan-compared" | "banyan-uncompared";
+export type ChildKind =
+  | ProxyKind
+  | "upstream"
+  | "upstream-slow"
+  | "upstream-erring"
+  | "upstream-lying"
+  | "banyan-compared"
+  | "banyan-uncompared";
 
 /** What every request is answered with; every answer is compared with it. */
 export const BODY = JSON.stringify({

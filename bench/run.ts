@@ -57,5 +57,5 @@ if (values.only.includes("impact"))
 if (values.only.includes("proxy"))
   await benchProxy({ rounds: Math.max(3, Number(values.rounds)), seconds: 5 });
 if (values.only.includes("shadow"))
-  await benchShadow({ rounds: Math.max(3, Number(values.rounds)), seconds: 10 });
+  await benchShadow({ rounds: Math.max(8, Number(values.rounds)), seconds: 4 });
 if (values.only.includes("hold")) await benchHold();

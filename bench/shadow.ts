@@ -1,67 +1,106 @@
-import { pacedLoad, type PacedResult } from "./paced-load.ts";
-import { BODY } from "./proxy-kinds.ts";
-import { load } from "./proxy-load.ts";
+import { freePort } from "../connectors/embedded/embedded-postgres.ts";
+import { pacedLoad, saturatedPerSecond, type PacedResult } from "./paced-load.ts";
+import { BODY, type ChildKind } from "./proxy-kinds.ts";
 import { startChild, type StartedChild } from "./start-proxy-child.ts";
-import { median, processNow, ratio, say, spread } from "./support.ts";
+import { mainThreadSeconds, median, processNow, ratio, say, spread } from "./support.ts";
 
 export interface ShadowBenchOptions {
   readonly rounds: number;
   readonly seconds: number;
 }
 
-interface Sample extends PacedResult {
-  /** Share of a core that the proxy took. */
-  readonly cores: number;
+interface Case {
+  readonly name: string;
+  readonly kind: ChildKind;
+  /** Whom it asks in shadow: nobody listens where it is dead. */
+  readonly fresh: ChildKind | "dead";
 }
 
-const KINDS = ["banyan-uncompared", "banyan-compared"] as const;
-const WARM_SECONDS = 3;
+interface Sample extends PacedResult {
+  /** Share of a core that the proxy took, with all its threads. */
+  readonly cores: number;
+  /** Processor time of the thread that answers clients, for each request. */
+  readonly mainMicros: number;
+}
+
+/** The second is the first again, in another process: how far two that are the same lie apart. */
+const CASES: readonly Case[] = [
+  { name: "none compared", kind: "banyan-uncompared", fresh: "upstream" },
+  { name: "the same again", kind: "banyan-uncompared", fresh: "upstream" },
+  { name: "all compared", kind: "banyan-compared", fresh: "upstream" },
+  { name: "with one that is slow", kind: "banyan-compared", fresh: "upstream-slow" },
+  { name: "with one that is dead", kind: "banyan-compared", fresh: "dead" },
+  { name: "with one that errs", kind: "banyan-compared", fresh: "upstream-erring" },
+  { name: "with one that lies", kind: "banyan-compared", fresh: "upstream-lying" },
+];
+const WARM_SECONDS = 2;
 /** Bar of p99 with comparison beside p99 without. */
 const BAR = 1.1;
 
 /**
- * What comparing every read costs the clients: two proxies at stage shadow, one that compares all reads and
- * one that compares none, in turn, at half of what the second one can do.
+ * What comparing every read costs the clients: proxies at stage shadow, two that compare none and others that
+ * compare all, with new services of all sorts, in turn, at half of what the first can do with the same clients
+ * on the same processors. Every answer is held against what it should be.
  */
 export async function benchShadow({ rounds, seconds }: ShadowBenchOptions): Promise<void> {
   say(
     `\n== shadow: every read compared, half the saturation load, ${rounds} rounds of ${seconds} s`,
   );
-  const upstream = await startChild("upstream", 0);
-  const proxies = await Promise.all(KINDS.map((kind) => startChild(kind, upstream.port)));
+  const children: StartedChild[] = [];
+  const start = async (kind: ChildKind, ...ports: [number, number?]): Promise<StartedChild> => {
+    const child = await startChild(kind, ...ports);
+    children.push(child);
+    return child;
+  };
   try {
-    for (const { port } of proxies) await load(port, WARM_SECONDS, BODY);
-    const saturated = await load(proxies[0]!.port, WARM_SECONDS, BODY);
-    const perSecond = Math.floor(saturated.perSecond / 2);
-    say(`saturated without comparison at ${Math.round(saturated.perSecond)} requests/s`);
-    const samples: Sample[][] = KINDS.map(() => []);
+    const legacy = await start("upstream", 0);
+    const proxies: StartedChild[] = [];
+    for (const { kind, fresh } of CASES) {
+      const port = fresh === "dead" ? await freePort() : (await start(fresh, 0)).port;
+      proxies.push(await start(kind, legacy.port, port));
+    }
+    for (const { port } of proxies) await saturatedPerSecond(port, WARM_SECONDS, BODY);
+    const saturated = await saturatedPerSecond(proxies[0]!.port, WARM_SECONDS, BODY);
+    const perSecond = Math.floor(saturated / 2);
+    say(`saturated without comparison at ${Math.round(saturated)} requests/s`);
+    const samples: Sample[][] = CASES.map(() => []);
     for (let round = 0; round < rounds; round++) {
-      for (let i = 0; i < KINDS.length; i++) {
-        const at = (i + round) % KINDS.length;
-        const { child, port } = proxies[at]!;
-        const before = processNow(child.pid!).cpuSeconds;
-        const result = await pacedLoad(port, perSecond, seconds, BODY);
-        const cores = (processNow(child.pid!).cpuSeconds - before) / seconds;
-        samples[at]!.push({ ...result, cores });
+      for (let i = 0; i < CASES.length; i++) {
+        const at = (i + round) % CASES.length;
+        samples[at]!.push(await measure(proxies[at]!, perSecond, seconds));
       }
     }
     report(samples);
-    const told = await endOf(proxies[1]!);
-    say(`of ${told.all} reads compared ${told.compared}, different ${told.different}`);
+    for (const [at, { name, kind }] of CASES.entries())
+      if (kind === "banyan-compared") say(`${name.padEnd(22)} ${told(await endOf(proxies[at]!))}`);
   } finally {
-    for (const { child } of [...proxies, upstream]) child.kill();
+    for (const { child } of children) child.kill();
   }
 }
 
-/** Ends the proxy that compares, and gives what came of its reads. */
+async function measure(
+  { child, port }: StartedChild,
+  perSecond: number,
+  seconds: number,
+): Promise<Sample> {
+  const pid = child.pid!;
+  const [all, main] = [processNow(pid).cpuSeconds, mainThreadSeconds(pid)];
+  const result = await pacedLoad(port, perSecond, seconds, BODY);
+  return {
+    ...result,
+    cores: (processNow(pid).cpuSeconds - all) / seconds,
+    mainMicros: ((mainThreadSeconds(pid) - main) * 1e6) / result.requests,
+  };
+}
+
+/** Ends a proxy that compares, and gives what came of its reads. */
 async function endOf({ child }: StartedChild): Promise<ReadCounts> {
   let text = "";
   child.stdout!.on("data", (piece: Buffer) => (text += piece.toString()));
   const ended = new Promise((done) => child.once("close", done));
   child.kill();
   await ended;
-  const [reads] = JSON.parse(text) as Omit<ReadCounts, "all">[];
-  return { ...reads!, all: reads!.compared + reads!.uncompared + reads!.dropped };
+  return (JSON.parse(text) as ReadCounts[])[0]!;
 }
 
 interface ReadCounts {
@@ -69,21 +108,38 @@ interface ReadCounts {
   readonly different: number;
   readonly uncompared: number;
   readonly dropped: number;
-  readonly all: number;
+}
+
+/** With the rounds that only warm it, at all it can. */
+function told({ compared, different, uncompared, dropped }: ReadCounts): string {
+  const of = (count: number): string =>
+    `${((count * 100) / (compared + uncompared + dropped)).toFixed(1)} %`;
+  return `${of(compared)} compared, ${of(different)} different, ${of(uncompared)} uncompared, ${of(dropped)} dropped`;
 }
 
 function report(samples: readonly (readonly Sample[])[]): void {
   const ms = (value: number): string => `${value.toFixed(2)} ms`;
-  for (const [at, of] of samples.entries()) {
-    const p99 = spread(
-      of.map((one) => one.p99Ms),
-      ms,
+  const none = samples[0]!;
+  const beside = (of: readonly Sample[], value: (sample: Sample) => number): string =>
+    spread(
+      of.map((sample, i) => value(sample) / value(none[i]!)),
+      ratio,
     );
+  const p99 = (sample: Sample): number => sample.p99Ms;
+  const main = (sample: Sample): number => sample.mainMicros;
+  for (const [at, of] of samples.entries()) {
     const p50 = median(of.map((one) => one.p50Ms));
     const cores = median(of.map((one) => one.cores));
-    say(`${KINDS[at]!.padEnd(18)} p99 ${p99}, p50 ${ms(p50)}, ${cores.toFixed(2)} cores`);
+    say(
+      `${CASES[at]!.name.padEnd(22)} p99 ${spread(of.map(p99), ms)}, p50 ${ms(p50)}, ${cores.toFixed(2)} cores, ` +
+        `main thread ${median(of.map(main)).toFixed(1)} µs a request`,
+    );
   }
-  const [without, compared] = samples;
-  const ratios = compared!.map(({ p99Ms }, i) => p99Ms / without![i]!.p99Ms);
-  say(`p99 with beside without   ${spread(ratios, ratio)} (bar ${BAR})`);
+  for (const [at, of] of samples.entries()) {
+    if (at === 0) continue;
+    const bar = CASES[at]!.kind === "banyan-compared" ? ` (bar ${BAR})` : "";
+    say(
+      `${CASES[at]!.name.padEnd(22)} beside none: p99 ${beside(of, p99)}${bar}, main thread ${beside(of, main)}`,
+    );
+  }
 }

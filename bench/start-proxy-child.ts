@@ -18,9 +18,16 @@ export interface StartedChild {
 /**
  * A server of proxy-child.ts in a process of its own, when it listens. Compiled, as it is for users: modules
  * that are transformed while they are loaded find each other more slowly.
+ *
+ * @param upstream port of the application behind it
+ * @param fresh port of its successor, where that is another one
  */
-export async function startChild(kind: ChildKind, upstream: number): Promise<StartedChild> {
-  const child = spawn(process.execPath, [compiled(), kind, String(upstream)], {
+export async function startChild(
+  kind: ChildKind,
+  upstream: number,
+  fresh = upstream,
+): Promise<StartedChild> {
+  const child = spawn(process.execPath, [compiled(), kind, String(upstream), String(fresh)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const port = await new Promise<number>((done, fail) => {

@@ -67,12 +67,22 @@ function cpuOfChildren(parent: number): ReadonlyMap<number, number> {
 /** What /proc says of a process. @throws when there is none, or no /proc */
 export function processNow(pid: number): { readonly parent: number; readonly cpuSeconds: number } {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  return { parent: Number(fieldsOf(stat)[1]), cpuSeconds: secondsOf(stat) };
+}
+
+function secondsOf(stat: string): number {
+  const fields = fieldsOf(stat);
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
+function fieldsOf(stat: string): readonly string[] {
   // Behind the name, which may hold anything.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return {
-    parent: Number(fields[1]),
-    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
-  };
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+/** CPU seconds of the first thread of a process, which is the one that runs its JavaScript. */
+export function mainThreadSeconds(pid: number): number {
+  return secondsOf(readFileSync(`/proc/${pid}/task/${pid}/stat`, "utf8"));
 }
 
 function safely<T>(read: () => T): T | undefined {

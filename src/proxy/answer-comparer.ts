@@ -2,14 +2,14 @@ import { Worker } from "node:worker_threads";
 import { comparedAnswers, UNCOMPARED, type Compared, type Comparison } from "./compared-answers.ts";
 
 /** Larger bodies, both together, are compared in a thread of their own when they are not the same bytes. */
-const BYTES_BESIDE_CLIENTS_MAX = 16_384;
+const BYTES_BESIDE_OTHERS_MAX = 16_384;
 /** One comparison there. */
 const COMPARISON_MS_MAX = 10_000;
 const THREAD_MIB_MAX = 512;
 
 /**
  * Compares one pair of answers after the other: small ones at once, large ones in a thread, which is started
- * when it is needed, and anew when it was lost.
+ * when it is needed, and anew when it was lost. So one that takes long, or ends its thread, costs itself.
  */
 export class AnswerComparer {
   #last: Promise<unknown> = Promise.resolve();
@@ -17,12 +17,12 @@ export class AnswerComparer {
   #isClosed = false;
 
   /** @param prepare undefined for what cannot be compared */
-  async compare(prepare: () => Promise<Comparison | undefined>): Promise<Compared> {
+  async compare(prepare: () => Comparison | undefined): Promise<Compared> {
     const mine = this.#last.then(async () => {
-      const comparison = await prepare();
+      const comparison = prepare();
       if (comparison === undefined || this.#isClosed) return UNCOMPARED;
       const { a, b } = comparison;
-      const isLarge = a.body.length + b.body.length > BYTES_BESIDE_CLIENTS_MAX;
+      const isLarge = a.body.length + b.body.length > BYTES_BESIDE_OTHERS_MAX;
       if (!isLarge || a.body.equals(b.body)) return comparedAnswers(comparison);
       return await this.#inThread(comparison);
     });

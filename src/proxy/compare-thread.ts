@@ -1,4 +1,4 @@
-/** A thread that compares large answers, so that no client waits for that. See answer-comparer.ts. */
+/** A thread that compares large answers, so that no other read waits for that. See answer-comparer.ts. */
 import { parentPort } from "node:worker_threads";
 import { comparedAnswers, UNCOMPARED, type Comparison } from "./compared-answers.ts";
 import type { Answer } from "../verify/compare-answers.ts";

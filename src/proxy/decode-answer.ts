@@ -1,27 +1,27 @@
-import { promisify } from "node:util";
-import { brotliDecompress, gunzip, inflate } from "node:zlib";
+import { brotliDecompressSync, gunzipSync, inflateSync } from "node:zlib";
 import type { Answer } from "../verify/compare-answers.ts";
 
 const CODINGS = {
-  gzip: promisify(gunzip),
-  "x-gzip": promisify(gunzip),
-  deflate: promisify(inflate),
-  br: promisify(brotliDecompress),
+  gzip: gunzipSync,
+  "x-gzip": gunzipSync,
+  deflate: inflateSync,
+  br: brotliDecompressSync,
 } as const;
 
 /**
- * An answer without the coding of its content.
+ * An answer without the coding of its content. At once: the threads that would do it meanwhile are shared
+ * with those who wait for something else.
  *
  * @param headers flat
  * @param bytesMax of the body without the coding
  * @returns undefined for a coding that is not known or not kept to, and for a body that is larger
  */
-export async function decodeAnswer(
+export function decodeAnswer(
   status: number,
   headers: readonly string[],
   body: Buffer,
   bytesMax: number,
-): Promise<Answer | undefined> {
+): Answer | undefined {
   const byName = new Map<string, string>();
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!.toLowerCase();
@@ -30,9 +30,11 @@ export async function decodeAnswer(
   }
   const coding = (byName.get("content-encoding") ?? "identity").toLowerCase();
   if (coding === "identity" || body.length === 0) return { status, headers: byName, body };
-  const decode = Object.hasOwn(CODINGS, coding)
-    ? CODINGS[coding as keyof typeof CODINGS]
-    : undefined;
-  const decoded = await decode?.(body, { maxOutputLength: bytesMax }).catch(() => undefined);
-  return decoded && { status, headers: byName, body: decoded };
+  if (!Object.hasOwn(CODINGS, coding)) return undefined;
+  try {
+    const decoded = CODINGS[coding as keyof typeof CODINGS](body, { maxOutputLength: bytesMax });
+    return { status, headers: byName, body: decoded };
+  } catch {
+    return undefined;
+  }
 }

@@ -211,11 +211,12 @@ function openShadow(
   counts: TrafficCounts,
   onNote: (text: string) => void,
 ): Shadow | undefined {
-  const { shadow, upstreams } = settings;
+  const { shadow, upstreams, routes } = settings;
   if (shadow === undefined) return undefined;
   return new Shadow({
     settings: shadow,
     upstreams,
+    routes,
     watch,
     log: shadowLog,
     counts,

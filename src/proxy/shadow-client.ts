@@ -18,7 +18,7 @@ const OPEN_MS = 1_000;
 /** Requests that wait for a connection, */
 const WAITING_MAX = 1_000;
 /** of their time at most: who is asked has the rest for an answer. */
-const WAITING_SHARE_MAX = 0.5;
+export const WAITING_SHARE_MAX = 0.5;
 /** Head of an answer. */
 const HEAD_BYTES_MAX = 65_536;
 /** What a client knows of one side means nothing to the other, which is to give all of its answer. */

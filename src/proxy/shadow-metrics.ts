@@ -29,6 +29,15 @@ export function addShadowMetrics(shadow: Shadow, registry: Registry): void {
       this.inc({ outcome: "dropped" }, shadow.state.writesDropped);
     },
   });
+  new Counter({
+    name: "banyan_proxy_shadow_threads_lost_total",
+    help: "Threads that compared reads and were lost",
+    registers,
+    collect() {
+      this.reset();
+      this.inc(shadow.state.threadsLost);
+    },
+  });
   const gauge = (name: string, help: string, value: () => number): void => {
     new Gauge({
       name: `banyan_proxy_shadow_${name}`,

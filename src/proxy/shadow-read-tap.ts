@@ -11,7 +11,7 @@ export interface TappedAnswer {
 }
 
 /** Why there is no whole copy. `broke`: nor did the client get a whole answer. */
-type NotTapped = "too-large" | "full" | "streaming" | "late" | "broke";
+export type NotTapped = "too-large" | "full" | "streaming" | "late" | "broke";
 
 /** Copies an answer while it goes to the client, up to a limit. */
 export class ReadTap implements AnswerTap {

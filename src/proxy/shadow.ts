@@ -2,12 +2,13 @@ import { randomUUID } from "node:crypto";
 import { aggregateIdOf, type RequestParts } from "./aggregate-id.ts";
 import type { Decision } from "./decide.ts";
 import type { Outgoing } from "./forward.ts";
+import { nameOf, type ReadKind } from "./read-key.ts";
 import { RequestBody } from "./request-body.ts";
 import type { RouteMatch } from "./route-table.ts";
 import type { ProxySettings, ShadowSettings } from "./settings.ts";
 import { ShadowBytes } from "./shadow-bytes.ts";
 import { ShadowClient } from "./shadow-client.ts";
-import { ShadowReads, type ShadowRead } from "./shadow-reads.ts";
+import { ShadowReads, type ReadsTrial } from "./shadow-reads.ts";
 import { ShadowRows } from "./shadow-rows.ts";
 import { sampleTarget } from "./shadow-sample.ts";
 import { ShadowWrites } from "./shadow-writes.ts";
@@ -21,6 +22,7 @@ import type { Side } from "../rollout/stage.ts";
 export interface ShadowOptions {
   readonly settings: ShadowSettings;
   readonly upstreams: ProxySettings["upstreams"];
+  readonly routes: ProxySettings["routes"];
   readonly watch: RolloutWatch;
   /** Absent: nothing is stored. */
   readonly log?: ShadowLog | undefined;
@@ -31,10 +33,7 @@ export interface ShadowOptions {
 }
 
 /** For tests. */
-export interface ShadowTrial {
-  readonly random?: () => number;
-  readonly busy?: () => number;
-  readonly recheckMs?: readonly number[];
+export interface ShadowTrial extends ReadsTrial {
   readonly bytesMax?: number;
 }
 
@@ -51,6 +50,8 @@ export interface ShadowState {
   /** Of the reads that were chosen, those that are compared now; fewer than all while the proxy is busy. */
   readonly share: number;
   readonly noise: ShadowReads["noise"];
+  /** Threads that compared reads and were lost. */
+  readonly threadsLost: number;
   readonly writesMirrored: number;
   readonly writesDropped: number;
   /** Rows that are not in the store yet, and those that will never be. */
@@ -75,7 +76,6 @@ export class Shadow {
   readonly #options: ShadowOptions;
   readonly #totals = new ShadowTotals();
   readonly #bytes: ShadowBytes;
-  readonly #readClients: Readonly<Record<Side, ShadowClient>>;
   readonly #writeClient: ShadowClient;
   readonly #reads: ShadowReads;
   readonly #writes: ShadowWrites;
@@ -84,27 +84,24 @@ export class Shadow {
   #dropped = 0;
 
   constructor(options: ShadowOptions) {
-    const { settings, upstreams, log, onNote, trial = {} } = options;
+    const { settings, upstreams, routes, log, onNote, trial = {} } = options;
     this.#options = options;
     this.#bytes = new ShadowBytes(trial.bytesMax);
-    const client = (side: Side): ShadowClient =>
-      new ShadowClient(side, upstreams[side], settings, this.#bytes);
-    this.#readClients = { legacy: client("legacy"), new: client("new") };
-    this.#writeClient = client("new");
+    this.#writeClient = new ShadowClient("new", upstreams.new, settings, this.#bytes);
     this.#rows = log && new ShadowRows(log, (problem) => onNote(noteOf(problem)));
     this.#reads = new ShadowReads({
       settings,
-      clients: this.#readClients,
+      routes,
+      upstreams,
       bytes: this.#bytes,
-      random: trial.random,
-      busy: trial.busy,
-      recheckMs: trial.recheckMs,
-      onOutcome: (read, outcome) => {
-        const { route, side } = read;
+      trial,
+      onNote,
+      onOutcome: (kind, outcome, times) => {
+        const { route, side } = kind;
         for (const counts of [this.#totals, options.counts])
-          counts?.addShadow(route.stream, nameOf(read), side, outcome);
+          counts?.addShadow(route.stream, nameOf(kind), side, outcome, times);
       },
-      onDifference: (read, differences) => this.#sample(read, differences),
+      onDifference: (kind, target, differences) => this.#sample(kind, target, differences),
     });
     this.#writes = new ShadowWrites({
       settings,
@@ -119,29 +116,24 @@ export class Shadow {
   }
 
   get state(): ShadowState {
-    const { legacy, new: fresh } = this.#readClients;
-    const clients = [
-      { client: legacy, kind: "reads" as const },
-      { client: fresh, kind: "reads" as const },
-      { client: this.#writeClient, kind: "writes" as const },
-    ];
+    const { legacy, new: fresh } = this.#reads.clients;
+    const { inFlight, waiting, isOpen: breakerOpen } = this.#writeClient;
     return {
       reads: this.#totals.all,
       share: this.#reads.share,
       noise: this.#reads.noise,
+      threadsLost: this.#reads.threadsLost,
       writesMirrored: this.#mirrored,
       writesDropped: this.#dropped,
       rowsWaiting: this.#rows?.waiting ?? 0,
       rowsDropped: this.#rows?.dropped ?? 0,
       underWay: this.#reads.underWay + this.#writes.underWay,
       heldBytes: this.#bytes.held,
-      clients: clients.map(({ client, kind }) => ({
-        side: client.side,
-        kind,
-        inFlight: client.inFlight,
-        waiting: client.waiting,
-        breakerOpen: client.isOpen,
-      })),
+      clients: [
+        { side: "legacy", kind: "reads", ...legacy },
+        { side: "new", kind: "reads", ...fresh },
+        { side: "new", kind: "writes", inFlight, waiting, breakerOpen },
+      ],
     };
   }
 
@@ -180,8 +172,7 @@ export class Shadow {
 
   /** Ends what is under way; what is known by then is stored. */
   async close(): Promise<void> {
-    const clients = [...Object.values(this.#readClients), this.#writeClient];
-    await Promise.all([...clients.map((client) => client.close()), this.#reads.close()]);
+    await Promise.all([this.#writeClient.close(), this.#reads.close()]);
     await this.#rows?.close();
   }
 
@@ -212,19 +203,15 @@ export class Shadow {
     return { ...outgoing, headers, onSend, tap: mirror.answer };
   }
 
-  #sample(read: ShadowRead, differences: readonly SampleDifference[]): void {
+  #sample(kind: ReadKind, target: string, differences: readonly SampleDifference[]): void {
     this.#rows?.addSample({
-      streamType: read.route.stream,
-      route: nameOf(read),
-      target: sampleTarget(read.target),
+      streamType: kind.route.stream,
+      route: nameOf(kind),
+      target: sampleTarget(target),
       differences,
       seenAt: new Date(),
     });
   }
-}
-
-function nameOf({ method, route }: Pick<ShadowRead, "method" | "route">): string {
-  return `${method} ${route.path}`;
 }
 
 function streamIdOf(

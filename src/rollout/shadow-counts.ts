@@ -9,8 +9,8 @@ export type ShadowOutcome = "compared" | "different" | "uncompared" | "dropped";
 
 /** Whoever counts what came of shadow reads. */
 export interface ShadowCounts {
-  /** @param route `GET /orders/:id` @param side that the client's answer came from */
-  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome): void;
+  /** @param route `GET /orders/:id` @param side that the client's answer came from @param times 1 if absent */
+  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome, times?: number): void;
 }
 
 export interface ShadowTotal {
@@ -30,15 +30,15 @@ type Cell = { -readonly [Name in keyof ShadowTotal]: ShadowTotal[Name] };
 export class ShadowTotals implements ShadowCounts {
   readonly #cells = new Map<string, Cell>();
 
-  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome): void {
+  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome, times = 1): void {
     const key = `${side} ${type} ${route}`;
     let cell = this.#cells.get(key);
     if (cell === undefined) {
       const nothing = { compared: 0, different: 0, uncompared: 0, dropped: 0 };
       this.#cells.set(key, (cell = { type, route, side, ...nothing }));
     }
-    cell[outcome]++;
-    if (outcome === "different") cell.compared++;
+    cell[outcome] += times;
+    if (outcome === "different") cell.compared += times;
   }
 
   get all(): readonly ShadowTotal[] {

@@ -67,11 +67,11 @@ export class TrafficCounts {
     cell.slower[latencySlot(millis)]!++;
   }
 
-  /** What came of a shadow read. @param side that the client's answer came from */
-  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome): void {
+  /** What came of shadow reads. @param side that the clients' answers came from */
+  addShadow(type: string, route: string, side: Side, outcome: ShadowOutcome, times = 1): void {
     const cell = this.#cell(type, route, side);
-    cell[outcome]++;
-    if (outcome === "different") cell.compared++;
+    cell[outcome] += times;
+    if (outcome === "different") cell.compared += times;
   }
 
   /** Rows of seconds that have ended, oldest first, which {@link written} takes away. */
