@@ -4,6 +4,8 @@ export interface PacedResult {
   readonly requests: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Of each request, shortest first. */
+  readonly tookMs: readonly number[];
 }
 
 const CONNECTIONS = 64;
@@ -53,7 +55,7 @@ export async function pacedLoad(
   if (tookMs.length < total) throw new Error(`${total - tookMs.length} answers did not come`);
   tookMs.sort((a, b) => a - b);
   const at = (share: number): number => tookMs[Math.floor(tookMs.length * share)]!;
-  return { requests: total, p50Ms: at(0.5), p99Ms: at(0.99) };
+  return { requests: total, p50Ms: at(0.5), p99Ms: at(0.99), tookMs };
 }
 
 /** The most requests a second that these same clients get answered, each with one after the other. */
