@@ -14,6 +14,7 @@ const PER_SECOND = 500;
 const ITEMS = 1_000;
 const START_MS_MAX = 60_000;
 const TICK_MS = 2;
+const LEGACY_SESSIONS = 8;
 /** Longest that a request may take while writes are held back. */
 const BAR_MS = 1_000;
 /** What cannot be told of applications that do nothing. */
@@ -45,14 +46,21 @@ interface Answer {
 
 /**
  * How long a client waits at worst while aggregates move under its requests: real capture, proxy, store and
- * commands; two applications that answer at once, so that what is measured is the move.
+ * commands. The legacy application does one update for each, so that a move has changes to wait for and to
+ * compare; the new one answers at once. What is measured is the move.
  */
 export async function benchHold(): Promise<void> {
   say(`\n== hold: moves under ${PER_SECOND} writes a second`);
   await withServer(async (server) => {
     for (const name of ["source", "events"]) await server.createDatabase(name);
     const [proxyPort, adminPort] = [await freePort(), await freePort()];
-    const [legacy, fresh] = [await startApplication(), await startApplication()];
+    const rows = new pg.Pool({ connectionString: server.url("source"), max: LEGACY_SESSIONS });
+    // One that is idle when the server ends has nothing to tell.
+    rows.on("error", () => undefined);
+    const legacy = await startApplication(async (id) => {
+      await rows.query("UPDATE item SET n = n + 1 WHERE id = $1", [id]);
+    });
+    const fresh = await startApplication(async () => {});
     const folder = mkdtempSync(join(tmpdir(), "banyan-hold-"));
     writeFileSync(join(folder, "banyan.config.ts"), CONFIG);
     const env = {
@@ -107,6 +115,7 @@ export async function benchHold(): Promise<void> {
       for (const child of running) child.kill("SIGINT");
       await Promise.all(running.map(ended));
       for (const { close } of [legacy, fresh]) await close();
+      await rows.end();
       rmSync(folder, { recursive: true, force: true });
     }
   });
@@ -126,10 +135,13 @@ async function fill(url: string): Promise<void> {
   await client.end();
 }
 
-async function startApplication(): Promise<{ url: string; close: () => Promise<void> }> {
+async function startApplication(
+  write: (id: number) => Promise<void>,
+): Promise<{ url: string; close: () => Promise<void> }> {
   const server: Server = createServer((request, response) => {
     request.resume();
-    response.end("{}");
+    const answer = (status: number) => (): void => void response.writeHead(status).end("{}");
+    write(Number(request.url!.split("/").at(-1))).then(answer(200), answer(500));
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   const { port } = server.address() as AddressInfo;
