@@ -100,10 +100,25 @@ function obstacleOfTypes(tables: readonly KeyedTable[]): string | undefined {
   return undefined;
 }
 
+/** What their order does not depend on is left out: the precision of times. */
+const ORDERED = new Set([
+  "uuid",
+  "bytea",
+  "bool",
+  "macaddr",
+  "date",
+  "time",
+  "timestamp",
+  "timestamptz",
+]);
+
 /** Types whose order is known in `src/source/key-order.ts`, and the type that their values are written as; else undefined. */
 export function kindOf(type: string): string | undefined {
   if (["int2", "int4", "int8"].includes(type)) return "int8";
   if (isDecimal(type)) return "numeric";
   if (type === "text" || type === "varchar" || /^varchar\(\d+\)$/.test(type)) return "text";
-  return ["uuid", "bytea", "bool"].includes(type) ? type : undefined;
+  // Another length gives equal values other texts.
+  if (/^bpchar\(\d+\)$/.test(type)) return type;
+  const plain = type.replace(/\(\d\)$/, "");
+  return ORDERED.has(plain) ? plain : undefined;
 }

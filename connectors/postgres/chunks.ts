@@ -19,8 +19,9 @@ import type {
   ChunkReader,
   ChunkSnapshot,
   KeyedTable,
+  OrderColumn,
 } from "../../src/source/change-source.ts";
-import { orderOf } from "../../src/source/key-order.ts";
+import { commonOrder } from "../../src/source/key-order.ts";
 
 /** A chunk that waits longer for a table's lock is given up and read again later: somebody alters the table. */
 const LOCK_MS_MAX = 5_000;
@@ -225,7 +226,7 @@ class Chunk implements ChunkSnapshot {
         "keys" in range
           ? orderTerms(
               table,
-              columns.map((column) => ({ column, as: orderOf(table.columns[column]!.type) })),
+              columns.map((column, i) => ({ column, as: this.#orderOf(i) })),
             )
           : columns.map((column) => quoteIdentifier(table.columns[column]!.name)).join(", ");
       const where = condition(table, columns, range);
@@ -292,6 +293,11 @@ class Chunk implements ChunkSnapshot {
     });
   }
 
+  /** How all tables order the n-th column of the key. */
+  #orderOf(n: number): OrderColumn["as"] {
+    return commonOrder(this.tables.map((table) => table.columns[this.#columnsOf(table)[n]!]!.type));
+  }
+
   /** Inheritance children are tables of their own in the log, partitions are not. */
   #from(table: SourceTable): string {
     return this.#parts.partitioned.has(table.name)
@@ -344,8 +350,11 @@ function condition(table: SourceTable, columns: readonly number[], range: ChunkR
   return ` WHERE (${between} OR ${nullable.map((name) => `${name} IS NULL`).join(" OR ")})`;
 }
 
-/** Numbers as the widest of their kind: a root's key may be beyond what a child's column can hold. */
+/**
+ * Numbers as the widest of their kind: a root's key may be beyond what a child's column can hold. Without a
+ * length, to which a cast would cut what is longer.
+ */
 function castOf(type: string): string {
-  const kind = kindOf(type);
+  const kind = kindOf(type)?.replace(/\(.*/, "");
   return kind === undefined ? "" : `::${kind}`;
 }

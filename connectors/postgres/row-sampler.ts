@@ -13,6 +13,7 @@ import { askClient } from "./snapshot-rows.ts";
 import { refusedBy } from "./row-checks.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 import { allowedValues, readColumns, type SurveyedColumn } from "./survey-columns.ts";
+import { plural } from "../../src/model/count-text.ts";
 
 /** Nobody may have to wait behind a sample, so it does not wait itself. */
 const LOCK_MS_MAX = 100;
@@ -242,7 +243,7 @@ async function readSome(
       ? { rows: whole }
       : {
           rows: whole,
-          leftOut: `${dropped === 1 ? "1 row has" : `${dropped} rows have`} values of more than 64 KB`,
+          leftOut: `${plural(dropped, "row has", "rows have")} values of more than 64 KB`,
         };
   } catch (error) {
     const leftOut = REASONS[sqlstateOf(error)];

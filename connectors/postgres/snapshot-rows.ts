@@ -225,18 +225,19 @@ export function askClient(client: pg.Client): Ask {
 }
 
 /** Types whose own order is that of their text's bytes, so that an index can serve it. */
-const ORDERED_AS_TEXT = new Set(["uuid", "bool"]);
+const ORDERED_AS_TEXT = new Set(["uuid", "bool", "bytea", "time", "macaddr"]);
 
 /**
- * `concat` gives a value's canonical text (a cast would strip the blanks of char(n)), whose bytes must
- * be those of UTF-8 also where the database has another encoding.
+ * The cast strips the blanks of char(n), which `padded` leaves out. `concat` gives a value's canonical text with
+ * them, whose bytes must be those of UTF-8 also where the database has another encoding.
  */
 export function orderTerms(table: SourceTable, orderBy: readonly OrderColumn[]): string {
   return orderBy
     .map(({ column, as }) => {
       const { name, type } = table.columns[column]!;
       const value = quoteIdentifier(name);
-      if (as !== "bytes" || ORDERED_AS_TEXT.has(type)) return value;
+      if (as === "padded") return `convert_to(${value}::text, 'UTF8')`;
+      if (as !== "bytes" || ORDERED_AS_TEXT.has(type.replace(/\(\d\)$/, ""))) return value;
       // Not IS NOT NULL, which a composite value of NULLs is not either.
       return `CASE WHEN num_nonnulls(${value}) = 1 THEN convert_to(concat(${value}), 'UTF8') END`;
     })

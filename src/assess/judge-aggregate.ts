@@ -9,6 +9,7 @@ import type { TableNature } from "./table-nature.ts";
 import { list } from "./table-notes.ts";
 import type { Blocker, Note } from "./assessment.ts";
 import type { SampledTable, TableFacts } from "../source/database-facts.ts";
+import { plural } from "../model/count-text.ts";
 
 /** Everything that is known of a table when its aggregate is judged. */
 export interface TableReading {
@@ -189,7 +190,7 @@ function overwriting({ facts, rate, sampled }: TableReading): [number, string] |
   if (basis === "sample")
     return [
       2,
-      `${(sampled?.updated ?? 0).toLocaleString("en-US")} updates in the sample, and what they overwrote is gone`,
+      `${plural(sampled?.updated ?? 0, "update")} in the sample, and what they overwrote is gone`,
     ];
   const { changes, rows } = facts;
   const times = rows === undefined || rows === 0 ? undefined : changes!.updated / rows;

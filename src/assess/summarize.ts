@@ -10,6 +10,7 @@ import { isMigrating, VERDICTS } from "./assessment.ts";
 import { addUp, sumOf, totalCost } from "./costs.ts";
 import { amount, byteAmount, duration, known, rate } from "./figures.ts";
 import type { DatabaseFacts } from "../source/database-facts.ts";
+import { plural } from "../model/count-text.ts";
 
 export interface SummaryParts {
   readonly facts: DatabaseFacts;
@@ -55,13 +56,13 @@ function* sentences(
     return;
   }
   const rows = known(figures.rows, amount);
-  yield `${facts.database} on ${facts.server}: ${count(tables, "table")} in ${count(figures.aggregates, "aggregate")}, ${rows === "unknown" ? "an unknown number of rows" : `${rows} rows`}, ${byteAmount(figures.bytes)}; ${rateWords(figures, basis)}.`;
+  yield `${facts.database} on ${facts.server}: ${plural(tables, "table")} in ${plural(figures.aggregates, "aggregate")}, ${rows === "unknown" ? "an unknown number of rows" : `${rows} rows`}, ${byteAmount(figures.bytes)}; ${rateWords(figures, basis)}.`;
   const first = aggregates.find(({ verdict }) => verdict === "migrate-first");
   const of = (verdict: Verdict): readonly AssessedAggregate[] =>
     aggregates.filter((one) => one.verdict === verdict);
   if (first !== undefined) {
     const others = first.children.length;
-    yield `Begin with ${first.name} (${first.root}${others === 0 ? "" : ` and ${count(others, "table")} that ${others === 1 ? "belongs" : "belong"} to it`}): ${first.reasons[0]}.`;
+    yield `Begin with ${first.name} (${first.root}${others === 0 ? "" : ` and ${plural(others, "table")} that ${others === 1 ? "belongs" : "belong"} to it`}): ${first.reasons[0]}.`;
   } else if (of("blocked").length > 0 && of("migrate").length === 0) {
     yield `What is worth migrating is blocked: unblock ${of("blocked")[0]!.name} first.`;
   } else if (of("later").length > 0) {
@@ -76,7 +77,7 @@ function* sentences(
       : "Nothing here needs event sourcing: its rows say all there is to know. Migrate a table only when somebody needs its history.";
   }
   if (verdicts.leave > 0 && verdicts.leave < tables)
-    yield `Leave ${verdicts.leave} of ${count(tables, "table")} as CRUD${leaving.bytesPerDay.value > 0 ? `: their events would have taken ${known(leaving.bytesPerDay, byteAmount)} a day` : ""}.`;
+    yield `Leave ${verdicts.leave} of ${plural(tables, "table")} as CRUD${leaving.bytesPerDay.value > 0 ? `: their events would have taken ${known(leaving.bytesPerDay, byteAmount)} a day` : ""}.`;
   if (verdicts.leave < tables) {
     const growth = known(migrating.bytesPerDay, byteAmount);
     yield `${verdicts.leave > 0 ? "For the rest a" : "A"} baseline writes ${eventWords(migrating.baselineEvents.value, migrating.baselineEvents.atLeast)} and takes ${known(migrating.baselineBytes, byteAmount)} in the event store, in ${duration(migrating.baselineSeconds.value)} at 25,000 rows a second; after that the store grows by ${growth === "unknown" ? "an unknown amount" : growth} a day.`;
@@ -103,8 +104,4 @@ function eventWords(events: number, atLeast: boolean): string {
   return atLeast && events === 0
     ? "an unknown number of events"
     : `${atLeast ? "at least " : ""}${amount(events)} events`;
-}
-
-function count(value: number, one: string): string {
-  return `${value.toLocaleString("en-US")} ${value === 1 ? one : `${one}s`}`;
 }

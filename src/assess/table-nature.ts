@@ -4,6 +4,7 @@ import type { ColumnReading } from "./column-roles.ts";
 import { singularWords, wordsOf } from "./identifier-words.ts";
 import type { Reference } from "./references.ts";
 import type { DatabaseFacts, TableFacts } from "../source/database-facts.ts";
+import { plural } from "../model/count-text.ts";
 
 /** What a table is for, as far as that decides whether its history is worth keeping. */
 export interface TableNature {
@@ -169,7 +170,7 @@ function lookupWhy({
   const inserted = cameWithinCounting(table) ? 0 : (rate.insertedPerDay ?? 0);
   const changed = inserted + (rate.updatedPerDay ?? 0) + (rate.deletedPerDay ?? 0);
   if (changed > Math.max(1, rows * LOOKUP_RATE_MAX)) return undefined;
-  const what = `${rows.toLocaleString("en-US")} rows to choose from`;
+  const what = `${plural(rows, "row")} to choose from`;
   return rate.basis === "unknown"
     ? { nature: "lookup", why: what, measured: false }
     : { nature: "lookup", why: `${what}, rarely changed`, measured: true };

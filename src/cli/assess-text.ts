@@ -1,4 +1,4 @@
-import { renderTable } from "./output.ts";
+import { count, renderTable } from "./output.ts";
 import type {
   AssessedAggregate,
   AssessedTable,
@@ -92,7 +92,7 @@ function firstOfEach<T extends { readonly verdict: Verdict }>(all: readonly T[])
 }
 
 function moreWords(more: number): string {
-  return more <= 0 ? "" : `\n  … and ${more} more: see --json`;
+  return more <= 0 ? "" : `\n  … and ${count(more)} more: see --json`;
 }
 
 function firstSection(assessment: Assessment): readonly string[] {

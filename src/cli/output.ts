@@ -1,4 +1,5 @@
 import Table from "cli-table3";
+import { count, plural, rowsReadText } from "../model/count-text.ts";
 import type { BaselineProgress, NotReadAnew } from "../pipeline/status.ts";
 import type { LogLeft } from "../source/change-source.ts";
 
@@ -44,14 +45,8 @@ export function renderTable(head: readonly string[], rows: readonly (readonly st
   return table.toString().replaceAll(/ +$/gm, "");
 }
 
-/** 1234567 → `1,234,567`. */
-export function count(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-export function plural(value: number, one: string, many = `${one}s`): string {
-  return `${count(value)} ${value === 1 ? one : many}`;
-}
+/** Beside the other words of an output. */
+export { count, plural };
 
 /** 65432 ms → ` 65.4 s`, right-aligned for a column of them. */
 export function seconds(ms: number): string {
@@ -91,12 +86,9 @@ export function describeNotReadAnew({ stream, why }: NotReadAnew): string {
 
 export function describeBaseline(progress: BaselineProgress): string {
   const { mode, rowsRead, rowsEstimated, rowsPerSecond, bytesRead, secondsLeft, chunks } = progress;
-  const parts = [
-    `baseline: ${count(rowsRead)} of about ${count(rowsEstimated)} rows, ${bytes(bytesRead)}`,
-    `${count(rowsPerSecond)} rows/s`,
-  ];
-  if (rowsPerSecond > 0 && secondsLeft > 0)
-    parts.push(`about ${describeSeconds(secondsLeft)} left`);
+  const parts = [`baseline: ${rowsReadText(rowsRead, rowsEstimated)}, ${bytes(bytesRead)}`];
+  if (rowsPerSecond > 0) parts.push(`${count(rowsPerSecond)} rows/s`);
+  if (secondsLeft > 0) parts.push(`about ${describeSeconds(secondsLeft)} left`);
   if (mode === "chunks") parts.push(plural(chunks, "chunk"));
   if (progress.paused) parts.push("paused; go on with: banyan baseline resume");
   if (progress.backingOff !== "") parts.push(`resting: ${progress.backingOff}`);

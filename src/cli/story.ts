@@ -1,3 +1,4 @@
+import { count } from "./output.ts";
 import type { RecordedEvent } from "../model/event.ts";
 
 /** Tells an event in a line or two, as a person would want to hear it. */
@@ -45,13 +46,13 @@ function details(event: RecordedEvent): string[] {
   }
   for (const [name, value] of Object.entries(fields)) {
     if (Array.isArray(value) && value.every((item) => typeof item === "object" && item !== null)) {
-      lines.push(`${name}: ${value.length}`);
+      lines.push(`${name}: ${count(value.length)}`);
     } else if (name in was) lines.push(`${name}: ${show(was[name])} → ${show(value)}`);
     else if ($was === undefined && value !== null) lines.push(`${name}: ${show(value)}`);
   }
   if ($data !== undefined) lines.push(show($data));
   if (lines.length <= DETAILS_MAX) return lines;
-  return [...lines.slice(0, DETAILS_MAX), `… and ${lines.length - DETAILS_MAX} more`];
+  return [...lines.slice(0, DETAILS_MAX), `… and ${count(lines.length - DETAILS_MAX)} more`];
 }
 
 function tellGap({ from, to, reason, isGone }: Record<string, unknown>): string[] {

@@ -138,7 +138,9 @@ export function unlike(a: string, b: string): string | undefined {
   const ambiguous = [a, b].find((type) => AMBIGUOUS.test(type));
   if (ambiguous !== undefined)
     return `values of type ${ambiguous} can be equal and yet written in two ways`;
-  const apart = a !== b && [a, b].some((type) => /^(bpchar|float)/.test(type));
+  const [time, otherTime] = [a, b].map((type) => /^(date|time)[a-z]*/.exec(type)?.[0]);
+  const differ = a !== b && [a, b].some((type) => /^(bpchar|float)/.test(type));
+  const apart = differ || (time !== undefined && otherTime !== undefined && time !== otherTime);
   const number = (type: string): boolean => isDecimal(type) || /^int[248]$/.test(type);
   if (apart || ([a, b].some(isDecimal) && !(number(a) && number(b))))
     return "equal values of these two types are written in two ways";

@@ -1,4 +1,5 @@
 import type { Operation } from "../model/change.ts";
+import { plural } from "../model/count-text.ts";
 
 /** How many changes were told by named events alone, and how many with the fallback's help. */
 export interface Told {
@@ -170,5 +171,5 @@ function sum(counts: readonly number[]): number {
 }
 
 function times(count: number): string {
-  return `${count.toLocaleString("en-US")} ${count === 1 ? "time" : "times"}`;
+  return plural(count, "time");
 }

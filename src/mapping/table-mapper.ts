@@ -18,6 +18,7 @@ import { isStorableJson } from "../model/storable-text.ts";
 import type { EventContext } from "../model/event.ts";
 import { changePosition } from "../model/position.ts";
 import { isDecimal, trimScale, type Cells, type SourceTable } from "../model/table.ts";
+import { count } from "../model/count-text.ts";
 
 /** What the changes of one source transaction have in common while they are mapped. */
 export interface MappingScope {
@@ -125,7 +126,7 @@ export class TableMapper {
     if (id.length > STREAM_ID_LENGTH_MAX) {
       throw new BanyanError(
         "VALUE_UNMAPPABLE",
-        `the key of a row of ${this.table.name} makes a stream id of ${id.length} characters; at most ${STREAM_ID_LENGTH_MAX} are possible`,
+        `the key of a row of ${this.table.name} makes a stream id of ${count(id.length)} characters; at most ${STREAM_ID_LENGTH_MAX} are possible`,
       );
     }
     return id;

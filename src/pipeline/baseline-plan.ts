@@ -6,6 +6,7 @@ import type {
   OrderColumn,
 } from "../source/change-source.ts";
 import { orderOf } from "../source/key-order.ts";
+import { count, plural } from "../model/count-text.ts";
 
 /** `auto`: in chunks where that is worth it and possible. */
 export type BaselineMode = "auto" | "snapshot" | "chunked";
@@ -49,7 +50,7 @@ export async function planBaselines(
   const megabytes = Math.ceil(bytes / 1024 / 1024);
   const size = isSmall
     ? "the tables are small"
-    : `the tables hold about ${rows.toLocaleString("en-US")} rows in ${megabytes.toLocaleString("en-US")} MB`;
+    : `the tables hold about ${plural(rows, "row")} in ${count(megabytes)} MB`;
   return streams.map((stream, i) => {
     const { obstacle, rows: rowsEstimated } = surveys[i]!;
     const isWanted = mode === "chunked" || !isSmall;

@@ -2,6 +2,7 @@ import { baselineContext, baselineStages, type Stage } from "./baseline-events.t
 import { capturedAt } from "./captured-tables.ts";
 import type { EventWriter } from "./event-writer.ts";
 import { merged } from "./merged-iteration.ts";
+import { RowRate } from "./row-rate.ts";
 import type { StatusBoard } from "./status-board.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix } from "../mapping/event-id.ts";
@@ -78,7 +79,8 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
   let rowsEstimated = 0;
   for (const table of snapshot.tables) rowsEstimated += await snapshot.estimateRows(table);
   const context = baselineContext(mappingVersion);
-  const startedMs = Date.now();
+  const rate = new RowRate();
+  rate.sample(0, Date.now());
   let rowsRead = 0;
   let bytesRead = 0;
   let aggregates = 0;
@@ -96,7 +98,7 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
     aggregates += stage.aggregates;
     events += stage.events.length;
     if (rowsRead * 2 >= rowsEstimated) failpoint("baseline-middle");
-    const rowsPerSecond = Math.round((rowsRead * 1000) / Math.max(1, Date.now() - startedMs));
+    rate.sample(rowsRead, Date.now());
     const { restarted } = snapshot;
     board.baselining({
       ...SNAPSHOT_PROGRESS,
@@ -106,8 +108,8 @@ async function writeBaseline(options: BaselineOptions, signal: AbortSignal): Pro
       rowsEstimated,
       bytesRead,
       aggregates,
-      rowsPerSecond,
-      secondsLeft: secondsLeft(rowsEstimated - rowsRead, rowsPerSecond),
+      rowsPerSecond: rate.perSecond,
+      secondsLeft: rate.secondsLeft(rowsEstimated - rowsRead),
     });
     options.onProgress();
   }
@@ -143,11 +145,6 @@ const SNAPSHOT_PROGRESS = {
   chunks: 0,
   streams: { done: 0, total: 0 },
 } as const;
-
-/** At the present rate. */
-export function secondsLeft(rowsLeft: number, rowsPerSecond: number): number {
-  return Math.ceil(Math.max(0, rowsLeft) / Math.max(1, rowsPerSecond));
-}
 
 /** @throws BanyanError `SOURCE_NOT_READY` when a table was emptied or rewritten while it was to be read */
 async function requireWhole(snapshot: BaselineSnapshot): Promise<void> {

@@ -1,4 +1,4 @@
-import { occupied, secondsLeft } from "./baseline.ts";
+import { occupied } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
 import { keyedTables, keyOrder } from "./baseline-plan.ts";
 import { ChunkFrontier } from "./chunk-frontier.ts";
@@ -6,6 +6,7 @@ import { ChunkPace, type PaceLimits } from "./chunk-pace.ts";
 import { ChunkSize } from "./chunk-size.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
+import { RowRate } from "./row-rate.ts";
 import type { StatusBoard } from "./status-board.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix } from "../mapping/event-id.ts";
@@ -96,7 +97,7 @@ export class ChunkedBaseline {
   readonly #options: ChunkedBaselineOptions;
   readonly #records: Map<string, BaselineRecord>;
   readonly #pace: ChunkPace;
-  readonly #startedMs = Date.now();
+  readonly #rate = new RowRate();
   #rowsNow = 0;
   /** A commit that failed ends all, also where nobody writes any more: the log may wait for that chunk. */
   readonly #broken = new AbortController();
@@ -314,6 +315,7 @@ export class ChunkedBaseline {
     };
     this.#records.set(type, record);
     this.#rowsNow += read.rows;
+    this.#rate.sample(this.#rowsNow, Date.now() - this.#pace.restedMs);
     writer.addToLedger({
       baselined: read.aggregates,
       baselineRows: read.rows,
@@ -337,21 +339,23 @@ export class ChunkedBaseline {
     const records = [...this.#records.values()];
     const sum = (of: (record: BaselineRecord) => number): number =>
       records.reduce((total, record) => total + of(record), 0);
-    const seconds = Math.max(1, (Date.now() - this.#startedMs - this.#pace.restedMs) / 1000);
-    const rowsPerSecond = Math.round(this.#rowsNow / seconds);
     const rowsRead = sum((record) => record.rowsRead);
-    const rowsEstimated = sum(rowsExpected);
+    const expected = sum(rowsExpected);
+    // Where all have read what was expected, the guess itself says that it is no limit.
+    const isBeyond = expected === rowsRead && !this.isDone;
+    const guessed = sum(({ done, ...record }) => record[done ? "rowsRead" : "rowsEstimated"]);
     const { paused, backingOff } = this.#pace.rest;
     board.baselining({
       mode: "chunks",
       why,
       restarted: false,
       rowsRead,
-      rowsEstimated,
+      rowsEstimated: isBeyond ? guessed : expected,
       aggregates: sum((record) => record.aggregates),
-      rowsPerSecond,
+      // So little says nothing of a run that goes on.
+      rowsPerSecond: this.#rate.isKnown ? this.#rate.perSecond : 0,
       bytesRead: sum((record) => record.bytesRead),
-      secondsLeft: secondsLeft(rowsEstimated - rowsRead, rowsPerSecond),
+      secondsLeft: this.#rate.secondsLeft(expected - rowsRead),
       chunks: sum((record) => record.chunksRead),
       streams: { done: records.filter(({ done }) => done).length, total: records.length },
       paused,

@@ -2,7 +2,7 @@ import type { TableMapper } from "../mapping/table-mapper.ts";
 import { invariant } from "../model/errors.ts";
 import type { Cells } from "../model/table.ts";
 import type { OrderColumn, RowSnapshot } from "../source/change-source.ts";
-import { compareKeyTexts, orderOf } from "../source/key-order.ts";
+import { commonOrder, compareKeyTexts } from "../source/key-order.ts";
 
 /** The rows of one aggregate. `children` has an entry per child table, in the order of the mappers. */
 export interface MergedAggregate {
@@ -79,14 +79,11 @@ export function streamOfAggregate(
 
 type Order = OrderColumn["as"];
 
-/** One order per key column that all tables can follow: numbers as such only where they are numbers everywhere. */
+/** One order per key column that all tables can follow. */
 function orderPerColumn(mappers: readonly TableMapper[]): readonly Order[] {
-  return mappers[0]!.parts.streamColumns.map((_, i) => {
-    const types = mappers.map(({ table, parts }) => table.columns[parts.streamColumns[i]!]!.type);
-    const orders = new Set(types.map(orderOf));
-    if (orders.has("bytes")) return "bytes";
-    return orders.has("decimal") ? "decimal" : "integer";
-  });
+  return mappers[0]!.parts.streamColumns.map((_, i) =>
+    commonOrder(mappers.map(({ table, parts }) => table.columns[parts.streamColumns[i]!]!.type)),
+  );
 }
 
 function smallestKey(

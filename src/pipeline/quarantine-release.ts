@@ -4,6 +4,7 @@ import { unparkChange, type ParkedPayload } from "../mapping/parked-change.ts";
 import { BanyanError } from "../model/errors.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { EventStore, ParkedFilter, ParkedRecord } from "../store/event-store.ts";
+import { count } from "../model/count-text.ts";
 
 /** More blocked streams than this means that the mapping is wrong as a whole, not some rows. */
 const BLOCKED_STREAMS_MAX = 100_000;
@@ -63,7 +64,7 @@ export function refuseTooMany(streams: number): void {
   if (!isTooMany(streams)) return;
   throw new BanyanError(
     "QUARANTINE_FULL",
-    `${streams} streams are in quarantine; at most ${BLOCKED_STREAMS_MAX} are kept apart`,
+    `${count(streams)} streams are in quarantine; at most ${count(BLOCKED_STREAMS_MAX)} are kept apart`,
     { hint: "Look at the reasons with: banyan quarantine list; then correct the config and retry" },
   );
 }

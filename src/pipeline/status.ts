@@ -51,12 +51,14 @@ export interface BaselineProgress {
   /** True when an earlier baseline was interrupted and this one began anew. */
   readonly restarted: boolean;
   readonly rowsRead: number;
+  /** By what is known now; below `rowsRead` when more was read than was estimated. */
   readonly rowsEstimated: number;
   readonly aggregates: number;
+  /** In the last seconds in which it did not rest; 0 as long as that is not known. */
   readonly rowsPerSecond: number;
   /** Length of the baseline events, in characters. */
   readonly bytesRead: number;
-  /** At the present rate, which says little in the beginning. */
+  /** At that rate; 0 as long as it is not known, and where no further rows are expected. */
   readonly secondsLeft: number;
   /** Chunks written so far; 0 under one snapshot. */
   readonly chunks: number;

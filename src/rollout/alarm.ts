@@ -2,6 +2,7 @@ import type { GateFacts, SideTraffic } from "./gate-facts.ts";
 import { addedMs, rateOf } from "./gates.ts";
 import { movedBuckets, type Standing } from "./move.ts";
 import type { AlarmSettings } from "./settings.ts";
+import { plural } from "../model/count-text.ts";
 
 /** Why a stream type should go back. */
 export interface Alarm {
@@ -26,27 +27,27 @@ export function alarmOf(
   if (moved.requests >= samplesMin) {
     const [ours, theirs] = [rateOf(moved), rateOf(legacy)];
     if (isSurelyMore(moved, theirs + errorRateMax)) {
-      const says = `${percent(ours)} of ${moved.requests} requests to the moved share failed, ${percent(theirs)} of legacy's`;
+      const says = `${percent(ours)} of ${plural(moved.requests, "request")} to the moved share failed, ${percent(theirs)} of legacy's`;
       return { name: "errors", says, goesBack: true };
     }
     const added = legacy.requests >= samplesMin ? addedMs(moved, legacy) : 0;
     if (added > latencyMsMax) {
-      const says = `the moved share is ${whole(added)} slower than legacy (95th percentile of ${moved.requests} requests)`;
+      const says = `the moved share is ${whole(added)} slower than legacy (95th percentile of ${plural(moved.requests, "request")})`;
       return { name: "latency", says, goesBack: true };
     }
   }
   const judged = dual.pass + dual.fail;
   if (judged >= samplesMin && dual.fail / judged > dualFailureRateMax) {
-    const says = `of ${judged} writes that legacy still answers the new service would have done ${percent(dual.fail / judged)} otherwise`;
+    const says = `of ${plural(judged, "write")} that legacy still answers the new service would have done ${percent(dual.fail / judged)} otherwise`;
     return { name: "dual", says, goesBack: true };
   }
   const different = shadow.compared === 0 ? 0 : shadow.different / shadow.compared;
   if (shadow.compared >= samplesMin && different > differentRateMax) {
-    const says = `${percent(different)} of ${shadow.compared} compared reads differ from legacy`;
+    const says = `${percent(different)} of ${plural(shadow.compared, "compared read")} differ from legacy`;
     return { name: "different", says, goesBack: true };
   }
   if (reverseConflicts === 0) return undefined;
-  const says = `${reverseConflicts} aggregates wait in a conflict of reverse sync`;
+  const says = `${plural(reverseConflicts, "aggregate waits", "aggregates wait")} in a conflict of reverse sync`;
   return { name: "conflict", says, goesBack: false };
 }
 

@@ -3,6 +3,7 @@ import { percentileMs } from "./latency.ts";
 import { movingBuckets, REVERSE_GATE, type MoveKind, type Standing } from "./move.ts";
 import type { GateSettings } from "./settings.ts";
 import { LATENCY_BOUNDS_MS } from "./traffic.ts";
+import { count, plural } from "../model/count-text.ts";
 
 export const GATES = [
   "proxies",
@@ -104,7 +105,10 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
     quarantine: ({ quarantined }) =>
       quarantined === 0
         ? ["pass", "empty"]
-        : ["fail", `${quarantined} aggregates wait; see banyan quarantine list`],
+        : [
+            "fail",
+            `${plural(quarantined, "aggregate waits", "aggregates wait")}; see banyan quarantine list`,
+          ],
 
     parity({ parity }, { parityMinutesMax }) {
       if (parity === undefined)
@@ -172,7 +176,10 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
 
     reverse({ reverse, reverseConflicts }, { lagSecondsMax }) {
       if (reverseConflicts > 0)
-        return ["fail", `${reverseConflicts} aggregates wait in a conflict; see banyan status`];
+        return [
+          "fail",
+          `${plural(reverseConflicts, "aggregate waits", "aggregates wait")} in a conflict; see banyan status`,
+        ];
       if (reverse === undefined)
         return ["fail", "reverse sync has never run; start banyan rollout run"];
       const { lagSeconds, silentSeconds } = reverse;
@@ -211,7 +218,7 @@ export function addedMs(moved: SideTraffic, legacy: SideTraffic): number {
 function enough(have: number, wanted: number, what: string, says: string): Judgement {
   if (have >= wanted) return ["pass", says];
   const tail = says === "" ? "" : `; ${says}`;
-  return ["inconclusive", `waiting for ${wanted - have} more ${what}${tail}`];
+  return ["inconclusive", `waiting for ${count(wanted - have)} more ${what}${tail}`];
 }
 
 function percent(rate: number): string {

@@ -3,6 +3,7 @@ import { MovingParity } from "./moving-parity.ts";
 import type { MoveWorld, ReverseState } from "./run-move.ts";
 import { isBefore } from "../model/position.ts";
 import type { VerifyOptions } from "../verify/prepare.ts";
+import { plural } from "../model/count-text.ts";
 
 /** The world of one move. @param salt of its rollout */
 export function moveWorld(options: VerifyOptions, marks: EventMarks, salt: string): MoveWorld {
@@ -23,7 +24,7 @@ export function moveWorld(options: VerifyOptions, marks: EventMarks, salt: strin
 async function reverseState(marks: EventMarks, type: string, place: string): Promise<ReverseState> {
   const conflicts = await marks.reverseConflicts(type);
   if (conflicts > 0) {
-    const says = `${conflicts} aggregates wait in a conflict of reverse sync; see banyan status`;
+    const says = `${plural(conflicts, "aggregate waits", "aggregates wait")} in a conflict of reverse sync; see banyan status`;
     return { kind: "conflict", says };
   }
   switch (await marks.reverseReached(type, place)) {

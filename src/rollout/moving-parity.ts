@@ -13,6 +13,7 @@ import {
 } from "../verify/prepare.ts";
 import type { Position } from "../model/position.ts";
 import { keyTextOf, streamTypeOf } from "../mapping/stream-id.ts";
+import { count } from "../model/count-text.ts";
 
 /** Aggregates that are compared within a hold at most, and ahead of it. */
 const STREAMS_HELD_MAX = 20_000;
@@ -70,7 +71,7 @@ export class MovingParity {
     const { store, pipeline } = this.#options;
     const changed = await this.#marks.changedSince(move.type, since, streamsMax);
     if (changed === undefined) {
-      return `more than ${streamsMax} aggregates changed since the last verification; run banyan verify right before`;
+      return `more than ${count(streamsMax)} aggregates changed since the last verification; run banyan verify right before`;
     }
     const found = await store.parity.findings(pipeline);
     const open = found.map(({ stream }) => stream).filter((id) => streamTypeOf(id) === move.type);
@@ -97,11 +98,13 @@ export class MovingParity {
       if (rewritten.length > 0) return `rewritten while they were read: ${rewritten.join(", ")}`;
       const [first, ...others] = comparison.differences;
       if (first !== undefined) {
-        const more = others.length === 0 ? "" : `, and ${others.length} more`;
+        const more = others.length === 0 ? "" : `, and ${count(others.length)} more`;
         return `${first.stream} differs (${first.verdict} in ${first.table})${more}; run: banyan verify`;
       }
       const left = streams.length - compared.length;
-      return left === 0 ? undefined : `${left} of the moving aggregates could not be compared`;
+      return left === 0
+        ? undefined
+        : `${count(left)} of the moving aggregates could not be compared`;
     } finally {
       await snapshot.close();
     }

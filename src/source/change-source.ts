@@ -182,10 +182,13 @@ export interface Finding {
   readonly mend?: string;
 }
 
-/** One column to order by, nulls last. `bytes` orders the canonical text by its UTF-8 bytes. See key-order.ts. */
+/**
+ * One column to order by, nulls last. `timestamp` orders dates and timestamps by time, `bytes` the canonical
+ * text by its UTF-8 bytes, `padded` the same without the blanks at its end. See key-order.ts.
+ */
 export interface OrderColumn {
   readonly column: number;
-  readonly as: "integer" | "decimal" | "bytes";
+  readonly as: "integer" | "decimal" | "timestamp" | "padded" | "bytes";
 }
 
 export interface RowSnapshot {

@@ -1,21 +1,32 @@
 import type { OrderColumn } from "./change-source.ts";
+import { compareTimestamps } from "./timestamp-order.ts";
 import { isDecimal } from "../model/table.ts";
 
 /**
- * How a column of this type is ordered when tables are merged by key: exact numbers as numbers,
- * everything else by the bytes of its canonical text, which every server can do alike.
+ * How a column of this type is ordered when tables are merged by key: exact numbers as numbers, times as
+ * times, everything else by the bytes of its canonical text, which every server can do alike.
  *
  * @param type as in `SourceColumn.type`
  */
 export function orderOf(type: string): OrderColumn["as"] {
-  switch (type) {
-    case "int2":
-    case "int4":
-    case "int8":
-      return "integer";
-    default:
-      return isDecimal(type) ? "decimal" : "bytes";
-  }
+  if (["int2", "int4", "int8"].includes(type)) return "integer";
+  if (isDecimal(type)) return "decimal";
+  if (/^(date|timestamp(tz)?(\(\d\))?)$/.test(type)) return "timestamp";
+  return /^bpchar\(\d+\)$/.test(type) ? "padded" : "bytes";
+}
+
+/**
+ * The order that columns of several tables can follow, which hold the same part of one key: as numbers or
+ * times only where they are that everywhere.
+ *
+ * @param types as in `SourceColumn.type`, at least one
+ */
+export function commonOrder(types: readonly string[]): OrderColumn["as"] {
+  const orders = new Set(types.map(orderOf));
+  if (orders.size === 1) return orderOf(types[0]!);
+  const isNumber = (order: OrderColumn["as"]): boolean =>
+    order === "integer" || order === "decimal";
+  return [...orders].every(isNumber) ? "decimal" : "bytes";
 }
 
 /**
@@ -44,6 +55,8 @@ export function compareKeyTexts(
 const COMPARE = {
   integer: compareIntegers,
   decimal: compareDecimals,
+  timestamp: compareTimestamps,
+  padded: comparePadded,
   bytes: compareBytes,
 } as const satisfies Record<OrderColumn["as"], (x: string, y: string) => number>;
 
@@ -90,6 +103,18 @@ function compareBytes(a: string, b: string): number {
     if (x !== y) return rank(x) - rank(y);
   }
   return a.length - b.length;
+}
+
+/** Blanks at the end of char(n) mean nothing, also where a character below the blank stands against them. */
+function comparePadded(a: string, b: string): number {
+  const result = compareBytes(withoutBlanks(a), withoutBlanks(b));
+  return result === 0 ? a.length - b.length : result;
+}
+
+function withoutBlanks(text: string): string {
+  let end = text.length;
+  while (end > 0 && text[end - 1] === " ") end -= 1;
+  return text.slice(0, end);
 }
 
 function rank(unit: number): number {

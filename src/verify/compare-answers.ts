@@ -1,6 +1,7 @@
 import { BODY_PLACE, headerPlace, STATUS_PLACE } from "./answer-place.ts";
 import { parseExactly } from "./exact-json.ts";
 import { differencesOf, type AnswerRules, type Difference } from "./json-differences.ts";
+import { plural } from "../model/count-text.ts";
 
 /** An answer to an HTTP request, its body whole and without content coding. */
 export interface Answer {
@@ -79,7 +80,7 @@ function compareBodies(
     }
   }
   if (noise.has(BODY_PLACE)) return undefined;
-  const size = ({ body }: Answer): string => `${body.length} bytes`;
+  const size = ({ body }: Answer): string => plural(body.length, "byte");
   return { found: [{ place: BODY_PLACE, a: size(a), b: size(b) }], noise: new Set() };
 }
 

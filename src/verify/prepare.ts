@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Comparison, hashesOf, scopeOf } from "./comparison.ts";
 import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
+import { rowsReadText } from "../model/count-text.ts";
 import { BanyanError } from "../model/errors.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
@@ -61,8 +62,7 @@ function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefi
   const unfinished = baselines.filter(({ done }) => !done);
   if (unfinished.length === 0) return undefined;
   const far = unfinished.map(
-    ({ stream, rowsRead, rowsEstimated }) =>
-      `${stream} (${rowsRead} of about ${rowsEstimated} rows)`,
+    ({ stream, rowsRead, rowsEstimated }) => `${stream} (${rowsReadText(rowsRead, rowsEstimated)})`,
   );
   return `the baseline is not finished: ${far.join(", ")}`;
 }

@@ -1,4 +1,5 @@
 import type { Cell } from "../model/cell.ts";
+import { count, plural } from "../model/count-text.ts";
 
 /** A longer value is shown only where it begins to differ. */
 const WHOLE_LENGTH_MAX = 1_000;
@@ -19,7 +20,7 @@ export function shownValues(
   const at = showValues ? firstDifference(row ?? "", fold ?? "") : 0;
   const show = (cell: Cell): Shown => {
     if (cell === null || cell === undefined) return null;
-    return showValues ? excerpt(cell, at) : `‹${cell.length} characters›`;
+    return showValues ? excerpt(cell, at) : `‹${plural(cell.length, "character")}›`;
   };
   return { row: show(row), fold: show(fold) };
 }
@@ -36,7 +37,7 @@ function excerpt(text: string, at: number): string {
   const from = whole(text, Math.max(0, Math.min(at, text.length) - EXCERPT_BEFORE));
   const to = whole(text, Math.min(text.length, from + EXCERPT_LENGTH));
   const [before, behind] = [from === 0 ? "" : "…", to === text.length ? "" : "…"];
-  return `${before}${text.slice(from, to)}${behind} (from ${from}, of ${text.length} characters)`;
+  return `${before}${text.slice(from, to)}${behind} (from ${count(from)}, of ${plural(text.length, "character")})`;
 }
 
 /** Not in the midst of a character of two. */

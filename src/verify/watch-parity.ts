@@ -17,6 +17,7 @@ import type { SourceTable } from "../model/table.ts";
 import type { SourceLoad } from "../source/change-source.ts";
 import type { ParityFinding, ReverseConflict } from "../store/parity-store.ts";
 import { pause } from "../runtime/pause.ts";
+import { count } from "../model/count-text.ts";
 
 export interface WatchOptions extends VerifyOptions {
   /** How often what changed is looked at. */
@@ -133,6 +134,12 @@ class ChangedStreams {
   }
 }
 
+function mayPass(differences: number): string {
+  return differences === 1
+    ? "1 difference may be a passing one"
+    : `${count(differences)} differences may be passing ones`;
+}
+
 /** Why a sweep should wait; undefined when it need not. */
 async function busyWith({ source, activeSessionsMax }: WatchOptions): Promise<string | undefined> {
   const { activeSessions }: SourceLoad = await source.load();
@@ -219,7 +226,7 @@ async function updateReport(
   const reasons = [
     ...(saved?.conclusive === true ? [] : ["the last sweep could not tell of everything"]),
     ...unclear,
-    ...(open > settled ? [`${open - settled} differences may be passing ones`] : []),
+    ...(open > settled ? [mayPass(open - settled)] : []),
     ...inConflict(conflicts),
   ];
   const isDifferent = settled > 0 || conflicts.length > 0;

@@ -205,6 +205,14 @@ test("a stream that there is not: how streams are named here", async () => {
       next: /type \(ticket\), a dash and its key, e\.g\. ticket-1$/,
     });
   }
+  for (const line of ["history ticket-01", "state ticket-01 --json"]) {
+    expectTold(await desk.banyan(line), {
+      exitCode: 4,
+      code: "STREAM_UNKNOWN",
+      says: /^there are no events of ticket-01: "01" is not a whole number, as public\.tickets\.id \(int\d\) is written$/,
+      next: /a dash and its key as the database writes it, .*e\.g\. ticket-1$/,
+    });
+  }
 });
 
 test("a pipeline that never ran", async () => {

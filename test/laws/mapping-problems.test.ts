@@ -73,6 +73,19 @@ test.each<[string, Database, string]>([
   ],
   [
     stream(""),
+    {
+      tables: [
+        shape("public.orders", "*id:date"),
+        shape("public.lines", "*order_id:timestamptz *no:int4"),
+      ],
+    },
+    `
+✗ child lines of stream order cannot be found by "order_id" (timestamptz), which refers to "id" (date) of public.orders: equal values of these two types are written in two ways
+    at    banyan.config.ts:8, stream order, public.lines.order_id  [child-link-type]
+    next  Give both columns one type, or map the table as a stream of its own`,
+  ],
+  [
+    stream(""),
     lines("*order_nr:int8 *no:int4"),
     `
 ✗ child lines of stream order uses column "order_id", which public.lines does not have

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { keyFault } from "../../src/mapping/canonical-key.ts";
+import { keyFault, recordedKeyFault } from "../../src/mapping/canonical-key.ts";
 import { stream, table } from "../../src/mapping/rules.ts";
+import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { TableMapper } from "../../src/mapping/table-mapper.ts";
 import { compile, shape } from "../support/mapping-fixtures.ts";
 import { budget } from "../support/random-budget.ts";
@@ -50,6 +51,31 @@ test.each([
   ["timestamptz", "order-anything that only the source can judge"],
 ])("a key of %s may have the stream %s", (type, id) => {
   expect(keyFault(rootOf(`*id:${type} n:int4`), id)).toBeUndefined();
+});
+
+test("an id is judged by what a store recorded of the newest mapping that has its type, as by the mapping itself", () => {
+  const definition = (type: string, streamType = "price"): MappingDefinition =>
+    compile({ [streamType]: stream(table("prices"), { otherwise: "PriceAmended" }) }, [
+      shape("public.prices", `n:int4 *amount:${type} *no:int8`),
+    ]).definition();
+  const recorded = new Map([
+    [1, definition("text")],
+    [2, definition("numeric(9,2)")],
+    [3, definition("text", "order")],
+  ]);
+  const fault = (id: string): string | undefined => recordedKeyFault(recorded, id);
+  expect(fault("price-2.50,7")).toBe("it would be written price-2.5,7");
+  expect(fault("price-2.00,07")).toBe(
+    '"07" is not a whole number, as public.prices.no (int8) is written',
+  );
+  expect(fault("price-2.5")).toMatch(
+    /^its key has one part, and that of public\.prices is \(amount, no\)/,
+  );
+  expect(fault("price-2.5,7")).toBeUndefined();
+  expect(fault("order-2.50,7")).toBeUndefined();
+  for (const unknown of ["parcel-2.50", "toString-2.50", "prices"])
+    expect(fault(unknown)).toBeUndefined();
+  expect(recordedKeyFault(new Map(), "price-2.50")).toBeUndefined();
 });
 
 test("whatever id a row has reads back as itself, and one of fewer or more columns does not", () => {

@@ -59,7 +59,7 @@ describe("a gate", () => {
       "inconclusive",
       /still reads/,
     ],
-    ["quarantine", { quarantined: 1 }, "fail", /1 aggregates wait/],
+    ["quarantine", { quarantined: 1 }, "fail", /^1 aggregate waits;/],
     ["parity", { parity: { ...WELL.parity!, state: "different" } }, "fail", /another stream type/],
     ["parity", { parity: { ...WELL.parity!, openFindings: 1 } }, "fail", /1 open findings/],
     ["parity", { parity: { ...WELL.parity!, ageSeconds: 601 } }, "inconclusive", /10 min ago/],

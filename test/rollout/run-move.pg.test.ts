@@ -347,7 +347,7 @@ describe("a rollback", () => {
       INSERT INTO banyan.reverse_conflicts (pipeline, stream_id, version, table_name, row_key, columns, reason)
       VALUES ('bank', 'account-3', 2, 'public.account', '3', '{}', 'changed')`);
     const undone = await move("rollback", CANARY, SHADOW);
-    expect(undone.reason).toContain("1 aggregates wait in a conflict");
+    expect(undone.reason).toContain("1 aggregate waits in a conflict");
     const lost = await move("rollback", CANARY, SHADOW, { forced: ["reverse"] });
     expect(lost).toMatchObject({ outcome: "done", forced: ["reverse"] });
     await b.query("DELETE FROM banyan.reverse_conflicts");

@@ -207,7 +207,7 @@ test("legacy's last hour stays, and the moved share is held against it when lega
   await traffic("steady", "new", 1_000, 200);
   const alarm = await watch.until("an alarm", ({ type }) => type === "steady");
   expect(alarm.says).toContain(
-    "13.0% of 2000 requests to the moved share failed, 6.0% of legacy's",
+    "13.0% of 2,000 requests to the moved share failed, 6.0% of legacy's",
   );
   const isBack = ({ type, what }: RolloutEvent): boolean =>
     type === "steady" && what === "rolled-back";
@@ -271,7 +271,7 @@ test("a way back that would lose decisions is not taken, and neither is one that
   const alarm = await watch.until("an alarm", ({ type }) => type === "conflict");
   expect(alarm).toMatchObject({
     what: "alarm",
-    says: expect.stringContaining("1 aggregates wait"),
+    says: expect.stringContaining("1 aggregate waits"),
   });
   await sleep(300);
   expect((await store.standings()).get("conflict")).toMatchObject(CANARY);

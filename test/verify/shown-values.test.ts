@@ -5,7 +5,7 @@ const LONG = "0123456789".repeat(1_000_000);
 
 test("values are shown whole, and NULL as none; without leave only their lengths are", () => {
   expect(shownValues("a", null, true)).toEqual({ row: "a", fold: null });
-  expect(shownValues("a", "", false)).toEqual({ row: "‹1 characters›", fold: "‹0 characters›" });
+  expect(shownValues("a", "", false)).toEqual({ row: "‹1 character›", fold: "‹0 characters›" });
 });
 
 test("long values are shown where they begin to differ", () => {
@@ -13,16 +13,20 @@ test("long values are shown where they begin to differ", () => {
   const other = `${LONG.slice(0, at)}x${LONG.slice(at + 1)}`;
   const { row, fold } = shownValues(LONG, other, true);
   const start = LONG.slice(at - 40, at);
-  expect(row).toBe(`…${start}${LONG.slice(at, at + 160)}… (from 4999960, of 10000000 characters)`);
+  expect(row).toBe(
+    `…${start}${LONG.slice(at, at + 160)}… (from 4,999,960, of 10,000,000 characters)`,
+  );
   expect(fold).toContain(`…${start}x1234`);
   expect(fold!.length).toBeLessThan(300);
 });
 
 test("a long value that another one begins with is shown at its end, and beside NULL at its beginning", () => {
   const { row, fold } = shownValues(`${LONG}y`, LONG, true);
-  expect(row).toMatch(/^…\d{40}y \(from 9999960, of 10000001 characters\)$/);
-  expect(fold).toMatch(/^…\d{40} \(from 9999960, of 10000000 characters\)$/);
-  expect(shownValues(LONG, null, true).row).toMatch(/^0123.*… \(from 0, of 10000000 characters\)$/);
+  expect(row).toMatch(/^…\d{40}y \(from 9,999,960, of 10,000,001 characters\)$/);
+  expect(fold).toMatch(/^…\d{40} \(from 9,999,960, of 10,000,000 characters\)$/);
+  expect(shownValues(LONG, null, true).row).toMatch(
+    /^0123.*… \(from 0, of 10,000,000 characters\)$/,
+  );
 });
 
 test("a character of two is not cut through", () => {

@@ -127,7 +127,7 @@ describe("a watch", () => {
       expect((report as { state: string }).state).not.toBe("equal");
     }
     expect(looks.map(({ state }) => state)).not.toContain("equal");
-    expect(looks[0]!.reasons.join()).toContain("may be passing ones");
+    expect(looks[0]!.reasons.join()).toContain("may be a passing one");
   });
 
   test("keeps the finding of a stream that comes into quarantine, and calls nothing equal then", async () => {

@@ -21,8 +21,9 @@ export const historyCommand: CommandModule<object, HistoryArgs> = {
   handler: (args) =>
     withSession(args, async ({ config, store }) => {
       const events: RecordedEvent[] = [];
-      for await (const event of (await store()).readStream(args.stream)) events.push(event);
-      if (events.length === 0) throw streamUnknown(args.stream, config);
+      const opened = await store();
+      for await (const event of opened.readStream(args.stream)) events.push(event);
+      if (events.length === 0) throw await streamUnknown(args.stream, config, opened);
       writeResult(args.json, { stream: args.stream, events }, () =>
         [`${args.stream}: ${plural(events.length, "event")}`, ...events.map(tellEvent)].join("\n"),
       );

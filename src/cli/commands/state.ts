@@ -44,7 +44,7 @@ export const stateCommand: CommandModule<object, StateArgs> = {
       const all: RecordedEvent[] = [];
       for await (const event of opened.readStream(args.stream)) all.push(event);
       const first = all[0];
-      if (first === undefined) throw streamUnknown(args.stream, config);
+      if (first === undefined) throw await streamUnknown(args.stream, config, opened);
       const events = all.filter(
         (event) =>
           (args.version === undefined || event.version <= args.version) &&

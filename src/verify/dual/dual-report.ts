@@ -1,5 +1,6 @@
 import type { Judged } from "./judge-waiting.ts";
 import type { DualStore, FailedWrite, VerdictCount } from "../../store/dual-store.ts";
+import { plural } from "../../model/count-text.ts";
 
 /** What `banyan verify --dual` says; with `--json` it is the document. */
 export interface DualReport {
@@ -172,7 +173,7 @@ function sampleOf({ write, reason, detail }: FailedWrite, showValues: boolean): 
 }
 
 function lengthOf(value: string | null): string | null {
-  return value === null ? null : `${value.length} characters`;
+  return value === null ? null : plural(value.length, "character");
 }
 
 function namesOnly(data: Readonly<Record<string, unknown>>): Record<string, unknown> {

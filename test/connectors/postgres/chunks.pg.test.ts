@@ -22,6 +22,23 @@ const KINDS: Readonly<Record<string, Kind>> = {
   "a bytea key": { type: "bytea", value: "decode(md5(i::text), 'hex')" },
 };
 
+/** Beside a number, as tables that are partitioned by time have them. */
+const KINDS_BESIDE_A_NUMBER: Readonly<Record<string, Kind>> = {
+  "a date": {
+    type: "date",
+    value: `CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity' WHEN 3 THEN '10000-01-01' ELSE '0001-01-01'::date + (i - 20) * 100 END`,
+  },
+  "a time with a zone": {
+    type: "timestamptz(3)",
+    value: `CASE i WHEN 1 THEN 'infinity' ELSE '9999-12-31 23:59:59+00'::timestamptz + (i - 20) * '0.2 s'::interval END`,
+    childType: "timestamptz",
+  },
+  "padded text": {
+    type: `char(4) COLLATE "C"`,
+    value: `(ARRAY['a', E'a\\x01', 'ä', ''])[1 + i % 4] || i`,
+  },
+};
+
 async function fresh(kind: Kind, isComposite: boolean): Promise<ChunkDatabase> {
   const { type, value, childType = type } = kind;
   const more = isComposite ? ", no int" : "";
@@ -61,6 +78,8 @@ for (const [name, kind] of Object.entries(KINDS)) {
   chunksContract(`Postgres, with ${name}`, () => fresh(kind, false));
   chunksContract(`Postgres, with ${name} and a number`, () => fresh(kind, true));
 }
+for (const [name, kind] of Object.entries(KINDS_BESIDE_A_NUMBER))
+  chunksContract(`Postgres, with ${name} beside a number`, () => fresh(kind, true));
 
 test.each([
   [
@@ -69,16 +88,18 @@ test.each([
     `k text COLLATE "en-x-icu"`,
     "collated 'en-x-icu'",
   ],
-  [
-    "a type without a known order",
-    "k timestamp PRIMARY KEY",
-    "k timestamp",
-    "the order of timestamp",
-  ],
+  ["a type without a known order", "k interval PRIMARY KEY", "k interval", "the order of interval"],
   [
     "a child of another type",
     `k text COLLATE "C" PRIMARY KEY`,
     "k bigint",
+    "by a column of another type",
+  ],
+  ["a date by a timestamp", "k date PRIMARY KEY", "k timestamp", "by a column of another type"],
+  [
+    "padded text by one of another length",
+    `k char(4) COLLATE "C" PRIMARY KEY`,
+    `k char(8) COLLATE "C"`,
     "by a column of another type",
   ],
 ] as const)("%s is not read in chunks, with the reason", async (_, root, child, reason) => {
@@ -119,6 +140,33 @@ test.each([
   );
   await db.query("CREATE INDEX ON child (k, id)");
   expect((await source.surveyChunks(tables)).obstacle).toBeUndefined();
+});
+
+test("named keys come in one order from all tables, also where they are numbers in one and text in another", async () => {
+  await using db = await sourceDatabase(
+    "chunks",
+    `CREATE TABLE root (k int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY, k text);
+     INSERT INTO root VALUES (9), (10), (100); INSERT INTO child VALUES (1, '9'), (2, '10'), (3, '100');`,
+    "root, child",
+  );
+  const source = db.open();
+  const [root, child] = await source.discover([{ name: "root" }, { name: "child" }]);
+  const reader = source.openChunks([
+    { table: root!, columns: [0] },
+    { table: child!, columns: [1] },
+  ]);
+  const signal = new AbortController().signal;
+  const chunk = await reader.open(signal);
+  const read = async (table: typeof root, column: number): Promise<unknown[]> => {
+    const keys: unknown[] = [];
+    for await (const rows of chunk.readRange(table!, { keys: [["9"], ["10"], ["100"]] }, signal))
+      keys.push(...rows.map((cells) => cells[column]));
+    return keys;
+  };
+  expect(await read(child, 1)).toEqual(["10", "100", "9"]);
+  expect(await read(root, 0)).toEqual(["10", "100", "9"]);
+  await chunk.close();
+  await reader.close();
 });
 
 test("a partitioned table is read through its root, and counted with its partitions", async () => {

@@ -1,0 +1,38 @@
+import { expect, test } from "vitest";
+import { chunkBench, STREAMS, TABLES } from "../support/chunk-bench.ts";
+import type { BaselineProgress } from "../../src/pipeline/status.ts";
+
+const ROWS = 3_000;
+
+test("a baseline in chunks that has read more than was guessed says so, and nothing of rate and time that it does not know", async () => {
+  const { ticket } = STREAMS;
+  await using b = await chunkBench("full", ROWS, { ticket: ticket! });
+  await b.sql(
+    `UPDATE pg_class SET reltuples = 250 WHERE oid = ANY ('{${TABLES.join(", ")}}'::regclass[])`,
+  );
+  const startedMs = Date.now();
+  await using running = await b.start();
+  const early = new Set<BaselineProgress>();
+  const beyond = new Set<BaselineProgress>();
+  await running.until(() => {
+    const { phase, baseline } = running.status() ?? {};
+    if (baseline !== undefined && baseline.chunks > 1 && Date.now() - startedMs < 2_500)
+      early.add(baseline);
+    if (baseline !== undefined && !(baseline.rowsRead < 500) && phase === "baseline")
+      beyond.add(baseline);
+    return phase === "tail";
+  });
+  // A run that has just begun, or gone on, knows no rate yet.
+  expect(early.size).toBeGreaterThan(0);
+  for (const { rowsPerSecond, secondsLeft } of early)
+    expect({ rowsPerSecond, secondsLeft }).toEqual({ rowsPerSecond: 0, secondsLeft: 0 });
+  expect(beyond.size).toBeGreaterThan(0);
+  for (const { rowsEstimated, rowsRead, secondsLeft } of beyond) {
+    expect(rowsRead).toBeGreaterThan(500);
+    expect({ rowsEstimated, secondsLeft }).toEqual({ rowsEstimated: 500, secondsLeft: 0 });
+  }
+  const { rowsEstimated, rowsRead } = running.status()!.baseline!;
+  expect(rowsRead).toBe(ROWS * 2.5);
+  expect(rowsEstimated).toBe(rowsRead);
+  await running.stop();
+});
