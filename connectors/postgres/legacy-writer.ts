@@ -1,7 +1,7 @@
 import type pg from "pg";
 import type { Ask } from "./catalogue.ts";
 import { ROOM_FIRST, ROWS_FIRST, writeRows, type Place, type WriteOrder } from "./legacy-rows.ts";
-import { prepareLegacy } from "./legacy-setup.ts";
+import { examineLegacy, prepareLegacy } from "./legacy-setup.ts";
 import { readLegacyTables, type LegacyTable } from "./legacy-tables.ts";
 import { connect, disconnect } from "./session.ts";
 import { askClient } from "./snapshot-rows.ts";
@@ -67,8 +67,14 @@ class PostgresLegacyWriter implements LegacyWriter {
     this.#options = options;
   }
 
-  async reach(): Promise<void> {
-    await disconnect(await this.#session());
+  async examine(tables: readonly string[]): Promise<void> {
+    const client = await this.#session();
+    try {
+      const ask = askClient(client);
+      await examineLegacy(ask, await readLegacyTables(ask, tables).then((found) => found.values()));
+    } finally {
+      await disconnect(client);
+    }
   }
 
   async open(tables: readonly string[]): Promise<void> {
