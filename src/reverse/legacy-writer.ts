@@ -69,7 +69,13 @@ export interface RowWrite {
  */
 export type WriteOutcome =
   | { readonly kind: "written"; readonly conflicts: readonly RowConflict[] }
-  | { readonly kind: "refused"; readonly table: string; readonly reason: string }
+  | {
+      readonly kind: "refused";
+      readonly table: string;
+      /** Of the row, as in {@link RowConflict}; "" where it is not known, as of many streams at once. */
+      readonly key: string;
+      readonly reason: string;
+    }
   | { readonly kind: "busy"; readonly reason: string };
 
 export interface RowConflict {
