@@ -21,7 +21,7 @@ export interface MemoryLegacy {
 /** Writes into maps, for tests. Knows no locks and no constraints but keys. */
 export function memoryLegacyWriter(legacy: MemoryLegacy): LegacyWriter {
   return {
-    reach: () => Promise.resolve(),
+    examine: () => Promise.resolve(),
     open: () => Promise.resolve(),
     applied: (streams) =>
       Promise.resolve(

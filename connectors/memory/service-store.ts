@@ -11,6 +11,8 @@ import {
   versionConflict,
 } from "../../src/store/append-rules.ts";
 import type {
+  Claim,
+  HeldClaim,
   IdRequest,
   Proposal,
   ServiceAppend,
@@ -20,6 +22,13 @@ import type {
 
 const DRAWS_MAX = 300_000;
 
+interface MemoryClaim {
+  readonly pipeline: string;
+  readonly streamType: string;
+  readonly value: string;
+  readonly by: HeldClaim;
+}
+
 /** The part of a memory store that services use; rollouts and reserved ids are what a test puts there. */
 export class MemoryServiceStore implements ServiceStore {
   readonly #state: MemoryState;
@@ -28,6 +37,8 @@ export class MemoryServiceStore implements ServiceStore {
   readonly #rollouts = new Map<string, Rollout>();
   /** By pipeline and stream type, or stream type and role. */
   readonly #reserved = new Map<string, { readonly id: string; readonly bucket: number }[]>();
+
+  readonly #claims: MemoryClaim[] = [];
 
   /** @param dual where proposals go, to be judged */
   constructor(state: MemoryState, dual: MemoryDualStore) {
@@ -58,6 +69,16 @@ export class MemoryServiceStore implements ServiceStore {
     if (!hasMoved(rollout, bucketOf(key, rollout.salt))) throw authorityElsewhere(stream);
     const current = this.#state.streams.get(stream)?.length ?? 0;
     if (current !== expected) throw versionConflict(stream, current, expected);
+    const { claims = [] } = request;
+    const taken = this.#claims.find(
+      (held) =>
+        held.pipeline === pipeline &&
+        held.streamType === streamType &&
+        held.by.stream !== stream &&
+        claims.some(({ column, value }) => column === held.by.column && value === held.value),
+    );
+    if (taken !== undefined) return { outcome: "taken", by: taken.by };
+    this.#claim(pipeline, streamType, stream, current + events.length, claims);
     const now = isoMicros(Date.now() * 1000);
     addEvents(
       this.#state,
@@ -67,6 +88,32 @@ export class MemoryServiceStore implements ServiceStore {
       })),
     );
     return { outcome: "stored", firstVersion: current + 1, lastVersion: current + events.length };
+  }
+
+  #claim(
+    pipeline: string,
+    streamType: string,
+    stream: string,
+    version: number,
+    claims: readonly Claim[],
+  ): void {
+    for (const { column, value } of claims) {
+      this.#drop(pipeline, (by) => by.stream === stream && by.column === column);
+      const by = { stream, column, version };
+      if (value !== undefined) this.#claims.push({ pipeline, streamType, value, by });
+    }
+  }
+
+  async release(pipeline: string, { stream, column, version }: HeldClaim): Promise<void> {
+    this.#drop(
+      pipeline,
+      (by) => by.stream === stream && by.column === column && by.version === version,
+    );
+  }
+
+  #drop(pipeline: string, isMeant: (by: HeldClaim) => boolean): void {
+    const at = this.#claims.findIndex((held) => held.pipeline === pipeline && isMeant(held.by));
+    if (at >= 0) this.#claims.splice(at, 1);
   }
 
   propose({ pipeline, correlationId, ...proposal }: Proposal): Promise<void> {

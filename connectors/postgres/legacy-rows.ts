@@ -9,6 +9,7 @@ import {
   type RowsStatement,
 } from "./legacy-statements.ts";
 import type { LegacyTable } from "./legacy-tables.ts";
+import { takenBy, takenReason, type Taken } from "./legacy-taken.ts";
 import { invariant } from "../../src/model/errors.ts";
 import type { ToldRow } from "../../src/model/column-definition.ts";
 import {
@@ -42,15 +43,18 @@ interface Group {
   readonly rows: Placed[];
 }
 
-/** The table whose rows are being written, for what is to be said of a failure. */
+/** What is being written, for what is to be said of a failure. */
 export interface Place {
   table: string;
+  /** Of the row, where it is one. */
+  key: string;
 }
 
 /**
  * Writes the rows of several streams, one statement per table and shape.
  *
  * @param tables parents before children
+ * @param isSingly one statement per row, so that a failure names it
  * @returns rows that were not as they should be; nothing of theirs was written
  */
 export async function writeRows(
@@ -59,8 +63,11 @@ export async function writeRows(
   batch: readonly StreamWrite[],
   order: WriteOrder,
   place: Place,
+  isSingly: boolean,
 ): Promise<RowConflict[]> {
-  const groups = groupRows(tables, batch);
+  const groups = groupRows(tables, batch).flatMap((group) =>
+    isSingly ? group.rows.map((row) => ({ ...group, rows: [row] })) : [group],
+  );
   const ranks = new Map([...tables.keys()].map((name, i) => [name, i]));
   const conflicts: RowConflict[] = [];
   for (const kind of order) {
@@ -71,17 +78,22 @@ export async function writeRows(
         (a, b) => direction * (ranks.get(a.shape.table.name)! - ranks.get(b.shape.table.name)!),
       );
     for (const group of some) {
-      place.table = group.shape.table.name;
+      locate(place, group);
       conflicts.push(...(await writeGroup(ask, group)));
     }
   }
   if (conflicts.length > 0) return conflicts;
   for (const group of groups) {
     if (!group.shape.table.hasTriggers || group.kind === "delete") continue;
-    place.table = group.shape.table.name;
+    locate(place, group);
     conflicts.push(...(await findRewritten(ask, group)));
   }
   return conflicts;
+}
+
+function locate(place: Place, { shape, rows }: Group): void {
+  place.table = shape.table.name;
+  place.key = rows.length === 1 ? rowKeyText(rows[0]!.row) : "";
 }
 
 function groupRows(
@@ -161,12 +173,32 @@ async function examine(
   if (open.length === 0) return [];
   const was =
     kind === "insert" ? undefined : await askCompared(ask, { table, key, before, after: [] }, open);
-  return open.map((placed, n) => {
+  const conflicts: RowConflict[] = [];
+  for (const [n, placed] of open.entries()) {
     const seen = was?.get(n) ?? is.get(rows.indexOf(placed));
     const isThere = seen?.isThere === true;
     const columns = isThere ? seen.columns : [];
-    return conflictOf(placed, columns, reasonOf(kind, isThere));
-  });
+    const isTaken = kind === "insert" && !isThere;
+    const reason = isTaken
+      ? takenReason(await findTaken(ask, { table, key, before, after }, placed))
+      : reasonOf(kind, isThere);
+    conflicts.push(conflictOf(placed, columns, reason));
+  }
+  return conflicts;
+}
+
+/** A row that was left out does not say why; one that fails does. What comes of it is undone. */
+async function findTaken(ask: Ask, shape: RowShape, placed: Placed): Promise<Taken | undefined> {
+  await ask("setting a savepoint", "SAVEPOINT taken", []);
+  let taken: Taken | undefined;
+  try {
+    await askRows(ask, "inserting", shape, { ...insertRows(shape, "fails"), rows: [placed] });
+  } catch (error) {
+    taken = takenBy(error);
+    if (taken === undefined) throw error;
+  }
+  await ask("undoing", "ROLLBACK TO SAVEPOINT taken", []);
+  return taken;
 }
 
 function isAsMeant(kind: Kind, is: Compared | undefined): boolean {
@@ -177,9 +209,7 @@ function isAsMeant(kind: Kind, is: Compared | undefined): boolean {
 function reasonOf(kind: Kind, isThere: boolean): string {
   switch (kind) {
     case "insert":
-      return isThere
-        ? "a row of this key is there already and holds something else"
-        : "another row has a value that must be unique";
+      return "a row of this key is there already and holds something else";
     case "update":
       return isThere ? "somebody else has changed the row" : "somebody else has deleted the row";
     case "delete":

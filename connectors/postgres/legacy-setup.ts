@@ -14,18 +14,33 @@ const CREATE = [
 ) WITH (fillfactor = 70);`,
 ];
 
+/** By the catalogues: to look the name up takes a right to the schema that may be what is missing. */
+const APPLIED_OID = `
+  (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'banyan_reverse' AND c.relname = 'applied')`;
+
 const FACTS = `
-  SELECT to_regclass('banyan_reverse.applied') IS NOT NULL AS "isThere",
-         quote_ident(current_user) AS role, has_database_privilege(current_database(), 'CREATE') AS "mayCreate"`;
+  SELECT ${APPLIED_OID} IS NOT NULL AS "isThere",
+         quote_ident(current_user) AS role, has_database_privilege(current_database(), 'CREATE') AS "mayCreate",
+         current_setting('transaction_read_only') = 'on' AS "isReadOnly"`;
 
 /** Only of a table that is there: the name of another is no argument. */
 const RIGHTS = `
   SELECT ARRAY(SELECT r FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) r
-                WHERE NOT (has_schema_privilege('banyan_reverse', 'USAGE') AND has_table_privilege('banyan_reverse.applied', r))) AS missing`;
+                WHERE NOT (has_schema_privilege('banyan_reverse', 'USAGE') AND has_table_privilege(${APPLIED_OID}, r))) AS missing`;
 
 const SEQUENCE_RIGHTS = `
   SELECT name, ARRAY(SELECT r FROM unnest('{USAGE,SELECT,UPDATE}'::text[]) r WHERE NOT has_sequence_privilege(name, r)) AS missing
     FROM unnest($1::text[]) name`;
+
+interface Facts {
+  readonly isThere: boolean;
+  readonly role: string;
+  readonly mayCreate: boolean;
+  readonly isReadOnly: boolean;
+}
+
+const DOING = "preparing the way back";
 
 /**
  * Makes the table of applied versions when it is not there and the role may, and sees to it that the role
@@ -34,22 +49,38 @@ const SEQUENCE_RIGHTS = `
  * @throws BanyanError `REVERSE_NOT_READY` with the SQL that is to be run
  */
 export async function prepareLegacy(ask: Ask, tables: Iterable<LegacyTable>): Promise<void> {
-  const doing = "preparing the way back";
-  const [facts] = await ask<{ isThere: boolean; role: string; mayCreate: boolean }>(
-    doing,
-    FACTS,
-    [],
-  );
-  const { isThere, role } = facts!;
+  await requireRights(ask, tables, ({ mayCreate }) => create(ask, mayCreate));
+}
+
+/** Sees whether {@link prepareLegacy} would do, and makes nothing. @throws BanyanError likewise */
+export async function examineLegacy(ask: Ask, tables: Iterable<LegacyTable>): Promise<void> {
+  await requireRights(ask, tables, ({ mayCreate }) => Promise.resolve(mayCreate));
+}
+
+/** @param make asked where the table of applied versions is not there: whether it is, or could be, now */
+async function requireRights(
+  ask: Ask,
+  tables: Iterable<LegacyTable>,
+  make: (facts: Facts) => Promise<boolean>,
+): Promise<void> {
+  const [found] = await ask<Facts>(DOING, FACTS, []);
+  const facts = found!;
+  const { isThere, role } = facts;
+  if (facts.isReadOnly) {
+    throw new BanyanError("REVERSE_NOT_READY", "the legacy database takes no writes here", {
+      hint: "Name the primary in `reverse.url`, and a role without default_transaction_read_only.",
+    });
+  }
   const sql: string[] = [];
-  if (!isThere && !(await create(ask, facts!.mayCreate))) {
+  if (!isThere && !(await make(facts))) {
     sql.push(
       ...CREATE,
       `GRANT USAGE ON SCHEMA banyan_reverse TO ${role};`,
       `GRANT SELECT, INSERT, UPDATE, DELETE ON banyan_reverse.applied TO ${role};`,
     );
-  } else {
-    const [rights] = await ask<{ missing: readonly string[] }>(doing, RIGHTS, []);
+  } else if (isThere) {
+    // What this role has made is its own.
+    const [rights] = await ask<{ missing: readonly string[] }>(DOING, RIGHTS, []);
     if (rights!.missing.length > 0) {
       sql.push(
         `GRANT USAGE ON SCHEMA banyan_reverse TO ${role};`,
@@ -57,19 +88,25 @@ export async function prepareLegacy(ask: Ask, tables: Iterable<LegacyTable>): Pr
       );
     }
   }
-  const all = [...tables];
-  for (const { missingRights } of all)
-    sql.push(...missingRights.map((grant) => grant.replace("%role", () => role)));
-  const sequences = all.flatMap(({ columns }) =>
+  sql.push(...(await grantsOf(ask, [...tables], role)));
+  if (sql.length > 0) throw notReady(sql, role);
+}
+
+/** What the role lacks to write to the tables and to advance their sequences. */
+async function grantsOf(ask: Ask, tables: readonly LegacyTable[], role: string): Promise<string[]> {
+  const ofTables = tables.flatMap(({ missingRights }) =>
+    missingRights.map((grant) => grant.replace("%role", () => role)),
+  );
+  const sequences = tables.flatMap(({ columns }) =>
     [...columns.values()].flatMap(({ sequence }) => sequence ?? []),
   );
-  const lacking = await ask<{ name: string; missing: readonly string[] }>(doing, SEQUENCE_RIGHTS, [
+  const lacking = await ask<{ name: string; missing: readonly string[] }>(DOING, SEQUENCE_RIGHTS, [
     [...new Set(sequences)],
   ]);
-  for (const { name, missing } of lacking) {
-    if (missing.length > 0) sql.push(`GRANT ${missing.join(", ")} ON SEQUENCE ${name} TO ${role};`);
-  }
-  if (sql.length > 0) throw notReady(sql, role);
+  const ofSequences = lacking
+    .filter(({ missing }) => missing.length > 0)
+    .map(({ name, missing }) => `GRANT ${missing.join(", ")} ON SEQUENCE ${name} TO ${role};`);
+  return [...ofTables, ...ofSequences];
 }
 
 async function create(ask: Ask, mayCreate: boolean): Promise<boolean> {

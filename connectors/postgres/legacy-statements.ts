@@ -37,14 +37,26 @@ export function deleteRows({ table, key, before }: RowShape): RowsStatement {
   return { sql, before, after: [] };
 }
 
-/** Inserts those for which there is place. @returns a row for each */
-export function insertRows({ table, after }: RowShape): RowsStatement {
+/**
+ * Inserts those for which there is place.
+ *
+ * @param taken whether a row that shares a unique value with another is left out or fails; where the table
+ *   has deferrable constraints it always fails, and one whose key is there is left out
+ * @returns a row for each that was inserted
+ */
+export function insertRows(
+  { table, key, after }: RowShape,
+  taken: "left out" | "fails" = "left out",
+): RowsStatement {
   const names = after.map(quoteIdentifier).join(", ");
   const values = after.map((name, i) => `x.a${i}::${columnOf(table, name).type}`).join(", ");
   const hasIdentity = after.some((name) => columnOf(table, name).isAlwaysGenerated);
   const overriding = hasIdentity ? " OVERRIDING SYSTEM VALUE" : "";
+  const isThere = `SELECT FROM ${table.target} AS t WHERE ${keyTerms(table, key, after, "a").join(" AND ")}`;
+  const where = table.hasDeferrable ? `WHERE NOT EXISTS (${isThere})` : "";
+  const leaveOut = taken === "fails" || table.hasDeferrable ? "" : "ON CONFLICT DO NOTHING";
   const sql = `INSERT INTO ${insertTarget(table)} (${names})${overriding}
-               SELECT ${values} FROM ${given([], after)} ORDER BY x.n ON CONFLICT DO NOTHING RETURNING 1`;
+               SELECT ${values} FROM ${given([], after)} ${where} ORDER BY x.n ${leaveOut} RETURNING 1`;
   return { sql, before: [], after };
 }
 

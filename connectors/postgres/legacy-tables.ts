@@ -13,6 +13,8 @@ export interface LegacyTable {
   readonly columns: ReadonlyMap<string, LegacyColumn>;
   /** Whether triggers could write something else than they were given. */
   readonly hasTriggers: boolean;
+  /** Whether a unique or exclusion constraint is DEFERRABLE: then the server refuses ON CONFLICT. */
+  readonly hasDeferrable: boolean;
   /** Tables that must have a row before this one may refer to it. */
   readonly parents: readonly number[];
   readonly missingRights: readonly string[];
@@ -38,6 +40,7 @@ interface Row {
   readonly oid: string;
   readonly kind: string;
   readonly triggers: boolean;
+  readonly deferrable: boolean;
   readonly parents: readonly number[];
   readonly missing: readonly string[];
   readonly columns: readonly LegacyColumn[] | null;
@@ -67,6 +70,7 @@ const TABLES = `
   SELECT asked.name, c.oid::int8 AS oid, c.relkind AS kind,
          EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A')
                     AND g.tgtype & 20 <> 0) AS triggers,
+         EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND NOT i.indimmediate) AS deferrable,
          ARRAY(SELECT k.confrelid::int8::float8 FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f') AS parents,
          ARRAY(SELECT r FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) r WHERE NOT has_table_privilege(c.oid, r)) AS missing,
          (SELECT json_agg(json_build_object(
@@ -117,6 +121,7 @@ function tableOf(row: Row): LegacyTable {
     oid: Number(row.oid),
     columns: new Map((row.columns ?? []).map((column) => [column.name, column])),
     hasTriggers: row.triggers,
+    hasDeferrable: row.deferrable,
     parents: row.parents,
     missingRights:
       row.missing.length === 0 ? [] : [`GRANT ${row.missing.join(", ")} ON ${table} TO %role;`],

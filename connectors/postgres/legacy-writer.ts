@@ -1,17 +1,19 @@
 import type pg from "pg";
 import type { Ask } from "./catalogue.ts";
 import { ROOM_FIRST, ROWS_FIRST, writeRows, type Place, type WriteOrder } from "./legacy-rows.ts";
-import { prepareLegacy } from "./legacy-setup.ts";
+import { examineLegacy, prepareLegacy } from "./legacy-setup.ts";
 import { readLegacyTables, type LegacyTable } from "./legacy-tables.ts";
+import { takenBy, takenReason, type Taken } from "./legacy-taken.ts";
 import { connect, disconnect } from "./session.ts";
 import { askClient } from "./snapshot-rows.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
-import type {
-  LegacyWriter,
-  RowConflict,
-  StreamWrite,
-  WriteOutcome,
+import {
+  rowKeyText,
+  type LegacyWriter,
+  type RowConflict,
+  type StreamWrite,
+  type WriteOutcome,
 } from "../../src/reverse/legacy-writer.ts";
 import { failpoint } from "../../src/runtime/failpoint.ts";
 
@@ -67,8 +69,14 @@ class PostgresLegacyWriter implements LegacyWriter {
     this.#options = options;
   }
 
-  async reach(): Promise<void> {
-    await disconnect(await this.#session());
+  async examine(tables: readonly string[]): Promise<void> {
+    const client = await this.#session();
+    try {
+      const ask = askClient(client);
+      await examineLegacy(ask, await readLegacyTables(ask, tables).then((found) => found.values()));
+    } finally {
+      await disconnect(client);
+    }
   }
 
   async open(tables: readonly string[]): Promise<void> {
@@ -89,12 +97,12 @@ class PostgresLegacyWriter implements LegacyWriter {
       await this.open([...new Set([...this.#tables.keys(), ...tables])]);
       this.#isStale = false;
     }
-    const place = { table: "" };
-    const outcome = await this.#attempt(batch, ROOM_FIRST, place);
+    const outcome = await this.#attempt(batch, ROOM_FIRST);
     if (outcome.kind !== "refused" || batch.length > 1) return outcome;
     // A row may have to be there before another lets go of the one that it refers to.
-    const otherwise = await this.#attempt(batch, ROWS_FIRST, place);
-    return otherwise.kind === "refused" ? outcome : otherwise;
+    const otherwise = await this.#attempt(batch, ROWS_FIRST);
+    if (otherwise.kind !== "refused") return otherwise;
+    return outcome.key === "" ? await this.#attempt(batch, ROOM_FIRST, true) : outcome;
   }
 
   async close(): Promise<void> {
@@ -134,13 +142,14 @@ class PostgresLegacyWriter implements LegacyWriter {
   async #attempt(
     batch: readonly StreamWrite[],
     order: WriteOrder,
-    place: Place,
+    isSingly = false,
   ): Promise<WriteOutcome> {
+    const place: Place = { table: "", key: "" };
     try {
-      return { kind: "written", conflicts: await this.#transact(batch, order, place) };
+      return { kind: "written", conflicts: await this.#transact(batch, order, place, isSingly) };
     } catch (error) {
       await this.#client?.query("ROLLBACK").catch(() => undefined);
-      return this.#outcomeOf(error, place);
+      return this.#outcomeOf(error, place, batch);
     }
   }
 
@@ -148,6 +157,7 @@ class PostgresLegacyWriter implements LegacyWriter {
     batch: readonly StreamWrite[],
     order: WriteOrder,
     place: Place,
+    isSingly: boolean,
   ): Promise<RowConflict[]> {
     const { pipeline } = this.#options;
     const ask = this.#ask;
@@ -161,7 +171,7 @@ class PostgresLegacyWriter implements LegacyWriter {
       // Before the rows, so that whoever reads the log knows what they are when they come.
       await ask("announcing the rows", ECHO, [pipeline, ...versions]);
       failpoint("reverse-announced");
-      const found = await writeRows(ask, this.#tables, left, order, place);
+      const found = await writeRows(ask, this.#tables, left, order, place, isSingly);
       if (found.length === 0) {
         failpoint("reverse-rows-written");
         await ask("noting what is applied", NOTE, [pipeline, ...versions]);
@@ -175,12 +185,14 @@ class PostgresLegacyWriter implements LegacyWriter {
       if (left.length === 0) break;
     }
     failpoint("reverse-before-commit");
+    // What fails now was deferred, and may be any of the rows.
+    place.key = "";
     await ask("committing", left.length === 0 ? "ROLLBACK" : "COMMIT", []);
     failpoint("reverse-after-commit");
     return conflicts;
   }
 
-  #outcomeOf(error: unknown, { table }: Place): WriteOutcome {
+  #outcomeOf(error: unknown, place: Place, batch: readonly StreamWrite[]): WriteOutcome {
     const code = sqlstateOf(error);
     const reason = reasonOf(error);
     if (BUSY.includes(code)) return { kind: "busy", reason };
@@ -188,8 +200,11 @@ class PostgresLegacyWriter implements LegacyWriter {
       this.#isStale = true;
       return { kind: "busy", reason };
     }
-    if (SQLSTATE.test(code) && !NOT_ABOUT_ROWS.test(code))
-      return { kind: "refused", table, reason };
+    if (SQLSTATE.test(code) && !NOT_ABOUT_ROWS.test(code)) {
+      const taken = takenBy(error);
+      const told = taken === undefined ? reason : takenReason(taken);
+      return { kind: "refused", ...rowOf(place, taken, batch), reason: told };
+    }
     if (code === "42501") {
       throw new BanyanError("REVERSE_NOT_READY", `writing to the legacy rows: ${reason}`, {
         cause: error,
@@ -198,6 +213,20 @@ class PostgresLegacyWriter implements LegacyWriter {
     }
     throw classify(error, "source", "writing to the legacy rows");
   }
+}
+
+/** The row that was refused, as far as it is known. */
+function rowOf(
+  { table, key }: Place,
+  taken: Taken | undefined,
+  batch: readonly StreamWrite[],
+): Place {
+  if (key !== "") return { table, key };
+  const all = batch.flatMap(({ rows }) => rows);
+  // The constraint's own table, unless it is a partition.
+  const named = all.some((row) => row.table === taken?.table) ? taken!.table : table;
+  const rows = all.filter((row) => row.table === named);
+  return { table: named, key: rows.length === 1 ? rowKeyText(rows[0]!) : "" };
 }
 
 async function readApplied(

@@ -148,6 +148,10 @@ export function isUnanswered(error: unknown): boolean {
 }
 
 function judge(error: DriverError, side: Side): Verdict {
+  if (isClosedToSessions(error))
+    return unreachable(
+      "The database takes no sessions for now (datallowconn); it is tried again. ALTER DATABASE … ALLOW_CONNECTIONS true opens it.",
+    );
   if (side === "source") {
     const special = judgeReplication(error) ?? BY_SQLSTATE_SOURCE[error.code];
     if (special !== undefined) return special;
@@ -163,6 +167,14 @@ function judge(error: DriverError, side: Side): Verdict {
     if (pattern.test(error.message)) return verdict;
   }
   return refused(undefined);
+}
+
+/** While it is moved, renamed or restored. 55000 means several things, as below; of a session's begin only this. */
+function isClosedToSessions({ code, routine, message }: DriverError): boolean {
+  return (
+    code === "55000" &&
+    (routine === "CheckMyDatabase" || /not currently accepting connections/.test(message))
+  );
 }
 
 /**

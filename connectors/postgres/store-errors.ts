@@ -76,14 +76,18 @@ export function classifyStore(error: unknown, doing: string): BanyanError {
   return classify(error, "store", doing);
 }
 
-/** True when a statement failed because this key of banyan.events is taken. */
-export function isTaken(error: unknown, key: "stream_id" | "event_id"): boolean {
+/** Names of the store's unique constraints. */
+const KEYS = {
+  stream_id: "events_stream_id_version_key",
+  event_id: "events_event_id_key",
+  claim: "claims_value_key",
+} as const;
+
+/** True when a statement failed because this key is taken. */
+export function isTaken(error: unknown, key: keyof typeof KEYS): boolean {
   const { code, message } = driverError(error);
-  if (code !== UNIQUE_VIOLATION) return false;
   // The message names the constraint whatever language it is in.
-  return message.includes(
-    key === "stream_id" ? "events_stream_id_version_key" : "events_event_id_key",
-  );
+  return code === UNIQUE_VIOLATION && message.includes(KEYS[key]);
 }
 
 export function fenced(cause: unknown): BanyanError {

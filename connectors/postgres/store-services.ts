@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { eventColumns } from "./store-append.ts";
+import { CLAIMING, claimColumns, holderOf, releaseClaim } from "./store-claims.ts";
 import { quoteLiteral } from "./identifiers.ts";
 import { classifyStore, isTaken } from "./store-errors.ts";
 import {
@@ -9,6 +10,7 @@ import {
   versionConflict,
 } from "../../src/store/append-rules.ts";
 import type {
+  HeldClaim,
   IdRequest,
   Proposal,
   ServiceAppend,
@@ -30,7 +32,7 @@ const bucketSql = (id: string): string =>
  * what is inserted here is committed. The salt of a rollout never changes, so it may be read before that.
  * A version that was read before the lock and is no longer true fails on the key (stream, version).
  */
-const APPEND = `
+const appendSql = (more: string): string => `
   WITH known AS MATERIALIZED (
          SELECT FROM banyan.events WHERE event_id = ANY ($6::uuid[])),
        side AS MATERIALIZED (
@@ -48,10 +50,14 @@ const APPEND = `
                       WITH ORDINALITY AS e(id, time, type, schema, correlation, causation, actor, metadata, data, n)
           WHERE NOT EXISTS (SELECT FROM known) AND side.side = 'new' AND head.version = $5
           ORDER BY e.n
-         RETURNING 1)
+         RETURNING 1)${more}
   SELECT head.version AS current, side.side, EXISTS (SELECT FROM known) AS known,
          (SELECT count(*)::int FROM added) AS added
     FROM head, side`;
+
+/** A role that claims nothing needs no right to banyan.claims. */
+const APPEND = { name: "banyan-service-append", text: appendSql("") };
+const APPEND_CLAIMING = { name: "banyan-service-append-claiming", text: appendSql(`,${CLAIMING}`) };
 
 interface Appended {
   readonly current: number;
@@ -111,14 +117,13 @@ export class PostgresServiceStore implements ServiceStore {
   async append(request: ServiceAppend): Promise<ServiceAppended> {
     const { stream, events, expected } = request;
     assertAppendable(stream, events);
-    const values = parameters(request);
+    const isClaiming = (request.claims ?? []).length > 0;
+    const query = isClaiming
+      ? { ...APPEND_CLAIMING, values: [...parameters(request), ...claimColumns(request)] }
+      : { ...APPEND, values: parameters(request) };
     for (let placing = 1; ; placing++) {
       try {
-        const { rows } = await this.#pool.query<Appended>({
-          name: "banyan-service-append",
-          text: APPEND,
-          values,
-        });
+        const { rows } = await this.#pool.query<Appended>(query);
         const { current, side, known, added } = rows[0]!;
         if (known) return { outcome: "known" };
         if (side !== "new") throw authorityElsewhere(stream);
@@ -126,10 +131,29 @@ export class PostgresServiceStore implements ServiceStore {
         return { outcome: "stored", firstVersion: current + 1, lastVersion: current + added };
       } catch (error) {
         // Asked again, the statement sees what was in its way: a conflict, or this very append.
-        const overtaken = isTaken(error, "stream_id") || isTaken(error, "event_id");
+        const isClaimed = isTaken(error, "claim");
+        const by = isClaimed ? await this.#holderOf(request) : undefined;
+        if (by !== undefined) return { outcome: "taken", by };
+        const overtaken = isClaimed || isTaken(error, "stream_id") || isTaken(error, "event_id");
         if (overtaken && placing < PLACINGS_MAX) continue;
         throw classifyStore(error, `appending to ${stream}`);
       }
+    }
+  }
+
+  async #holderOf(request: ServiceAppend): Promise<HeldClaim | undefined> {
+    try {
+      return await holderOf(this.#pool, request);
+    } catch (error) {
+      throw classifyStore(error, "looking for who has claimed a value");
+    }
+  }
+
+  async release(pipeline: string, claim: HeldClaim): Promise<void> {
+    try {
+      await releaseClaim(this.#pool, pipeline, claim);
+    } catch (error) {
+      throw classifyStore(error, "releasing a value");
     }
   }
 

@@ -1,3 +1,4 @@
+import { BanyanError } from "banyan";
 import type { AggregateStore, Aggregates, Decided, RequestContext, StateOf } from "banyan";
 import type config from "./banyan.config.ts";
 import type { CustomerDesk, NewCustomer } from "./customer-routes.ts";
@@ -10,12 +11,13 @@ type Customer = StateOf<Streams["customer"]>;
  * Customers as streams of events. That no two have the same e-mail spans all of them, and while both shops
  * register customers only the unique key of the legacy table sees them all. So it has the last word: nobody
  * is told that he is registered before his row is there, and a customer whose row is refused is taken back.
+ * Once legacy's rows have ended the store alone keeps two registrations of one moment apart.
  */
 export class NewCustomers implements CustomerDesk<RequestContext> {
   readonly #customers: Aggregates<Streams["customer"]>;
 
   constructor(store: AggregateStore<Streams>) {
-    this.#customers = store.aggregates("customer");
+    this.#customers = store.aggregates("customer", { unique: ["email"] });
   }
 
   async registerCustomer(
@@ -23,8 +25,9 @@ export class NewCustomers implements CustomerDesk<RequestContext> {
     context: RequestContext,
   ): Promise<string> {
     const { CustomerRegistered } = this.#customers.events;
-    const registered = await this.#customers.create(context, async (id) => {
-      // Most who are there already are found here; those of this very moment only by their row.
+    const registration = this.#customers.create(context, async (id) => {
+      // Most who are there already are found here; those of this very moment when the events are stored, or
+      // by their row.
       const [holder] = await this.#customers.holders("email", email, context);
       if (holder !== undefined) throw taken(email);
       const now = new Date().toISOString();
@@ -40,6 +43,9 @@ export class NewCustomers implements CustomerDesk<RequestContext> {
           updated_at: now,
         }),
       ];
+    });
+    const registered = await registration.catch((error: unknown) => {
+      throw error instanceof BanyanError && error.code === "VALUE_TAKEN" ? taken(email) : error;
     });
     await this.#settle(registered, email, context);
     return registered.id;

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import yargs from "yargs";
+import yargs, { type CommandModule } from "yargs";
 import { assessCommand } from "./commands/assess.ts";
 import { baselineCommand } from "./commands/baseline.ts";
 import { checkCommand } from "./commands/check.ts";
@@ -9,17 +9,32 @@ import { historyCommand } from "./commands/history.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { quarantineCommand } from "./commands/quarantine.ts";
 import { rebaselineCommand } from "./commands/rebaseline.ts";
-import { ROLLOUT_ACTIONS, rolloutCommand } from "./commands/rollout.ts";
+import { ROLLOUT_ACTIONS, ROLLOUT_COMMANDS, rolloutCommand } from "./commands/rollout.ts";
 import { runCommand } from "./commands/run.ts";
 import { stateCommand } from "./commands/state.ts";
 import { statusCommand } from "./commands/status.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { BanyanError } from "../model/errors.ts";
 
-export const COMMANDS: readonly string[] =
-  "assess draft check run status baseline rebaseline verify history state quarantine proxy rollout demo".split(
-    " ",
-  );
+/** In the order of the help. Each is typed by arguments of its own, which differ. */
+const MODULES: CommandModule[] = [
+  assessCommand,
+  draftCommand,
+  checkCommand,
+  runCommand,
+  statusCommand,
+  baselineCommand,
+  rebaselineCommand,
+  verifyCommand,
+  historyCommand,
+  stateCommand,
+  quarantineCommand,
+  proxyCommand,
+  rolloutCommand,
+  demoCommand,
+] as never[];
+
+export const COMMANDS: readonly string[] = MODULES.map(({ command }) => firstWord(command));
 
 /**
  * Parses arguments and runs the command that they name.
@@ -46,20 +61,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<void> {
       describe: "Write one JSON document to stdout",
       global: true,
     })
-    .command(assessCommand)
-    .command(draftCommand)
-    .command(checkCommand)
-    .command(runCommand)
-    .command(statusCommand)
-    .command(baselineCommand)
-    .command(rebaselineCommand)
-    .command(verifyCommand)
-    .command(historyCommand)
-    .command(stateCommand)
-    .command(quarantineCommand)
-    .command(proxyCommand)
-    .command(rolloutCommand)
-    .command(demoCommand)
+    .command(MODULES)
     .check((parsed, options) => {
       const repeated = findRepeated(parsed, options as unknown as ParserOptions);
       if (repeated === undefined) return true;
@@ -106,12 +108,27 @@ function usageError(message: string, argv: readonly string[]): BanyanError {
   const action = command === "rollout" ? argv[argv.indexOf(command) + 1] : undefined;
   const named = [command, ROLLOUT_ACTIONS.find((name) => name === action)].filter(Boolean);
   const hint = `See: ${["banyan", ...named, "--help"].join(" ")}`;
-  return new BanyanError("USAGE", inPlainWords(message), { hint });
+  const grammar = grammarOf(command, action);
+  return new BanyanError("USAGE", inPlainWords(message, grammar), { hint });
 }
 
-function inPlainWords(message: string): string {
-  if (message.startsWith("Not enough non-option")) return "an argument is missing";
-  return message.replace(/^Not enough arguments following: (.*)$/, "--$1 needs a value");
+/** How the named command is written: `history <stream>`. */
+function grammarOf(command: string | undefined, action: string | undefined): string {
+  const all = MODULES.map((module) => String(module.command));
+  const ofAction = ROLLOUT_COMMANDS.find((one) => firstWord(one) === action);
+  return ofAction ?? all.find((one) => firstWord(one) === command) ?? "";
+}
+
+function inPlainWords(message: string, grammar: string): string {
+  const given = /^Not enough non-option arguments: got (\d+)/.exec(message)?.[1];
+  if (given === undefined)
+    return message.replace(/^Not enough arguments following: (.*)$/, "--$1 needs a value");
+  const missing = (grammar.match(/<\w+>/g) ?? [])[Number(given)];
+  return missing === undefined ? "an argument is missing" : `the argument ${missing} is missing`;
+}
+
+function firstWord(grammar: CommandModule["command"]): string {
+  return String(grammar).split(" ")[0]!;
 }
 
 function packageVersion(): string {

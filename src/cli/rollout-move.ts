@@ -58,6 +58,7 @@ async function move(kind: MoveKind, args: MoveArgs, session: Session): Promise<M
   const from = await standingOf(opened, type);
   const to = targetOf(kind, args, from, session);
   await refusePaused(kind, type, opened);
+  await requireKnownProxies(args, opened);
   if (kind === "complete") requireWord(args, `complete-${type}`, "the way back ends here");
   const { force, withoutProxy } = args;
   const wanted = { type, kind, from, to, force, withoutProxy };
@@ -125,6 +126,21 @@ async function refusePaused(kind: MoveKind, type: string, { store }: OpenedMoves
   if (kind === "rollback" || (await store.standings()).get(type)?.paused !== true) return;
   throw new BanyanError("USAGE", `${type} is paused`, {
     hint: `Let it go on: banyan rollout resume ${type}`,
+  });
+}
+
+/** One that is misspelt would be waited for all the same, with writes held back. */
+async function requireKnownProxies(
+  { type, withoutProxy }: MoveArgs,
+  { store }: OpenedMoves,
+): Promise<void> {
+  if (withoutProxy.length === 0) return;
+  const known = await store.proxies(type);
+  const unknown = withoutProxy.find((name) => !known.some(({ instance }) => instance === name));
+  if (unknown === undefined) return;
+  const names = known.map(({ place, instance }) => `${instance} (${place})`);
+  throw new BanyanError("USAGE", `--without-proxy: there is no proxy ${unknown}`, {
+    hint: names.length === 0 ? "No proxy was seen." : `Proxies are: ${names.join(", ")}`,
   });
 }
 

@@ -41,8 +41,13 @@ export function runRollout(args: RolloutRunArgs): Promise<void> {
     scope.defer(() => progress.stop());
     const failed = new AbortController();
     const signal = AbortSignal.any([scope.signal, failed.signal]);
-    // What is wrong at the start is wrong for good; what fails later is tried again.
-    await Promise.all([session.store(), session.source()]);
+    let isOpen = false;
+    await runWithRetries(progress, signal, async () => {
+      await Promise.all([session.store(), session.source()]);
+      isOpen = true;
+    });
+    // A signal came first.
+    if (!isOpen) return;
     progress.line(`rollout run: ${LOOPS.map(({ name }) => name).join(", ")}; Ctrl-C ends it`);
     const running = LOOPS.map(({ run }) =>
       runWithRetries(progress, signal, () => run({ session, args, progress }, signal)).catch(

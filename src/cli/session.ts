@@ -15,7 +15,7 @@ const GRACE_MS = 30_000;
 export interface Session {
   readonly config: LoadedConfig;
   readonly scope: Scope;
-  /** Opened on first use, closed at the end. */
+  /** Opened on first use, closed at the end. One that could not be opened is opened by the next use. */
   readonly source: () => Promise<ChangeSource>;
   readonly store: () => Promise<EventStore>;
 }
@@ -28,15 +28,22 @@ export async function withSession(
 ): Promise<void> {
   const config = await loadConfig(args.config, options);
   await withShutdown({ graceMs: GRACE_MS }, async (scope) => {
-    let source: Promise<ChangeSource> | undefined;
-    let store: Promise<EventStore> | undefined;
     await run({
       config,
       scope,
-      source: () => (source ??= openSourceIn(config, scope)),
-      store: () => (store ??= openStoreIn(config, scope)),
+      source: once(() => openSourceIn(config, scope)),
+      store: once(() => openStoreIn(config, scope)),
     });
   });
+}
+
+function once<Opened>(open: () => Promise<Opened>): () => Promise<Opened> {
+  let opened: Promise<Opened> | undefined;
+  return () =>
+    (opened ??= open().catch((error: unknown) => {
+      opened = undefined;
+      throw error;
+    }));
 }
 
 async function openSourceIn(config: LoadedConfig, scope: Scope): Promise<ChangeSource> {

@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   AUTHORITY_CHANGED: { recovery: "retry", exitCode: EXIT.environment },
   AUTHORITY_ELSEWHERE: { recovery: "retry", exitCode: EXIT.environment },
   RESERVED_IDS_EMPTY: { recovery: "retry", exitCode: EXIT.environment },
+  VALUE_TAKEN: { recovery: "operator", exitCode: EXIT.environment },
   EVENT_REFUSED: { recovery: "operator", exitCode: EXIT.environment },
   SERVICE_REQUEST_INVALID: { recovery: "operator", exitCode: EXIT.usage },
   PIPELINE_FENCED: { recovery: "operator", exitCode: EXIT.environment },

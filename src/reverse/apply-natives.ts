@@ -91,9 +91,9 @@ async function applySome(
       return true;
     case "refused": {
       const [stream, folded] = [...plan.folded][0]!;
-      const { table, reason } = outcome;
+      const { table, key, reason } = outcome;
       const version = folded.firstVersion;
-      done.conflicts.push({ stream, version, table, key: "", columns: [], reason });
+      done.conflicts.push({ stream, version, table, key, columns: [], reason });
       return true;
     }
     case "busy":

@@ -9,11 +9,12 @@ import type { ToldRow } from "../model/column-definition.ts";
  */
 export interface LegacyWriter {
   /**
-   * Sees whether the database can be reached at all, in nobody's way.
+   * Sees whether the database can be reached, and whether these tables may be written to, in nobody's way.
    *
-   * @throws BanyanError `SOURCE_UNREACHABLE`, `SOURCE_REFUSED`
+   * @param tables qualified names
+   * @throws BanyanError `SOURCE_UNREACHABLE`, `SOURCE_REFUSED`, and what `open` throws for good
    */
-  reach(): Promise<void>;
+  examine(tables: readonly string[]): Promise<void>;
 
   /**
    * Takes the place of the one that writes, waiting some seconds for whoever has it, makes the table
@@ -68,7 +69,13 @@ export interface RowWrite {
  */
 export type WriteOutcome =
   | { readonly kind: "written"; readonly conflicts: readonly RowConflict[] }
-  | { readonly kind: "refused"; readonly table: string; readonly reason: string }
+  | {
+      readonly kind: "refused";
+      readonly table: string;
+      /** Of the row, as in {@link RowConflict}; "" where it is not known, as of many streams at once. */
+      readonly key: string;
+      readonly reason: string;
+    }
   | { readonly kind: "busy"; readonly reason: string };
 
 export interface RowConflict {

@@ -6,6 +6,7 @@ import { examineMapping } from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { BanyanError } from "../model/errors.ts";
+import type { MappingDefinition } from "../model/mapping-definition.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import { runWithRetry } from "../runtime/loop.ts";
 import type { EventStore, FeedCursor } from "../store/event-store.ts";
@@ -68,7 +69,10 @@ export async function runReverse(options: ReverseOptions, signal: AbortSignal): 
     onRetry: (event) => options.onRetry?.(event),
     attempt: async () => {
       // One that cannot write must not replace one that can.
-      if (run === undefined) await options.openLegacy().reach();
+      if (run === undefined) {
+        const tables = tablesOf(Object.keys(options.streams), await store.mappings());
+        await options.openLegacy().examine(tables);
+      }
       // Only once: else two that both have trouble would replace each other for ever.
       run ??= new ReverseRun(options, await store.reverse.takeOver(pipeline));
       failpoint("reverse-taken-over");
@@ -106,7 +110,7 @@ class ReverseRun {
     this.#completed = await store.reverse.completed(pipeline);
     const legacy = this.#options.openLegacy();
     try {
-      await legacy.open(this.#tables());
+      await legacy.open(tablesOf(this.#types, this.#folds.mappings));
       while (!signal.aborted) await this.#step(legacy, signal);
     } finally {
       await legacy.close();
@@ -205,13 +209,16 @@ class ReverseRun {
     this.#cursor = cursor ?? this.#cursor;
     this.#savedMs = performance.now();
   }
+}
 
-  /** Those of the config's stream types, as the newest mapping has them. */
-  #tables(): readonly string[] {
-    const tables = [...this.#types].flatMap((type) => {
-      const definition = newestDefinition(this.#folds.mappings, type);
-      return Object.values(definition?.roles ?? {}).map(({ table }) => table);
-    });
-    return [...new Set(tables)];
-  }
+/** Those of stream types, as the newest mapping has them. */
+function tablesOf(
+  types: Iterable<string>,
+  mappings: ReadonlyMap<number, MappingDefinition>,
+): readonly string[] {
+  const tables = [...types].flatMap((type) => {
+    const definition = newestDefinition(mappings, type);
+    return Object.values(definition?.roles ?? {}).map(({ table }) => table);
+  });
+  return [...new Set(tables)];
 }

@@ -37,7 +37,8 @@ export interface Aggregates<Stream extends StreamRef> {
    * decides anew, a few times. A command that was stored before is not decided again.
    *
    * @param decide gives the events; throws to refuse, which in shadow is told as a proposal without events
-   * @throws BanyanError `AUTHORITY_ELSEWHERE` · `STREAM_VERSION_CONFLICT` · `EVENT_REFUSED`
+   * @throws BanyanError `AUTHORITY_ELSEWHERE` · `STREAM_VERSION_CONFLICT` · `EVENT_REFUSED` ·
+   *   `VALUE_TAKEN`
    */
   execute(
     context: RequestContext,
@@ -63,7 +64,8 @@ export interface Aggregates<Stream extends StreamRef> {
 
   /**
    * Ids of the aggregates whose root row has this value now, for a rule over several of them. What legacy
-   * did is as late as the capture, and two services may ask at once: it is {@link writtenBack} that decides.
+   * did is as late as the capture, and two services may ask at once: of services a `unique` column decides,
+   * and of both sides {@link writtenBack}.
    *
    * Without an index on the column in the events, the whole store is read; see docs/8-services.md.
    *

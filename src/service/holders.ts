@@ -1,3 +1,4 @@
+import { textOf } from "./claims.ts";
 import { eventRefused } from "./given-row.ts";
 import type { Loaded } from "./decided.ts";
 import type { Rule } from "../mapping/rules.ts";
@@ -25,7 +26,7 @@ export async function holders(
   for (const stream of streams) {
     const id = idOf(mapping, stream);
     const { state } = await load(id);
-    if (isText(state?.[column], value)) found.push(id);
+    if (textOf(state?.[column]) === value) found.push(id);
   }
   return found;
 }
@@ -33,10 +34,4 @@ export async function holders(
 function transforms(rule: Rule, column: string): boolean {
   const columns: readonly string[] = ("transform" in rule && rule.transform?.columns) || [];
   return columns.includes(column);
-}
-
-/** @param value what JSON has in a column */
-function isText(value: unknown, text: string): boolean {
-  if (value === undefined || value === null) return false;
-  return (typeof value === "string" ? value : JSON.stringify(value)) === text;
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { assertUnique, claimsOf, textOf, valueTaken } from "./claims.ts";
 import { commandEventId } from "./command-events.ts";
 import type { CompletedEvent } from "./complete-event.ts";
 import type { Decided, Loaded } from "./decided.ts";
@@ -15,11 +16,14 @@ import { BanyanError, invariant } from "../model/errors.ts";
 import type { NewEvent } from "../model/event.ts";
 import type { StreamState } from "../projection/fold.ts";
 import type { EventStore } from "../store/event-store.ts";
+import type { HeldClaim, ServiceAppend, ServiceAppended } from "../store/service-store.ts";
 
 /** Decisions of one command at most: the last one's conflict is the caller's. */
 const DECISIONS_MAX = 10;
 /** Other aggregates of one request whose versions are told with its proposals. */
 const INPUTS_MAX = 200;
+/** Claims of aggregates that do not have the value any more, which one append releases. */
+const RELEASES_MAX = 20;
 /** Before a further decision, times the number of those before, and by chance less. */
 const PAUSE_MS = 5;
 
@@ -29,6 +33,8 @@ export interface StreamWorkOptions {
   readonly streamType: string;
   readonly ref: StreamRef;
   readonly mappings: MappingCache;
+  /** Columns of the root whose value only one aggregate may have. */
+  readonly unique: readonly string[];
 }
 
 export interface ExecuteOptions {
@@ -98,7 +104,7 @@ export class StreamWork {
     const isUnused = async (): Promise<void> => {
       if (known === undefined) await giveBack(this.#options, mapping, context, key);
     };
-    const created = await this.#run({
+    const creation: Command = {
       context,
       id: key,
       stream: streamOf(mapping, key),
@@ -113,6 +119,10 @@ export class StreamWork {
       commandId,
       subject: streamType,
       only: 0,
+    };
+    const created = await this.#run(creation).catch(async (error: unknown) => {
+      if (error instanceof BanyanError && error.code === "VALUE_TAKEN") await isUnused();
+      throw error;
     });
     if (created.outcome === "unchanged" || created.id !== key) await isUnused();
     return created;
@@ -180,11 +190,13 @@ export class StreamWork {
 
   async #attempt(command: Command): Promise<Decided<Row>> {
     const { context, id, stream, subject, commandId } = command;
-    const { pipeline, store } = this.#options;
+    const { pipeline, unique } = this.#options;
     const loaded = await this.#load(stream, command);
     if (loaded.storedBefore !== undefined)
       return await this.#repeated(id, stream, loaded.storedBefore);
     const mapping = await this.#mapping();
+    assertUnique(mapping, unique);
+    const before = unique.length === 0 ? undefined : this.#json(mapping, loaded.state);
     const events = await this.#decide(command, mapping, loaded);
     const state = this.#json(mapping, loaded.state);
     const { version } = loaded;
@@ -193,11 +205,12 @@ export class StreamWork {
       return { outcome: "proposed", id, version, state, events };
     }
     if (events.length === 0) return { outcome: "unchanged", id, version, state, events };
-    const appended = await store.services.append({
+    const appended = await this.#append(mapping, {
       pipeline,
       stream,
       expected: version,
       mappingVersion: mapping.version,
+      claims: claimsOf(unique, before, state),
       events: events.map((event, n) =>
         newEvent(context, event, commandEventId(pipeline, subject, commandId, n)),
       ),
@@ -206,6 +219,32 @@ export class StreamWork {
       return { outcome: "stored", id, version: appended.lastVersion, state, events };
     }
     return await this.#first(command);
+  }
+
+  /** While legacy had authority an aggregate may have lost what it had claimed: that is released. */
+  async #append(
+    mapping: StreamMapping,
+    request: ServiceAppend,
+  ): Promise<Exclude<ServiceAppended, { readonly outcome: "taken" }>> {
+    const { services } = this.#options.store;
+    for (let release = 0; ; release++) {
+      const appended = await services.append(request);
+      if (appended.outcome !== "taken") return appended;
+      const { by } = appended;
+      if (release >= RELEASES_MAX || (await this.#has(mapping, by, request)))
+        throw valueTaken(request.stream, by);
+      await services.release(request.pipeline, by);
+    }
+  }
+
+  async #has(
+    mapping: StreamMapping,
+    { stream, column }: HeldClaim,
+    { claims }: ServiceAppend,
+  ): Promise<boolean> {
+    const { state } = await this.#load(stream);
+    const wanted = claims?.find((claim) => claim.column === column)?.value;
+    return textOf(this.#json(mapping, state)?.[column]) === wanted;
   }
 
   /** The same command was made twice at once, and the other was quicker; a creation under its own id. */

@@ -13,10 +13,13 @@ export interface ServiceStore {
    * are stored: whoever takes it away waits for that, and nothing is stored behind it.
    *
    * @returns `known` when any of the event ids is in the store already: nothing is stored then, whoever
-   *   has authority now
+   *   has authority now; `taken` when another stream has claimed a value: nothing is stored either
    * @throws BanyanError `AUTHORITY_ELSEWHERE` · `STREAM_VERSION_CONFLICT`
    */
   append(request: ServiceAppend): Promise<ServiceAppended>;
+
+  /** Releases what a stream has claimed, unless it has claimed anew since. */
+  release(pipeline: string, claim: HeldClaim): Promise<void>;
 
   /** Keeps what a service in shadow would have appended. */
   propose(proposal: Proposal): Promise<void>;
@@ -60,10 +63,28 @@ export interface ServiceAppend {
   /** Says how the events fold. */
   readonly mappingVersion: number;
   readonly events: readonly NewEvent[];
+  /** Values that no other stream of the type may have claimed, one per column; kept with the events. */
+  readonly claims?: readonly Claim[];
+}
+
+export interface Claim {
+  readonly column: string;
+  /** As the events have it in JSON, without quotes; undefined to release what the stream has claimed. */
+  readonly value: string | undefined;
+}
+
+/** A claim as it stands. */
+export interface HeldClaim {
+  readonly stream: string;
+  readonly column: string;
+  /** Of the stream, when it was claimed. */
+  readonly version: number;
 }
 
 export type ServiceAppended =
-  ({ readonly outcome: "stored" } & AppendResult) | { readonly outcome: "known" };
+  | ({ readonly outcome: "stored" } & AppendResult)
+  | { readonly outcome: "known" }
+  | { readonly outcome: "taken"; readonly by: HeldClaim };
 
 export interface Proposal {
   readonly pipeline: string;

@@ -33,6 +33,15 @@ test.each(["state ticket-1 --version", "verify --samples", "check --config"])(
   },
 );
 
+test.each([
+  ["history", "<stream>"],
+  ["assess", "<url>"],
+  ["quarantine", "<action>"],
+  ["rollout promote", "<type>"],
+])("an argument that is missing is named: %s", async (line, missing) => {
+  expect(await codeOf(line)).toBe(`USAGE: the argument ${missing} is missing`);
+});
+
 test("an option that takes one value is refused when it is given twice", async () => {
   expect(await codeOf("check --config other")).toBe("USAGE: --config was given more than once");
   expect(await codeOf("state a --at 2026 --at 2027")).toBe("USAGE: --at was given more than once");

@@ -5,7 +5,7 @@ import type { NewEvent } from "../../src/model/event.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
 import type { Stage } from "../../src/rollout/stage.ts";
 import type { EventStore } from "../../src/store/event-store.ts";
-import type { Proposal } from "../../src/store/service-store.ts";
+import type { Claim, Proposal } from "../../src/store/service-store.ts";
 
 export interface OpenedServiceStore extends AsyncDisposable {
   readonly store: EventStore;
@@ -25,6 +25,7 @@ const SALT = "s";
 export function serviceStoreContract(name: string, open: () => Promise<OpenedServiceStore>): void {
   describe(`service store contract: ${name}`, () => {
     describe("append", () => appendContract(open));
+    describe("claims", () => claimContract(open));
     describe("ids", () => idContract(open));
 
     test("streams are found by a value that an event of theirs gives a column, the oldest first", async () => {
@@ -193,6 +194,93 @@ function appendContract(open: () => Promise<OpenedServiceStore>): void {
     expect(await services.streamOfEvent(randomUUID())).toBeUndefined();
     expect(await streamOf(at.store, "order-1")).toHaveLength(2);
     expect(await streamOf(at.store, "order-2")).toHaveLength(0);
+  });
+}
+
+function claimContract(open: () => Promise<OpenedServiceStore>): void {
+  const claiming = (
+    id: string,
+    expected: number,
+    claims: readonly Claim[],
+    events = [event()],
+  ) => ({
+    ...{ pipeline: "shop", stream: `order-${id}`, expected, mappingVersion: 7, events },
+    claims,
+  });
+  const email = (value: string | undefined): Claim => ({ column: "email", value });
+
+  test("of many that claim one value at once one is stored, with its events", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const { services } = at.store;
+    const ids = Array.from({ length: 12 }, (_, i) => String(i));
+    const all = await Promise.all(
+      ids.map((id) =>
+        services.append(claiming(id, 0, [email("a@x"), { column: "no", value: id }])),
+      ),
+    );
+    const stored = ids.filter((_, i) => all[i]!.outcome === "stored");
+    expect(stored).toHaveLength(1);
+    const by = { stream: `order-${stored[0]}`, column: "email", version: 1 };
+    for (const [i, appended] of all.entries()) {
+      const isStored = ids[i] === stored[0];
+      if (!isStored) expect(appended).toEqual({ outcome: "taken", by });
+      expect(await streamOf(at.store, `order-${i}`)).toHaveLength(isStored ? 1 : 0);
+    }
+    // What was not stored has claimed nothing of its other columns.
+    const other = ids.find((id) => id !== stored[0])!;
+    const appended = services.append(claiming("99", 0, [{ column: "no", value: other }]));
+    expect(await appended).toMatchObject({ outcome: "stored" });
+  });
+
+  test("a value is free for others once its stream claims another, or none", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const { services } = at.store;
+    const outcome = async (id: string, version: number, value: string | undefined) =>
+      (await services.append(claiming(id, version, [email(value)]))).outcome;
+    expect(await outcome("1", 0, "a@x")).toBe("stored");
+    expect(await outcome("1", 1, "a@x")).toBe("stored");
+    expect(await outcome("2", 0, "a@x")).toBe("taken");
+    expect(await outcome("1", 2, "b@x")).toBe("stored");
+    expect(await outcome("2", 0, "a@x")).toBe("stored");
+    expect(await outcome("1", 3, "a@x")).toBe("taken");
+    expect(await outcome("2", 1, undefined)).toBe("stored");
+    expect(await outcome("1", 3, "a@x")).toBe("stored");
+    const [other] = [await services.append(claiming("3", 0, [{ column: "no", value: "a@x" }]))];
+    expect(other.outcome).toBe("stored");
+  });
+
+  test("what is stored already is known, and claims nothing again", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const { services } = at.store;
+    const first = claiming("1", 0, [email("a@x")]);
+    await services.append(first);
+    await services.append(claiming("1", 1, [email(undefined)]));
+    await services.append(claiming("2", 0, [email("a@x")]));
+    expect(await services.append(first)).toEqual({ outcome: "known" });
+    await expect(services.append(claiming("1", 7, [email("a@x")]))).rejects.toMatchObject({
+      code: "STREAM_VERSION_CONFLICT",
+    });
+    const appended = await services.append(claiming("1", 2, [email("a@x")]));
+    expect(appended).toMatchObject({ outcome: "taken", by: { stream: "order-2" } });
+  });
+
+  test("a claim is released by its version, and not when it was made anew", async () => {
+    await using at = await open();
+    await at.moveTo("new");
+    const { services } = at.store;
+    await services.append(claiming("1", 0, [email("a@x")]));
+    await services.append(claiming("1", 1, [email("a@x")]));
+    const held = { stream: "order-1", column: "email" };
+    await services.release("shop", { ...held, version: 1 });
+    await services.release("other", { ...held, version: 2 });
+    const second = claiming("2", 0, [email("a@x")]);
+    const by = { ...held, version: 2 };
+    expect(await services.append(second)).toEqual({ outcome: "taken", by });
+    await services.release("shop", by);
+    expect(await services.append(second)).toMatchObject({ outcome: "stored" });
   });
 }
 

@@ -23,7 +23,7 @@ describe.concurrent("a command line that is not understood", () => {
     ["", /^no command was named$/, /^See: banyan --help$/],
     ["chekc", /^Unknown argument: chekc$/, /^See: banyan --help$/],
     ["check --forse", /^Unknown argument: forse$/, /^See: banyan check --help$/],
-    ["history", /^an argument is missing$/, /^See: banyan history --help$/],
+    ["history", /^the argument <stream> is missing$/, /^See: banyan history --help$/],
     ["check --config", /^--config needs a value$/, /^See: banyan check --help$/],
     ["check --config a --config b", /^--config was given more than once$/, /banyan check --help/],
     ["verify --wait soon", /^--wait is a whole number from 0 to 86400$/, /banyan verify --help/],
@@ -43,7 +43,10 @@ describe.concurrent("a command line that is not understood", () => {
   test("it is answered in the language of the rest, wherever the person is", async () => {
     const german = { LANG: "de_DE.UTF-8", LC_ALL: "de_DE.UTF-8", LANGUAGE: "de" };
     const told = { exitCode: 2, code: "USAGE", next: /See/ } as const;
-    expectTold(await desk.banyan("history", german), { ...told, says: /^an argument is missing$/ });
+    expectTold(await desk.banyan("history", german), {
+      ...told,
+      says: /^the argument <stream> is missing$/,
+    });
     expectTold(await desk.banyan("frob", german), { ...told, says: /^Unknown argument: frob$/ });
   });
 });

@@ -121,6 +121,29 @@ test("a run that retries says so once in a while, and a signal ends it with 0", 
   expectNoStack(stderr);
 });
 
+test("a store that takes no sessions for a while is waited for by what runs on", async () => {
+  const database = new URL(desk.env["EVENTS_URL"]!).pathname.slice(1);
+  const allow = (may: boolean): Promise<unknown> =>
+    desk.legacy.query(`ALTER DATABASE ${database} ALLOW_CONNECTIONS ${may}`);
+  const begun = { run: /events go to/, "rollout run": /Ctrl-C ends it/ };
+  await allow(false);
+  try {
+    const waiting = Object.keys(begun).map((line) => [line, desk.start(line)] as const);
+    for (const [, cli] of waiting) {
+      await until("it retries", () => cli.stderr().includes("trying again in 500 ms"), cli);
+      expect(cli.stderr()).toMatch(/^\[STORE_UNREACHABLE\] connecting: .*not currently accepting/);
+    }
+    await allow(true);
+    for (const [line, cli] of waiting) {
+      const says = begun[line as keyof typeof begun];
+      await until(`${line} goes on`, () => says.test(cli.stderr()), cli);
+      await stop(cli);
+    }
+  } finally {
+    await allow(true);
+  }
+});
+
 describe("a slot that is somebody's", () => {
   test("of a first run: the place in the log of another pipeline is left alone", async () => {
     const own = await desk.run();

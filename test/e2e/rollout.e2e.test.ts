@@ -161,6 +161,14 @@ test("a stream type goes to shadow and canary by its gates, and back, and the lo
     /1 running, but it would be not acknowledged by gone:2 .*--without-proxy 0+-0000-4000-8000-0+dead/,
   );
   expect((await banyan("rollout", "plan")).stdout).toContain("gone:2");
+  for (const mistyped of ["gone:2", killed.replace("dead", "deaf")]) {
+    const without = ["--without-proxy", mistyped];
+    const wrong = await banyan("rollout", "promote", "item", ...force, ...why, ...without);
+    expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(wrong.stderr).toContain(`--without-proxy: there is no proxy ${mistyped}`);
+    expect(wrong.stderr).toMatch(/Proxies are: .*0dead \(gone:2\)/);
+  }
+  expect((await document("status", "status"))["underWay"]).toEqual([]);
   const forced = await document(
     "move",
     "promote",

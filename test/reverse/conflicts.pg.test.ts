@@ -93,11 +93,57 @@ describe("a row that somebody else has changed", () => {
     });
     expect(found.get("account-10")).toMatchObject({
       key: "10",
-      reason: "another row has a value that must be unique",
+      reason: "another row has a value that must be unique (account_email_key)",
     });
     expect(found.size).toBe(4);
     expect(await rowsOf(world, "SELECT balance FROM account WHERE id = 9")).toEqual([
       { balance: "9.00" },
+    ]);
+  });
+
+  test("or that has a value of another is told by its key and the constraint, whatever is written", async () => {
+    await using world = await bankWorld("reverse_taken");
+    await world.db.query(`
+      ALTER TABLE loan ADD CONSTRAINT one_sum UNIQUE (sum) DEFERRABLE;
+      ALTER TABLE entry ADD CONSTRAINT one_amount UNIQUE (account_id, amount)`);
+    const entry = (id: string, amount: string) =>
+      amended("Account", "entries", "update", { id, amount });
+    await world.append("account-1", [update({ id: 1, email: "b@x" })]);
+    await world.append("account-2", [
+      amended("Account", "entries", "insert", { id: "8", amount: "1.00", tags: null }),
+    ]);
+    await world.append("loan-2", [
+      amended("Loan", "loan", "insert", { id: 2, account_id: 1, sum: 0.1 }),
+    ]);
+    await world.append("loan-3", [
+      amended("Loan", "loan", "insert", { id: 3, account_id: 1, sum: 0.3 }),
+    ]);
+    // Two rows in one statement, of which the second is refused.
+    await world.append("account-3", [
+      amended("Account", "entries", "insert", { id: "20", amount: "1.00", tags: null }),
+      amended("Account", "entries", "insert", { id: "21", amount: "2.00", tags: null }),
+    ]);
+    await world.writeBack();
+    await world.db.query("INSERT INTO entry (account_id, amount) VALUES (3, 9)");
+    await world.append("account-3", [entry("20", "5.00"), entry("21", "9.00")]);
+    await world.writeBack();
+    const told = (await conflicts(world)).map(({ stream, table, key, reason }) => [
+      stream,
+      table,
+      key,
+      reason.replace("another row has a value that must be unique", "taken"),
+    ]);
+    expect(new Map(told.map(([stream, ...rest]) => [stream, rest]))).toEqual(
+      new Map([
+        ["account-1", ["public.account", "1", "taken (account_email_key)"]],
+        ["account-2", ["public.entry", "8", "taken (one_amount)"]],
+        ["account-3", ["public.entry", "21", "taken (one_amount)"]],
+        ["loan-2", ["public.loan", "2", "taken (one_sum)"]],
+      ]),
+    );
+    expect(await rowsOf(world, "SELECT id, sum FROM loan ORDER BY 1")).toEqual([
+      { id: 1, sum: 0.1 },
+      { id: 3, sum: 0.3 },
     ]);
   });
 

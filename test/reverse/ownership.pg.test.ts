@@ -47,6 +47,38 @@ test("one that cannot reach the legacy database leaves the other at its work", a
   expect(await world.expectRowsAreFolds("account")).toBe(7);
 });
 
+test("one that may not write there leaves the other at its work, and ends", async () => {
+  await using world = await bankWorld("reverse_no_rights");
+  const role = `reader_${world.db.name}`;
+  await world.db.query(`CREATE ROLE ${role} LOGIN PASSWORD 'p'`);
+  const url = new URL(world.db.url);
+  url.username = role;
+  url.password = "p";
+  const openLegacy = () => postgresLegacyWriter({ url: url.href, pipeline: "shop" });
+  try {
+    const first = world.start();
+    await world.append("account-1", [update(1, "11.00")]);
+    await first.reach();
+    const expectRefused = async (message: string): Promise<void> =>
+      expect(world.start({ openLegacy }).ended).rejects.toMatchObject({
+        code: "REVERSE_NOT_READY",
+        message: expect.stringContaining(message) as string,
+      });
+    await expectRefused(
+      `GRANT SELECT, INSERT, UPDATE, DELETE ON banyan_reverse.applied TO ${role}`,
+    );
+    await world.db.query(`ALTER ROLE ${role} SUPERUSER`);
+    await world.db.query(`ALTER ROLE ${role} SET default_transaction_read_only = on`);
+    await expectRefused("takes no writes here");
+    await world.append("account-1", [update(1, "12.00")]);
+    await first.reach();
+    await first.stop();
+    expect(await world.expectRowsAreFolds("account")).toBe(7);
+  } finally {
+    await world.db.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  }
+});
+
 test("each transaction says first whose rows it writes, and says nothing of streams in conflict", async () => {
   await using world = await bankWorld("reverse_echo");
   await world.db.query(

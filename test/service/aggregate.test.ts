@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { serviceBench } from "./service-bench.ts";
+import { serviceBench, STREAMS } from "./service-bench.ts";
 import { streamOf } from "../contract/event-batches.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
+import { aggregateStore } from "../../src/service/aggregate-store.ts";
 import { requestContext } from "../../src/service/request-context.ts";
 
 const NOW = "2026-01-31T10:00:00.123Z";
@@ -486,6 +487,54 @@ describe("a rule over several aggregates", () => {
     });
     // Its events have it as stars.
     await expect(orders.holders("rating", "5")).rejects.toThrow(/OrderRated has rating/);
+  });
+
+  test("is kept by claims of what an aggregate is given, until it has it no more", async () => {
+    const { store, orders: plain } = await serviceBench();
+    const orders = aggregateStore(store, "shop", STREAMS).aggregates("order", { unique: ["note"] });
+    const place = (id: string, note: string | null, context = live()) =>
+      orders.create(context, () => [orders.events.OrderPlaced({ id, ...PLACED, note })], { id });
+    const note = (id: string, text: string) =>
+      orders.execute(live(), id, () => [orders.events.OrderNoted({ note: text })]);
+    const taken = (by: string) => ({
+      code: "VALUE_TAKEN",
+      detail: { column: "note", stream: `order-${by}` },
+    });
+    await place("1", "a");
+    await place("2", null);
+    await place("3", null);
+    await expect(note("2", "a")).rejects.toMatchObject(taken("1"));
+    expect(await orders.load("2")).toMatchObject({ version: 1, state: { note: null } });
+    expect(await place("4", "a", shadow())).toMatchObject({ outcome: "proposed" });
+    await note("1", "b");
+    await note("2", "a");
+    await expect(place("4", "b")).rejects.toMatchObject(taken("1"));
+    await orders.execute(live(), "1", () => [orders.become(undefined)]);
+    expect(await note("3", "b")).toMatchObject({ outcome: "stored" });
+    // As legacy may do while it has authority: nobody has said so to the claims.
+    await plain.execute(live(), "3", () => [plain.events.OrderNoted({ note: "c" })]);
+    expect(await place("4", "b")).toMatchObject({ outcome: "stored" });
+    await expect(note("3", "b")).rejects.toMatchObject(taken("4"));
+    await expect(note("3", "é".repeat(501))).rejects.toMatchObject({ code: "EVENT_REFUSED" });
+    expect(await note("3", "é".repeat(500))).toMatchObject({ outcome: "stored" });
+    const wrong = { unique: ["nope" as "note"] };
+    const unknown = aggregateStore(store, "shop", STREAMS).aggregates("order", wrong);
+    await expect(unknown.execute(live(), "2", () => [])).rejects.toThrow(/has no column nope/);
+  });
+
+  test("of a creation whose value is taken gives the id back", async () => {
+    const { store } = await serviceBench();
+    const orders = aggregateStore(store, "shop", STREAMS).aggregates("order", { unique: ["note"] });
+    store.services.reserve("shop", "order", "7");
+    const place = (given?: string) =>
+      orders.create(
+        live(),
+        (id) => [orders.events.OrderPlaced({ id, ...PLACED, note: "a" })],
+        given === undefined ? {} : { id: given },
+      );
+    await place("1");
+    await expect(place()).rejects.toMatchObject({ code: "VALUE_TAKEN" });
+    expect(await orders.newId(live())).toBe("7");
   });
 
   test("waits for the legacy rows, not for ever, and in shadow not at all", async () => {

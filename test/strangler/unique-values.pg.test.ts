@@ -136,6 +136,27 @@ test("where the rows are not written, nobody is told that he is registered, and 
   expect(found).toEqual([{ address: { city: "Bergen" } }]);
 });
 
+test("where nothing is written back any more, an e-mail asked for twice at once is one customer's", async () => {
+  await using shops = await openTwoShops("unique_complete", 5);
+  await shops.switchTo("new", 10_000, "customer");
+  await idsReserved(shops);
+  await shops.switchTo("complete", 10_000, "customer");
+  const emails = Array.from({ length: EMAILS }, (_, n) => `complete-${n}@example.org`);
+  for (let at = 0; at < emails.length; at += 5) {
+    const some = emails.slice(at, at + 5);
+    const answers = await Promise.all(
+      [...some, ...some, ...some].map((email) => registerAtLast(shops, "new", email)),
+    );
+    for (const email of some) {
+      const own = answers.filter((answer) => answer.email === email);
+      expect(
+        own.map(({ status }) => status).sort((a, b) => a - b),
+        email,
+      ).toEqual([200, 409, 409]);
+    }
+  }
+});
+
 test("in shadow the new shop refuses what legacy refuses, and proposes what it accepts", async () => {
   await using shops = await openTwoShops("unique_shadow", 5);
   await shops.switchTo("shadow", 0, "customer");

@@ -82,8 +82,11 @@ const ACTIONS = [
   ),
 ];
 
-export const ROLLOUT_ACTIONS: readonly string[] = ACTIONS.map(
-  ({ command }) => String(command).split(" ")[0]!,
+/** How each is written: `promote <type>`. */
+export const ROLLOUT_COMMANDS: readonly string[] = ACTIONS.map(({ command }) => String(command));
+
+export const ROLLOUT_ACTIONS: readonly string[] = ROLLOUT_COMMANDS.map(
+  (command) => command.split(" ")[0]!,
 );
 
 const WHAT = `say what to do: ${ROLLOUT_ACTIONS.join(", ")}`;

@@ -33,6 +33,11 @@ describe("classification of driver errors", () => {
   test.each([
     ["ECONNREFUSED", "STORE_UNREACHABLE"],
     ["57P01", "STORE_UNREACHABLE"],
+    ["57P03", "STORE_UNREACHABLE"],
+    ["53300", "STORE_UNREACHABLE"],
+    ["3D000", "STORE_REFUSED"],
+    ["42501", "STORE_REFUSED"],
+    ["55000", "STORE_REFUSED"],
     ["55006", "STORE_REFUSED"],
     ["42P01", "STORE_REFUSED"],
     ["28P01", "STORE_REFUSED"],
@@ -59,6 +64,15 @@ describe("classification of driver errors", () => {
     expect(classify(driverError(code, message, routine), "source")).toMatchObject({
       code: expected,
     });
+  });
+
+  test.each([
+    ['database "d" is not currently accepting connections', ""],
+    ["Datenbank »d« akzeptiert gegenwärtig keine Verbindungen", "CheckMyDatabase"],
+  ])("a database that takes no sessions for now is tried again: %s", (message, routine) => {
+    const error = driverError("55000", message, routine);
+    expect(classify(error, "store")).toMatchObject({ code: "STORE_UNREACHABLE" });
+    expect(classify(error, "source")).toMatchObject({ code: "SOURCE_UNREACHABLE" });
   });
 
   test("what is classified stays as it is, and its SQLSTATE can still be asked for", () => {

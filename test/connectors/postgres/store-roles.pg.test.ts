@@ -97,6 +97,16 @@ test("they are all that a service needs, too", async () => {
   const events = [event()];
   const append = { pipeline: "shop", stream: "order-7", expected: 0, mappingVersion: 1, events };
   expect(await services.append(append)).toMatchObject({ outcome: "stored" });
+  const claims = [{ column: "n", value: "1" }];
+  const claiming = { ...append, expected: 1, events: [event()], claims };
+  expect(await services.append(claiming)).toMatchObject({ outcome: "stored" });
+  const again = { ...claiming, expected: 2, events: [event()] };
+  expect(await services.append(again)).toMatchObject({ outcome: "stored" });
+  const other = { ...claiming, stream: "order-8", expected: 0, events: [event()] };
+  const by = { stream: "order-7", column: "n", version: 3 };
+  expect(await services.append(other)).toEqual({ outcome: "taken", by });
+  await services.release("shop", by);
+  expect(await services.append(other)).toMatchObject({ outcome: "stored" });
   expect(await services.streamOfEvent(events[0]!.id)).toBe("order-7");
   expect(await services.streamsNaming("order", "n", "1", 1)).toEqual([]);
   expect(await app.store.reverse.outcomeOf("shop", "order-7", 1)).toEqual({ outcome: "waiting" });
