@@ -21,6 +21,10 @@ interface Plan {
   /** Pieces of the request's body, sent apart. */
   readonly sent: readonly number[];
   readonly isChunked: boolean;
+  /** It begins so long after the others. */
+  readonly afterMs: number;
+  /** The client takes nothing of a body at first. */
+  readonly isSlow: boolean;
   /** The client goes so many milliseconds after it has sent its head. */
   readonly goneMs: number | undefined;
   readonly answer: {
@@ -49,12 +53,15 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   method: fc.constantFrom("GET", "GET", "HEAD", "PUT", "PUT", "DELETE"),
   sent: fc.array(size, { maxLength: 4 }),
   isChunked: fc.boolean(),
+  afterMs: fc.nat(40),
+  isSlow: fc.constantFrom(false, false, true),
   goneMs: rarely(fc.nat(60)),
   answer: fc.record({
     hints: fc.constantFrom(0, 0, 1, 3),
     status: fc.constantFrom(200, 200, 200, 200, 204, 304, 413),
     framing: fc.constantFrom("length", "length", "chunked", "chunked", "until-close"),
-    bytes: size,
+    // Some are more than the connections on their way hold.
+    bytes: fc.oneof({ arbitrary: size, weight: 12 }, { arbitrary: fc.nat(8_000_000), weight: 1 }),
     isEarly: fc.boolean(),
     stray: fc.boolean(),
     cuts: fc.array(fc.nat(1_000), { maxLength: 4 }),
@@ -107,14 +114,15 @@ function sentBody(id: string, { method, sent }: Plan): string {
 }
 
 async function answer(socket: Socket, id: string, { method, answer: told }: Plan): Promise<void> {
-  const text = answerText(id, method, told);
+  const { text, rest } = answerText(id, method, told);
   const until = told.fault === undefined ? 1_000 : told.fault.at;
   const cuts = [...told.cuts.filter((cut) => cut < until), until].sort((a, b) => a - b);
   let from = 0;
   for (const cut of cuts) {
     const to = Math.floor((text.length * cut) / 1_000);
     if (socket.destroyed) return;
-    socket.write(text.slice(from, to), "latin1");
+    // Behind a whole answer, in one piece with its end: later it could not be told from the next one.
+    socket.write(text.slice(from, to) + (cut === 1_000 ? rest : ""), "latin1");
     if (cut !== until) await sleep(told.pauseMs);
     from = to;
   }
@@ -124,7 +132,11 @@ async function answer(socket: Socket, id: string, { method, answer: told }: Plan
   else if (told.fault === undefined && (told.close || told.framing === "until-close")) socket.end();
 }
 
-function answerText(id: string, method: string, told: Plan["answer"]): string {
+function answerText(
+  id: string,
+  method: string,
+  told: Plan["answer"],
+): { text: string; rest: string } {
   const hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n".repeat(told.hints);
   const body = bodyOf(id, told.bytes);
   const half = Math.ceil(body.length / 2);
@@ -139,9 +151,11 @@ function answerText(id: string, method: string, told: Plan["answer"]): string {
   const hasBody = method !== "HEAD" && told.status !== 204 && told.status !== 304;
   const closes = told.close ? "Connection: close\r\n" : "";
   // With a body that must not be, behind heads without one.
-  const stray = told.stray && (!hasBody || told.framing !== "until-close");
+  const isShort = told.framing !== "until-close" && told.bytes < 10_000;
+  const stray = told.stray && (!hasBody || isShort);
   const rest = !stray ? "" : hasBody ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray" : framed;
-  return `${hints}HTTP/1.1 ${told.status} As planned\r\nX-Id: ${id}\r\n${closes}${framing}\r\n${hasBody ? framed : ""}${rest}`;
+  const text = `${hints}HTTP/1.1 ${told.status} As planned\r\nX-Id: ${id}\r\n${closes}${framing}\r\n${hasBody ? framed : ""}`;
+  return { text, rest };
 }
 
 let proxy: TestProxy;
@@ -170,6 +184,7 @@ test(
         const asked = all.map(async (one, i) => {
           const id = `r${++run}-${i}`;
           plans.set(id, one);
+          await sleep(one.afterMs);
           counts[await ask(id, one)]++;
         });
         await Promise.all(asked);
@@ -200,6 +215,8 @@ const GOOD: Plan = {
   method: "GET",
   sent: [],
   isChunked: false,
+  afterMs: 0,
+  isSlow: false,
   goneMs: undefined,
   answer: {
     hints: 0,
@@ -228,7 +245,7 @@ async function untilNothingIsUnderWay(): Promise<void> {
 
 /** Asks, and checks what comes. */
 async function ask(id: string, asked: Plan): Promise<"whole" | "broken" | "refused" | "gone"> {
-  const { method, sent, isChunked, goneMs, answer: told } = asked;
+  const { method, sent, isChunked, isSlow, goneMs, answer: told } = asked;
   const sinceMs = performance.now();
   const body = sentBody(id, asked);
   const headers: Record<string, string> = { host: "a" };
@@ -245,6 +262,10 @@ async function ask(id: string, asked: Plan): Promise<"whole" | "broken" | "refus
     request.on("response", (response) => {
       let text = "";
       response.setEncoding("latin1").on("data", (piece: string) => (text += piece));
+      if (isSlow) {
+        response.pause();
+        setTimeout(() => response.resume(), 50);
+      }
       response.on("error", () => undefined);
       response.on("close", () => {
         const { statusCode = 0, headers: heads } = response;
@@ -261,10 +282,10 @@ async function ask(id: string, asked: Plan): Promise<"whole" | "broken" | "refus
         const isOwn =
           own === text.length ||
           (told.fault?.what === "noise" && NOISE.startsWith(text.slice(own)));
-        // A reset right behind the last bytes is told as an end.
+        // A reset right behind the last bytes is told as an end. So ends who has not read what came.
         const mayBeShort =
           told.fault?.what === "noise" ||
-          (told.fault !== undefined && told.framing === "until-close");
+          (told.framing === "until-close" && (told.fault !== undefined || told.isEarly));
         if (heads["x-id"] !== id || statusCode !== told.status)
           fail(new Error(`${id} got the answer to ${String(heads["x-id"])}`));
         else if (!isOwn) fail(new Error(`${id} got ${JSON.stringify(text.slice(own, own + 99))}`));
