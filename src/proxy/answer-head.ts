@@ -56,7 +56,7 @@ export function parseHead(text: string): AnswerHead {
     }
   }
   const framing = framingOf(length, coding, minor === "0");
-  const isKept = minor === "0" ? says(connection, "keep-alive") : !says(connection, "close");
+  const isKept = !says(connection, "close") && (minor === "1" || says(connection, "keep-alive"));
   const seconds = keepAlive && /(?:^|[,;\s])timeout=(\d{1,6})/i.exec(keepAlive)?.[1];
   return {
     status: Number(status),

@@ -1,6 +1,6 @@
 import { AnswerFault, parseHead, parseTrailers, type AnswerHead } from "./answer-head.ts";
 
-/** Head of an answer, and its trailers. */
+/** Head of an answer, its trailers, and all hints before it. */
 const HEAD_BYTES_MAX = 65_536;
 /** The line before a chunk, with its extension. */
 const CHUNK_LINE_BYTES_MAX = 4_096;
@@ -45,6 +45,7 @@ export class AnswerParser {
   #left = 0;
   /** Bytes of a head or a line that is not whole yet. */
   #rest: Buffer | undefined;
+  #hintBytes = 0;
 
   constructor(sink: AnswerSink) {
     this.#sink = sink;
@@ -58,6 +59,7 @@ export class AnswerParser {
   /** A request was sent. */
   expect(expected: ExpectedAnswer): void {
     this.#expected = expected;
+    this.#hintBytes = 0;
     this.#state = "head";
   }
 
@@ -116,6 +118,8 @@ export class AnswerParser {
       return data.length;
     }
     if (status < 200) {
+      this.#hintBytes += next - at;
+      if (this.#hintBytes > HEAD_BYTES_MAX) throw new AnswerFault("it hints at an answer for ever");
       this.#sink.onHint(head);
       return next;
     }

@@ -4,7 +4,7 @@ import type { AnswerTap } from "./answer-tap.ts";
 import { ClientFault } from "./client-fault.ts";
 import type { Look } from "./creations.ts";
 import { lingerAfter } from "./linger.ts";
-import { responseHeaders } from "./pass-headers.ts";
+import { headersToClient, responseHeaders } from "./pass-headers.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestRecord } from "./request-record.ts";
 import type { AnswerHandler } from "./upstream-request.ts";
@@ -42,7 +42,7 @@ export interface ExchangeOptions {
 interface Withheld {
   readonly status: number;
   readonly text: string;
-  readonly headers: readonly string[];
+  readonly headers: string[];
   readonly chunks: Buffer[];
   readonly look: Look;
   bytes: number;
@@ -54,7 +54,9 @@ interface Withheld {
  */
 export class Exchange implements AnswerHandler {
   readonly #options: ExchangeOptions;
+  /** Ends its connection, also one that is being made. */
   #abort: ((error: Error) => void) | undefined;
+  #wasSent = false;
   #resume: (() => void) | undefined;
   #hasHead = false;
   /** The head has come, and what is there of the body may be coming right behind it. */
@@ -77,7 +79,7 @@ export class Exchange implements AnswerHandler {
 
   /** Whether the upstream may have got something of the request. */
   get wasSent(): boolean {
-    return this.#abort !== undefined;
+    return this.#wasSent;
   }
 
   /** The client is gone. */
@@ -104,9 +106,13 @@ export class Exchange implements AnswerHandler {
     this.#unread = setTimeout(() => this.#abort!(new ClientFault()), UNWANTED_MS_MAX).unref();
   }
 
+  onConnect(abort: (error: Error) => void): void {
+    this.#abort = abort;
+  }
+
   onSend(abort: (error: Error) => void): void {
     this.#abort = abort;
-    if (this.#isOver) abort(new ClientFault());
+    this.#wasSent = true;
   }
 
   onHint(status: number, raw: readonly string[]): void {
@@ -129,8 +135,10 @@ export class Exchange implements AnswerHandler {
     this.#options.onHead(undefined);
   }
 
-  #begin(status: number, text: string, headers: readonly string[]): void {
-    this.#options.response.writeHead(status, text === "" ? undefined : text, headers as string[]);
+  #begin(status: number, text: string, headers: string[]): void {
+    const { response } = this.#options;
+    const told = headersToClient(status, headers, response.req);
+    response.writeHead(status, text === "" ? undefined : text, told);
     // In one packet with what is there of the body; but a stream that has nothing to say yet has begun.
     this.#isFresh = true;
   }
@@ -171,7 +179,7 @@ export class Exchange implements AnswerHandler {
 
   readonly #onDrain = (): void => {
     this.#isStemmed = false;
-    if (this.#isUnwanted) return;
+    if (this.#isOver || this.#isUnwanted) return;
     clearTimeout(this.#unread);
     this.#resume!();
   };
@@ -255,6 +263,8 @@ export class Exchange implements AnswerHandler {
     this.#over(false);
     tap?.broke();
     if (!(error instanceof ClientFault)) record.end = "upstream-broke-off";
+    // To a client that knows no chunks an end in order would be that of the answer.
+    if (response.req.httpVersionMinor === 0) response.req.socket.resetAndDestroy();
     response.destroy();
   }
 
@@ -280,8 +290,9 @@ function endWith(response: ServerResponse, body: string): void {
 /** 103 goes on to a client that knows it, if it can be written; the others mean nothing to a pooled connection. */
 function passHint(response: ServerResponse, status: number, raw: readonly string[]): void {
   if (status !== 103 || response.req.httpVersionMinor === 0) return;
-  const hints: Record<string, string[]> = {};
-  const flat = responseHeaders(raw);
+  // Without a prototype, of which a header could have a name.
+  const hints = Object.create(null) as Record<string, string[]>;
+  const flat = headersToClient(status, responseHeaders(raw), response.req);
   for (let i = 0; i < flat.length; i += 2)
     (hints[flat[i]!.toLowerCase()] ??= []).push(flat[i + 1]!);
   try {

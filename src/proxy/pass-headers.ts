@@ -97,6 +97,35 @@ export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
   return out.filter((_, i) => !named.has(out[i - (i % 2)]!.toLowerCase()));
 }
 
+/**
+ * What of an answer's headers the client may be told: no length where there never is a body, and no trailers
+ * where none can follow, which Node's server would not write.
+ *
+ * @param headers flat, as {@link responseHeaders} gives them
+ */
+export function headersToClient(
+  status: number,
+  headers: string[],
+  { method, httpVersionMinor }: IncomingMessage,
+): string[] {
+  const isBare = status < 200 || status === 204;
+  const hasLength = has(headers, "content-length");
+  const isWithout = isBare || status === 304 || method === "HEAD";
+  const mayTrail = !isWithout && !hasLength && httpVersionMinor > 0;
+  const told = isBare && hasLength ? without(headers, "content-length") : headers;
+  return mayTrail || !has(told, "trailer") ? told : without(told, "trailer");
+}
+
+function has(headers: readonly string[], name: string): boolean {
+  for (let i = 0; i < headers.length; i += 2)
+    if (headers[i]!.length === name.length && headers[i]!.toLowerCase() === name) return true;
+  return false;
+}
+
+function without(headers: readonly string[], name: string): string[] {
+  return headers.filter((_, i) => headers[i - (i % 2)]!.toLowerCase() !== name);
+}
+
 function latin1(text: Buffer | string): string {
   return typeof text === "string" ? text : text.toString("latin1");
 }

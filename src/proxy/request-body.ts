@@ -33,6 +33,8 @@ export class RequestBody extends Readable {
     onSilence: () => void,
   ) {
     super({ highWaterMark: AHEAD_BYTES_MAX });
+    // It may break off before anybody sends it, who would be told.
+    this.on("error", () => undefined);
     this.#request = request;
     this.#record = record;
     this.#timer = setTimeout(() => {

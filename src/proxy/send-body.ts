@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { ClientFault } from "./client-fault.ts";
+import { hearOut } from "./hear-out.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { RequestFraming } from "./upstream-request.ts";
 
@@ -7,8 +8,10 @@ export interface BodySending {
   readonly socket: Socket;
   readonly body: RequestBody;
   readonly framing: RequestFraming;
-  /** Something of it went out. */
-  readonly onMove: () => void;
+  /** More of it goes out once the upstream has taken what it got, or the client has sent more. */
+  readonly onWait: (whom: "upstream" | "client") => void;
+  /** The upstream takes no more of it; it may have answered. */
+  readonly onFailure: (error: Error) => void;
   readonly onSent: () => void;
   /** It will never be whole. */
   readonly onBroken: (error: Error) => void;
@@ -20,18 +23,29 @@ export interface BodySending {
  * @returns ends that: what has not been sent is thrown away
  */
 export function sendBody(sending: BodySending): () => void {
-  const { socket, body, framing, onMove, onSent, onBroken } = sending;
+  const { socket, body, framing, onWait, onFailure, onSent, onBroken } = sending;
   let bytes = 0;
+  let hasFailed = false;
+  let stopHearing: (() => void) | undefined;
+  const onFailed = (error: Error): void => {
+    hasFailed = true;
+    body.pause();
+    onFailure(error);
+    onWait("upstream");
+  };
   const onData = (piece: Buffer): void => {
+    // Most bodies come in one piece.
+    if (bytes > 0) stopHearing ??= hearOut(socket, onFailed);
     bytes += piece.length;
     if (typeof framing === "number" && bytes > framing) return onBroken(lengthFault());
-    onMove();
     if (write(socket, piece, framing)) return;
     body.pause();
+    onWait("upstream");
     socket.once("drain", onDrain);
   };
   const onDrain = (): void => {
-    onMove();
+    if (hasFailed) return;
+    onWait("client");
     body.resume();
   };
   const onEnd = (): void => {
@@ -44,11 +58,12 @@ export function sendBody(sending: BodySending): () => void {
   const release = (): void => {
     body.off("data", onData).off("end", onEnd).off("error", onError);
     socket.off("drain", onDrain);
+    stopHearing?.();
   };
   body.on("data", onData).on("end", onEnd).on("error", onError);
   return () => {
     release();
-    body.on("error", () => undefined).destroy();
+    body.destroy();
   };
 }
 

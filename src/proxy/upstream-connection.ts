@@ -15,8 +15,11 @@ const KEPT_MARGIN_MS = 1_000;
 
 export interface ConnectionOptions {
   readonly socket: Socket;
-  /** Lets `take` have all bytes that come; they are others once it returns. */
-  readonly deliver: (take: (bytes: Buffer) => void) => void;
+  /**
+   * Lets `take` have all bytes that come; they are others once it returns. `isAll` when it is known that
+   * none have come behind them.
+   */
+  readonly deliver: (take: (bytes: Buffer, isAll?: boolean) => void) => void;
   /** Host and port of the upstream. */
   readonly authority: string;
   /** From the request's end to the head of its answer. */
@@ -71,10 +74,11 @@ export class UpstreamConnection implements AnswerSink {
     const { text, framing } = headOf(request, this.#options.authority);
     this.#parser.expect({ method, isUpgrade: upgrade !== undefined });
     this.#isHeadDue = true;
-    this.#awaitHead();
     const socket = this.#socket;
+    if (Buffer.isBuffer(body) || body === undefined) this.#awaitHead();
     if (body === undefined) socket.write(text, "latin1");
     else if (!Buffer.isBuffer(body)) {
+      this.#onWait("client");
       // In one packet with what is there of the body.
       socket.cork();
       socket.write(text, "latin1");
@@ -82,7 +86,8 @@ export class UpstreamConnection implements AnswerSink {
         socket,
         body,
         framing,
-        onMove: this.#awaitHead,
+        onWait: this.#onWait,
+        onFailure: this.#onError,
         onSent: this.#onSent,
         onBroken: this.#abort,
       });
@@ -144,7 +149,7 @@ export class UpstreamConnection implements AnswerSink {
     handler.onTunnel(headers, socket);
   }
 
-  readonly #onData = (bytes: Buffer): void => {
+  readonly #onData = (bytes: Buffer, isAll = false): void => {
     if (this.#deadlineMs !== Number.POSITIVE_INFINITY && !this.#isHeadDue) this.#awaitMore();
     const wasUsed = this.#handler !== undefined;
     try {
@@ -153,13 +158,14 @@ export class UpstreamConnection implements AnswerSink {
       return this.#refuse(error);
     }
     if (this.#handler !== undefined) this.#handler.onPause();
-    else if (wasUsed) this.#release();
+    else if (wasUsed) this.#release(isAll);
   };
 
   readonly #onEnd = (): void => {
     this.#isKept = false;
     try {
-      this.#parser.finish();
+      // After a failure the end of a body is not known by that of the connection.
+      if (this.#problem === undefined) this.#parser.finish();
     } catch (error) {
       this.#problem ??= closedBy(error);
     }
@@ -182,8 +188,10 @@ export class UpstreamConnection implements AnswerSink {
     this.#awaitHead();
   };
 
-  readonly #awaitHead = (): void => {
-    if (this.#isHeadDue) this.#deadlineMs = performance.now() + this.#options.responseMsMax;
+  /** How long the client may be silent is looked at where its body is read. */
+  readonly #onWait = (whom: "upstream" | "client"): void => {
+    if (whom === "upstream") this.#awaitHead();
+    else if (this.#isHeadDue) this.#deadlineMs = Number.POSITIVE_INFINITY;
   };
 
   readonly #resume = (): void => {
@@ -192,18 +200,22 @@ export class UpstreamConnection implements AnswerSink {
     this.#socket.resume();
   };
 
+  #awaitHead(): void {
+    if (this.#isHeadDue) this.#deadlineMs = performance.now() + this.#options.responseMsMax;
+  }
+
   #awaitMore(): void {
     this.#deadlineMs = performance.now() + this.#options.idleMsMax;
   }
 
   #refuse(error: unknown): void {
-    // What came behind a whole answer is nobody's.
-    if (!(error instanceof AnswerFault)) throw error;
-    this.destroy(new UpstreamFailure("upstream-failed", error.message, { cause: error }));
+    // What came behind a whole answer is nobody's. What cannot be passed on costs one request.
+    const message = error instanceof AnswerFault ? error.message : "it cannot be passed on";
+    this.destroy(new UpstreamFailure("upstream-failed", message, { cause: error }));
   }
 
   /** The answer is whole. */
-  #release(): void {
+  #release(isAll: boolean): void {
     const isWhollySent = this.#stopBody === undefined;
     if (!isWhollySent || !this.#isKept || this.#keptMs <= 0 || !this.isOpen) {
       this.#stop();
@@ -213,7 +225,9 @@ export class UpstreamConnection implements AnswerSink {
     this.#deadlineMs = performance.now() + this.#keptMs;
     // Its last pieces may have been too many for the client.
     this.#socket.resume();
-    this.#options.onIdle(this);
+    if (isAll) this.#options.onIdle(this);
+    // What has come behind it must not be taken for the next answer: it is read within this turn.
+    else setImmediate(() => this.isOpen && this.#options.onIdle(this));
   }
 
   #stop(): void {

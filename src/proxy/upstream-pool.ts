@@ -57,6 +57,7 @@ export class UpstreamPool {
     const kept = isFresh || upgrade !== undefined ? undefined : this.#kept();
     if (kept !== undefined) return kept.send(request, handler);
     const link = this.#link(upgrade !== undefined);
+    handler.onConnect((error) => void link.socket.destroy(error));
     this.#connect(link, (connected) => {
       if (connected instanceof Error) handler.onError(connected);
       else connected.send(request, handler);
@@ -77,7 +78,7 @@ export class UpstreamPool {
     return undefined;
   }
 
-  #connect(link: Link, then: (connected: UpstreamConnection | UpstreamFailure) => void): void {
+  #connect(link: Link, then: (connected: UpstreamConnection | Error) => void): void {
     const { connectMsMax } = this.#options;
     const { socket, event } = link;
     this.#connecting.add(socket);
@@ -86,7 +87,7 @@ export class UpstreamPool {
       socket.destroy(new UpstreamFailure("upstream-slow", message));
     }, connectMsMax);
     let problem: Error | undefined;
-    const settle = (connected: UpstreamConnection | UpstreamFailure): void => {
+    const settle = (connected: UpstreamConnection | Error): void => {
       clearTimeout(timer);
       this.#connecting.delete(socket);
       socket.off(event, onConnect).off("error", onError).off("close", onClose);
@@ -100,6 +101,8 @@ export class UpstreamPool {
 
   #opened({ socket, deliver }: Link): UpstreamConnection {
     const { responseMsMax, idleMsMax } = this.#options;
+    // One of TLS leaves them out when it is made with them.
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS);
     const connection = new UpstreamConnection({
       socket,
       deliver,
@@ -122,15 +125,14 @@ export class UpstreamPool {
     const { protocol, hostname, port } = this.#url;
     // An address of IPv6 has brackets in a URL.
     const host = hostname.replace(/^\[(.*)\]$/, "$1");
-    const base = { host, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
     if (protocol !== "https:") {
-      const to = { ...base, port: Number(port || 80) };
+      const to = { host, port: Number(port || 80) };
       if (READ_INTO === undefined || isForTunnel) return linkOf(connectTcp(to), "connect");
-      let take: (bytes: Buffer) => void = () => undefined;
+      let take: Parameters<Link["deliver"]>[0] = () => undefined;
       const onread = {
         buffer: READ_INTO,
         callback: (length: number) => {
-          take(READ_INTO.subarray(0, length));
+          take(READ_INTO.subarray(0, length), length < READ_INTO.length);
           return true;
         },
       };
@@ -139,8 +141,8 @@ export class UpstreamPool {
     }
     // The certificate must be the upstream's, not one for the host that a client asked for.
     const named = isIP(host) === 0 ? { servername: host } : {};
-    const secure = { ...base, ...named, ALPNProtocols: ["http/1.1"] };
-    return linkOf(connectTls({ ...secure, port: Number(port || 443) }), "secureConnect");
+    const to = { host, port: Number(port || 443), ...named, ALPNProtocols: ["http/1.1"] };
+    return linkOf(connectTls(to), "secureConnect");
   }
 }
 
@@ -154,8 +156,8 @@ function linkOf(socket: Socket, event: Link["event"]): Link {
   return { socket, event, deliver: (take) => void socket.on("data", take) };
 }
 
-function failureOf(problem: Error | undefined): UpstreamFailure {
-  if (problem instanceof UpstreamFailure) return problem;
+function failureOf(problem: Error | undefined): Error {
+  if (problem instanceof UpstreamFailure || problem instanceof ClientFault) return problem;
   const message = problem?.message ?? "it closed the connection";
   return new UpstreamFailure("upstream-failed", message, { cause: problem });
 }

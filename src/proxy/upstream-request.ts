@@ -15,6 +15,8 @@ export interface UpstreamRequest {
 
 /** Whom an {@link UpstreamRequest} is sent for, as its answer comes in. */
 export interface AnswerHandler {
+  /** A connection is being made for it. @param abort ends that; nothing is sent then */
+  onConnect(abort: (error: Error) => void): void;
   /**
    * It is being sent from here on, and may have been carried out whatever comes.
    *

@@ -142,6 +142,7 @@ describe("a fault is", () => {
     ["a length among the trailers", `${CHUNKED}0\r\nContent-Length: 1\r\n\r\n`],
     ["a trailer that is none", `${CHUNKED}0\r\nnone\r\n\r\n`],
     ["a head without end", `${OK}X-A: ${"b".repeat(70_000)}`],
+    ["hints without end", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n".repeat(2_000)],
     ["a chunk's extension without end", `${CHUNKED}1;${"b".repeat(10_000)}`],
     ["more than was asked for", `${OK}Content-Length: 1\r\n\r\na${OK}`],
   ])("%s", (_, text) => {

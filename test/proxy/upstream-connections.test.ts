@@ -1,9 +1,9 @@
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   exchangeRaw,
   rawClient,
@@ -33,6 +33,25 @@ async function startAnswering(answer: string) {
   return Object.assign(app, { got, sockets });
 }
 
+/** An application that speaks TLS, with a certificate that nobody vouches for. */
+async function startTlsApp(onConnection: (socket: TLSSocket) => void) {
+  const file = (name: string): Buffer =>
+    readFileSync(join(import.meta.dirname, "../support/tls", name));
+  const options = { key: file("server.key"), cert: file("server.crt") };
+  const server = createTlsServer(options, (socket) => {
+    socket.on("error", () => undefined);
+    onConnection(socket);
+  });
+  server.on("tlsClientError", () => undefined);
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
+
 describe("a connection to an application", () => {
   test("is kept, and used for the next request", async () => {
     await using app = await startAnswering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
@@ -47,6 +66,10 @@ describe("a connection to an application", () => {
       "HTTP/1.1 200 OK\r\nConnection: X-A, Close\r\nContent-Length: 0\r\n\r\n",
     ],
     ["of HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"],
+    [
+      "of HTTP/1.0 that says both",
+      "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 0\r\n\r\n",
+    ],
     [
       "that closes within a second",
       "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1, max=5\r\nContent-Length: 0\r\n\r\n",
@@ -102,6 +125,27 @@ describe("a connection to an application", () => {
     client.socket.destroy();
   });
 
+  test("of TLS is not used again before all that came on it is read", async () => {
+    // The head and the body are as long as a record, so that what follows is a second one.
+    const head = "HTTP/1.1 200 OK\r\nContent-Length: 16342\r\n\r\n";
+    const stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
+    await using app = await startTlsApp((socket) => {
+      socket.on("data", (asked: Buffer) => {
+        const times = asked.toString().match(/GET/g)?.length ?? 0;
+        for (let i = 0; i < times; i++) socket.write(head + "a".repeat(16_342) + stray);
+      });
+    });
+    vi.stubEnv("NODE_TLS_REJECT_UNAUTHORIZED", "0");
+    onTestFinished(() => void vi.unstubAllEnvs());
+    await using proxy = await startTestProxy({ legacy: app.port, scheme: "https" });
+    const client = rawClient(proxy.port);
+    client.send(GET.repeat(4));
+    await until("all are answered", () => client.text().length > 4 * 16_384);
+    expect(client.text()).not.toContain("stray");
+    expect(client.text().match(/a{16342}/g)).toHaveLength(4);
+    client.socket.destroy();
+  });
+
   test("that cannot be used within the time is a gateway timeout", async () => {
     // Takes the connection, and never says a word of TLS.
     await using app = await startTcpApp(() => undefined);
@@ -116,24 +160,46 @@ describe("a connection to an application", () => {
 
   test("whose certificate nobody vouches for gets no request", async () => {
     let bytes = 0;
-    const file = (name: string): Buffer =>
-      readFileSync(join(import.meta.dirname, "../support/tls", name));
-    const server = createTlsServer({ key: file("server.key"), cert: file("server.crt") });
-    server.on("secureConnection", (socket) =>
-      socket.on("data", (piece: Buffer) => (bytes += piece.length)),
-    );
-    server.on("tlsClientError", () => undefined);
-    await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-    const { port } = server.address() as AddressInfo;
-    await using proxy = await startTestProxy({ legacy: port, scheme: "https" });
+    await using app = await startTlsApp((socket) => {
+      socket.on("data", (piece: Buffer) => (bytes += piece.length));
+    });
+    await using proxy = await startTestProxy({ legacy: app.port, scheme: "https" });
     const text = await exchangeRaw(proxy.port, GET);
     expect([statusOf(text), refusalOf(text)]).toEqual([502, "upstream-failed"]);
     expect(bytes).toBe(0);
-    server.close();
   });
 });
 
 describe("the wait for an answer", () => {
+  test("does not go on while the client is silent within its body", async () => {
+    await using app = await startRawApp((request, response) => {
+      request.resume().once("end", () => response.end("got it"));
+    });
+    await using proxy = await startTestProxy({
+      legacy: app.port,
+      upstream: { responseMsMax: 100 },
+    });
+    const client = rawClient(proxy.port);
+    client.send(`${POST}Content-Length: 6\r\n\r\nabc`);
+    await sleep(400);
+    client.send("def");
+    expect(statusOf(await client.until(/got it/))).toBe(200);
+    client.socket.destroy();
+  });
+
+  test("goes on while the application takes nothing of it", async () => {
+    await using app = await startTcpApp((socket) => void socket.pause());
+    await using proxy = await startTestProxy({
+      legacy: app.port,
+      upstream: { responseMsMax: 200 },
+    });
+    const client = rawClient(proxy.port);
+    client.send(`${POST}Content-Length: 30000000\r\n\r\n${"a".repeat(30_000_000)}`);
+    const text = await client.until(/\r\n\r\n/);
+    expect([statusOf(text), refusalOf(text)]).toEqual([504, "upstream-slow"]);
+    client.socket.destroy();
+  });
+
   test("begins when the request has ended", async () => {
     await using app = await startRawApp((request, response) => {
       request.resume().once("end", () => response.end("got it"));
