@@ -1,7 +1,8 @@
 import { occupied, secondsLeft } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
-import { keyedTables, keyOrder } from "./baseline-plan.ts";
-import { ChunkFrontier } from "./chunk-frontier.ts";
+import { keyedTables } from "./baseline-plan.ts";
+import { rowsExpected } from "./baseline-record.ts";
+import type { ChunkFrontier } from "./chunk-frontier.ts";
 import { ChunkPace, ChunkSize, type PaceLimits } from "./chunk-pace.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
@@ -39,49 +40,6 @@ export interface ChunkedBaselineOptions {
   /** Whether no chunk may be opened now. */
   readonly isHeld: () => boolean;
   readonly onProgress: () => void;
-}
-
-/** Where a stream type's baseline begins. */
-export function newRecord(
-  stream: string,
-  position: Position,
-  rowsEstimated: number,
-): BaselineRecord {
-  return {
-    stream,
-    position,
-    chunks: [],
-    done: false,
-    chunksRead: 0,
-    rowsRead: 0,
-    rowsEstimated,
-    bytesRead: 0,
-    aggregates: 0,
-    events: 0,
-  };
-}
-
-/** What an earlier run left: also of a finished baseline whose last chunks the log has not passed. */
-export function frontierOf(
-  mapping: Mapping,
-  stream: StreamPlan,
-  { told, chunks, done }: BaselineRecord,
-  source: Pick<ChangeSource, "visibility">,
-  checkpoint: Position | undefined,
-): ChunkFrontier {
-  const known = chunks.map(({ end, seen, fence }) => ({
-    end,
-    sees: source.visibility(seen),
-    fence: fence.slice(0, 16),
-  }));
-  const isAll = done && chunks.length === 0;
-  const frontier = new ChunkFrontier(
-    keyOrder(mapping, stream),
-    isAll ? "all" : (told ?? "none"),
-    known,
-  );
-  if (checkpoint !== undefined) frontier.passed(checkpoint.slice(0, 16));
-  return frontier;
 }
 
 /**
@@ -340,15 +298,6 @@ export class ChunkedBaseline {
       backingOff: backingOff ?? "",
     });
   }
-}
-
-/** Rows of a stream type by what is known now: what was read to its end had as many, whatever was guessed. */
-export function rowsExpected({
-  done,
-  rowsRead,
-  rowsEstimated,
-}: Pick<BaselineRecord, "done" | "rowsRead" | "rowsEstimated">): number {
-  return done ? rowsRead : Math.max(rowsRead, rowsEstimated);
 }
 
 /** Failures of one chunk that the next attempt may not meet: something of the source was in the way. */

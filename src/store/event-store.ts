@@ -234,6 +234,8 @@ export interface BaselineRecord {
   readonly stream: string;
   /** Where in the log it began. */
   readonly position: Position;
+  /** Why it is read in chunks, for people; absent in records of before that was noted. */
+  readonly why?: string;
   /** Key of the root up to which the log alone tells what is; absent before the first chunk is passed. */
   readonly told?: readonly string[];
   /** Finished chunks behind that key, in its order; the log may tell once more what they hold. */

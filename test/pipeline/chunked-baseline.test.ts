@@ -6,7 +6,7 @@ import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { child, stream, table } from "../../src/mapping/rules.ts";
 import { compileMapping } from "../../src/mapping/compile.ts";
 import { BanyanError } from "../../src/model/errors.ts";
-import { rowsExpected } from "../../src/pipeline/chunked-baseline.ts";
+import { rowsExpected } from "../../src/pipeline/baseline-record.ts";
 import { runPipeline } from "../../src/pipeline/pipeline.ts";
 import { foldStreams } from "../../src/projection/fold-streams.ts";
 import { Folder } from "../../src/projection/fold.ts";
