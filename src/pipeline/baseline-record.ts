@@ -2,7 +2,7 @@ import { keyOrder, type StreamBaseline } from "./baseline-plan.ts";
 import { ChunkFrontier } from "./chunk-frontier.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import type { Position } from "../model/position.ts";
-import type { ChangeSource } from "../source/change-source.ts";
+import type { ChangeSource, ChunkKey } from "../source/change-source.ts";
 import type { BaselineRecord } from "../store/event-store.ts";
 
 /** Where a stream type's baseline begins. */
@@ -49,6 +49,48 @@ export function frontierOf(
   return frontier;
 }
 
+export interface WrittenChunk {
+  readonly seen: string;
+  readonly fence: Position;
+  readonly end: ChunkKey | undefined;
+}
+
+/** What a chunk holds. */
+export interface ChunkCounts {
+  rows: number;
+  bytes: number;
+  aggregates: number;
+  events: number;
+  gone: number;
+  moved: number;
+}
+
+/** What is noted of a baseline together with a chunk. @param frontier has it as its last one */
+export function withChunk(
+  before: BaselineRecord,
+  { told, recent }: ChunkFrontier,
+  { seen, fence, end }: WrittenChunk,
+  read: ChunkCounts,
+): BaselineRecord {
+  // Those of the chunks before that the log has not passed, and this one.
+  const kept = recent.length === 1 ? [] : before.chunks.slice(1 - recent.length);
+  const { told: _told, gap, ...rest } = before;
+  return {
+    ...rest,
+    ...(told === "none" || told === "all" ? {} : { told }),
+    chunks: [...kept, end === undefined ? { seen, fence } : { end, seen, fence }],
+    done: end === undefined,
+    chunksRead: before.chunksRead + 1,
+    rowsRead: before.rowsRead + read.rows,
+    bytesRead: before.bytesRead + read.bytes,
+    aggregates: before.aggregates + read.aggregates,
+    events: before.events + read.events,
+    ...(gap === undefined
+      ? {}
+      : { gap: { ...gap, gone: gap.gone + read.gone, moved: gap.moved + read.moved } }),
+  };
+}
+
 /** Rows of a stream type by what is known now: what was read to its end had as many, whatever was guessed. */
 export function rowsExpected({
   done,
@@ -68,7 +110,7 @@ export function plansGoingOn(
     if (done || stream === undefined) return [];
     const reason = why ?? "an earlier run began it so";
     const behind = chunksRead === 1 ? "1 chunk" : `${chunksRead.toLocaleString("en-US")} chunks`;
-    const goesOn = `${reason}; it goes on behind ${behind} of an earlier run`;
-    return [{ stream, isChunked: true, why: goesOn, rowsEstimated }];
+    const goesOn = chunksRead === 0 ? "" : `; it goes on behind ${behind} of an earlier run`;
+    return [{ stream, isChunked: true, why: `${reason}${goesOn}`, rowsEstimated }];
   });
 }

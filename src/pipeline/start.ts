@@ -3,6 +3,7 @@ import { planBaselines, type StreamBaseline } from "./baseline-plan.ts";
 import { capturedAt, compareTables } from "./captured-tables.ts";
 import { frontierOf, newRecord, plansGoingOn } from "./baseline-record.ts";
 import { EventWriter } from "./event-writer.ts";
+import { forgetImages } from "./forget-images.ts";
 import { Frontiers } from "./frontiers.ts";
 import { Overlap } from "./overlap.ts";
 import type { PipelineOptions } from "./pipeline.ts";
@@ -116,6 +117,7 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   refuseUnfinished(records, joining);
   const going = plansGoingOn(mapping, records);
   if (going.length > 0) run.onBaseline?.(going);
+  await forgetImages(run, mapping, records, signal);
   const begun = { from, left: noted, records, why: whyOf(going, true) } as const;
   if (joining.length > 0) {
     const joined = await join(run, { from, joining, tables, recorded, records }, signal);
