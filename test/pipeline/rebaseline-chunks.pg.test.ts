@@ -107,9 +107,9 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
     process.stderr.write(`seed ${seed}\n`);
     await using b = await chunkBench(identity, ROWS);
     // Out of the traffic's reach, and in the first chunk.
-    await b.sql("INSERT INTO ticket VALUES (-5); INSERT INTO remark VALUES (-5, -5)");
+    await b.sql("INSERT INTO ticket VALUES (-5), (-6); INSERT INTO remark VALUES (-5, -5)");
     const from = await lose(b);
-    await b.sql(`${UNSEEN} DELETE FROM ticket WHERE id = -5; DELETE FROM remark WHERE id = -5`);
+    await b.sql(`${UNSEEN} DELETE FROM ticket WHERE id < 0; DELETE FROM remark WHERE id = -5`);
     const busy = await Promise.all(
       [1, 2].map((i) => startTraffic(b, seededRandom(seed * 10 + i), ROWS)),
     );
@@ -142,7 +142,7 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
       gapped += once;
     }
     expect(gapped).toBe(done.restated + done.gone);
-    const [, gap] = await eventsOf(b.store, "ticket-9");
+    const [, gap] = await eventsOf(b.store, "ticket--6");
     expect(gap).toMatchObject({
       type: "TicketHistoryGapped",
       version: 2,
