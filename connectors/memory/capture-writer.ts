@@ -63,6 +63,29 @@ export class MemoryCaptureWriter implements CaptureWriter {
     });
   }
 
+  forgetImages(
+    table: string,
+    after: string | undefined,
+    imagesMax: number,
+  ): Promise<string | undefined> {
+    return this.#run(() => {
+      const { images } = pipelineOf(this.#state, this.record.name);
+      const staged = this.#staged.images;
+      const of = imageKey(table, "");
+      const isKept = (at: string): boolean =>
+        at.startsWith(of) && (!staged.has(at) || staged.get(at) !== undefined);
+      const keys = [...new Set([...images.keys(), ...staged.keys()])]
+        .filter(isKept)
+        .map((at) => at.slice(of.length))
+        .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+      const isBehind = (key: string): boolean =>
+        after === undefined || Buffer.compare(Buffer.from(key), Buffer.from(after)) > 0;
+      const gone = keys.filter(isBehind).slice(0, imagesMax);
+      for (const key of gone) staged.set(imageKey(table, key), undefined);
+      return gone.length < imagesMax ? undefined : gone.at(-1);
+    });
+  }
+
   stage(batch: StagedBatch): Promise<void> {
     return this.#run(() => {
       const { events, images, newImages, missingImages, parked, released, skipped } = batch;

@@ -33,6 +33,7 @@ import type {
   FeedPage,
   FoldEvent,
   Ledger,
+  ListedStream,
   PipelineRecord,
   PipelineRequests,
   Quarantine,
@@ -115,6 +116,25 @@ export class MemoryEventStore implements EventStore {
       yield structuredClone(events.slice(at, at + EVENTS_PER_PAGE_MAX));
       signal.throwIfAborted();
     }
+  }
+
+  async listStreams(
+    streamType: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly ListedStream[]> {
+    const bytes = (id: string): Buffer => Buffer.from(id);
+    const behind = ([id]: [string, unknown]): boolean =>
+      id.startsWith(`${streamType}-`) &&
+      (after === undefined || Buffer.compare(bytes(id), bytes(after)) > 0);
+    return [...this.#state.streams]
+      .filter(behind)
+      .sort(([a], [b]) => Buffer.compare(bytes(a), bytes(b)))
+      .slice(0, limit)
+      .map(([stream, events]) => ({
+        stream,
+        isCaptured: events.some(({ mappingVersion }) => mappingVersion !== undefined),
+      }));
   }
 
   async *recentVersions(

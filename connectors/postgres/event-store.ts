@@ -21,6 +21,7 @@ import { PostgresQuarantine } from "./store-quarantine.ts";
 import { PostgresParityStore } from "./store-parity.ts";
 import { PostgresReverseStore } from "./store-reverse.ts";
 import { PostgresServiceStore } from "./store-services.ts";
+import { listStreams } from "./store-stream-list.ts";
 import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
 import {
   closePool,
@@ -46,6 +47,7 @@ import type {
   FeedHold,
   FeedPage,
   FoldEvent,
+  ListedStream,
   PipelineRecord,
   PipelineRequests,
   Quarantine,
@@ -152,6 +154,16 @@ class PostgresEventStore implements EventStore {
     } finally {
       await disconnect(client);
     }
+  }
+
+  listStreams(
+    streamType: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly ListedStream[]> {
+    return this.#read(`listing the streams of ${streamType}`, () =>
+      listStreams(this.#pool, streamType, after, limit),
+    );
   }
 
   async *recentVersions(

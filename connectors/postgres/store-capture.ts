@@ -6,7 +6,13 @@ import { copyIn } from "./store-copy.ts";
 import { settleRebaselines, refuseRebaselines, writeBaselines } from "./store-baselines.ts";
 import { writeCapturedTables } from "./store-captured-tables.ts";
 import { classifyStore, fenced } from "./store-errors.ts";
-import { copyImages, keepMissingImages, readImages, writeImages } from "./store-images.ts";
+import {
+  copyImages,
+  forgetImages,
+  keepMissingImages,
+  readImages,
+  writeImages,
+} from "./store-images.ts";
 import { insertEvents } from "./store-insert.ts";
 import { insertParked, settleParked } from "./store-quarantine.ts";
 import type { TakenPipeline } from "./store-takeover.ts";
@@ -126,6 +132,19 @@ export class PostgresCaptureWriter implements CaptureWriter {
     return this.#run("reading row images", () =>
       readImages(this.#client, this.#pipelineId, table, keys),
     );
+  }
+
+  async forgetImages(
+    table: string,
+    after: string | undefined,
+    imagesMax: number,
+  ): Promise<string | undefined> {
+    return this.#run("removing row images", async () => {
+      const begun = this.#begin();
+      const forgotten = forgetImages(this.#client, this.#pipelineId, table, after, imagesMax);
+      const [, last] = await Promise.all([begun, forgotten]);
+      return last;
+    });
   }
 
   async stage(batch: StagedBatch): Promise<void> {

@@ -66,6 +66,29 @@ export async function writeImages(
   await Promise.all(sent);
 }
 
+/** @returns behind which key there may be more; undefined when none is left */
+export async function forgetImages(
+  client: pg.ClientBase,
+  pipelineId: number,
+  table: string,
+  after: string | undefined,
+  imagesMax: number,
+): Promise<string | undefined> {
+  // Behind the last key: those before it are dead, and an index is long in forgetting them.
+  const { rows } = await client.query<{ count: string; last: string | null }>({
+    text: `WITH gone AS (
+             DELETE FROM banyan.row_images WHERE ctid = ANY (ARRAY(
+               SELECT i.ctid FROM banyan.row_images i
+                WHERE i.pipeline_id = $1 AND i.table_name = $2 COLLATE "C"${after === undefined ? "" : ' AND i.row_key > $4 COLLATE "C"'}
+                ORDER BY i.row_key LIMIT $3))
+             RETURNING row_key)
+           SELECT count(*) AS count, max(row_key) AS last FROM gone`,
+    values: [pipelineId, table, imagesMax, ...(after === undefined ? [] : [after])],
+  });
+  const { count, last } = rows[0]!;
+  return Number(count) < imagesMax ? undefined : (last ?? undefined);
+}
+
 /** Images of rows that have none yet. The client must be idle. */
 export async function copyImages(
   client: pg.Client,

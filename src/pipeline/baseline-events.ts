@@ -18,6 +18,9 @@ export interface Stage {
   readonly images: readonly NewImage[];
   readonly aggregates: number;
   readonly rows: number;
+  /** Of aggregates that are read anew: those that are gone, and those that were left to the new service. */
+  readonly gone: number;
+  readonly moved: number;
 }
 
 export interface BaselineFacts {
@@ -87,8 +90,9 @@ export async function* baselineStages(
   if (stage.events.length > 0) yield stage;
 }
 
-function emptyStage() {
-  return { events: new EventBuffer(), images: [] as NewImage[], aggregates: 0, rows: 0 };
+export function emptyStage() {
+  const images: NewImage[] = [];
+  return { events: new EventBuffer(), images, aggregates: 0, rows: 0, gone: 0, moved: 0 };
 }
 
 function pushBaseline(

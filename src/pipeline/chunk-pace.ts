@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ChunkSlices } from "./chunk-slices.ts";
 import { Crowding } from "./crowding.ts";
 import type { ChangeSource, SourceLoad } from "../source/change-source.ts";
+import { aborted } from "../runtime/aborted.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 const BACKOFF_MS_MIN = 500;
@@ -58,6 +59,8 @@ export class ChunkPace {
   readonly #nowMs: () => number;
   readonly #slices: ChunkSlices;
   #lookedMs = -Infinity;
+  #tellLooked!: () => void;
+  readonly #hasLooked = new Promise<void>((done) => (this.#tellLooked = done));
   #rest: Rest = { paused: false, backingOff: undefined };
   /** More than the limits allow of something; it reads again only after the longest rest. */
   #tooMuch: string | undefined;
@@ -95,6 +98,7 @@ export class ChunkPace {
 
   /** Resolves when nothing speaks against reading a chunk. @throws the signal's reason */
   async ready(signal: AbortSignal): Promise<void> {
+    if (this.#lookedMs === -Infinity) await Promise.race([this.#hasLooked, aborted(signal)]);
     for (;;) {
       signal.throwIfAborted();
       if (this.#mayBegin()) return;
@@ -149,6 +153,7 @@ export class ChunkPace {
     this.#tooMuch = this.#tooMuchOf(load);
     const backingOff = this.#failure ?? this.#tooMuch ?? this.#sharing();
     this.#now({ paused, backingOff });
+    this.#tellLooked();
   }
 
   #tooMuchOf(load: SourceLoad | undefined): string | undefined {

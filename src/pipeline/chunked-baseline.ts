@@ -1,27 +1,36 @@
 import { occupied } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
 import { keyedTables, keyOrder } from "./baseline-plan.ts";
-import { ChunkFrontier } from "./chunk-frontier.ts";
+import { rowsExpected, withChunk, type ChunkCounts, type WrittenChunk } from "./baseline-record.ts";
+import type { ChunkFrontier } from "./chunk-frontier.ts";
 import { ChunkPace, type PaceLimits } from "./chunk-pace.ts";
 import { ChunkSize } from "./chunk-size.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
+import { gapStages } from "./gap-stages.ts";
 import { RowRate } from "./row-rate.ts";
 import type { StatusBoard } from "./status-board.ts";
+import { StoredStreams } from "./stored-streams.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { idPrefix } from "../mapping/event-id.ts";
 import { shapesOf } from "./snapshot-shapes.ts";
 import { BanyanError } from "../model/errors.ts";
-import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type {
   ChangeSource,
   ChunkKey,
   ChunkReader,
   ChunkSnapshot,
+  OrderColumn,
   RowSnapshot,
 } from "../source/change-source.ts";
-import type { BaselineRecord, EventStore, PipelinePhase } from "../store/event-store.ts";
+import { compareKeyTexts } from "../source/key-order.ts";
+import type {
+  BaselineRecord,
+  EventStore,
+  ListedStream,
+  PipelinePhase,
+} from "../store/event-store.ts";
 
 /** Stream types read at once, each with a connection per table. */
 const STREAM_TYPES_AT_ONCE = 2;
@@ -43,47 +52,13 @@ export interface ChunkedBaselineOptions {
   readonly onProgress: () => void;
 }
 
-/** Where a stream type's baseline begins. */
-export function newRecord(
-  stream: string,
-  position: Position,
-  rowsEstimated: number,
-): BaselineRecord {
-  return {
-    stream,
-    position,
-    chunks: [],
-    done: false,
-    chunksRead: 0,
-    rowsRead: 0,
-    rowsEstimated,
-    bytesRead: 0,
-    aggregates: 0,
-    events: 0,
-  };
-}
-
-/** What an earlier run left: also of a finished baseline whose last chunks the log has not passed. */
-export function frontierOf(
-  mapping: Mapping,
-  stream: StreamPlan,
-  { told, chunks, done }: BaselineRecord,
-  source: Pick<ChangeSource, "visibility">,
-  checkpoint: Position | undefined,
-): ChunkFrontier {
-  const known = chunks.map(({ end, seen, fence }) => ({
-    end,
-    sees: source.visibility(seen),
-    fence: fence.slice(0, 16),
-  }));
-  const isAll = done && chunks.length === 0;
-  const frontier = new ChunkFrontier(
-    keyOrder(mapping, stream),
-    isAll ? "all" : (told ?? "none"),
-    known,
-  );
-  if (checkpoint !== undefined) frontier.passed(checkpoint.slice(0, 16));
-  return frontier;
+/** What the chunks of one stream type are read with. */
+interface Reading {
+  readonly stream: StreamPlan;
+  readonly frontier: ChunkFrontier;
+  readonly reader: ChunkReader;
+  /** Of a type that is read anew: what the store has of it. */
+  readonly stored: StoredStreams | undefined;
 }
 
 /**
@@ -159,15 +134,16 @@ export class ChunkedBaseline {
     const { source, mapping, frontiers } = this.#options;
     const frontier = frontiers.of(stream.type)!;
     const reader = source.openChunks(keyedTables(mapping, stream));
+    const reading: Reading = { stream, frontier, reader, stored: this.#storedOf(stream) };
     const size = new ChunkSize(this.#options.limits.baselineChunkRowsMax);
     try {
       while (frontier.cursor !== "all") {
         await this.#pace.ready(signal);
+        const known = await reading.stored?.bound(cursorKey(frontier), size.rows, signal);
         const startedMs = Date.now();
         const ended = this.#pace.begin();
         try {
-          const reading = { stream, frontier, reader, onDurable: ended };
-          const isRead = await this.#readChunk(reading, size.rows, signal);
+          const isRead = await this.#readChunk(reading, size.rows, known, ended, signal);
           if (isRead) size.succeeded(Date.now() - startedMs);
           else ended();
         } catch (error) {
@@ -184,24 +160,28 @@ export class ChunkedBaseline {
     }
   }
 
-  /** @returns false when a table was rewritten meanwhile, so that nothing of the chunk was kept */
+  #storedOf(stream: StreamPlan): StoredStreams | undefined {
+    if (this.#records.get(stream.type)!.gap === undefined) return undefined;
+    const { store, mapping } = this.#options;
+    const root = mapping.mapperOf(mapping.shapeOf(stream.ref.root.name)!)!;
+    const order = keyOrder(mapping, stream);
+    return new StoredStreams({ store, streamType: stream.type, root, order });
+  }
+
+  /**
+   * @param endMax the chunk ends there at the latest: the store has no more streams up to there than rows
+   *   are read at once; absent where that sets no end
+   * @returns false when a table was rewritten meanwhile, so that nothing of the chunk was kept
+   */
   async #readChunk(
-    {
-      stream,
-      frontier,
-      reader,
-      onDurable,
-    }: {
-      readonly stream: StreamPlan;
-      readonly frontier: ChunkFrontier;
-      readonly reader: ChunkReader;
-      readonly onDurable: () => void;
-    },
+    { stream, frontier, reader, stored }: Reading,
     rowsMax: number,
+    endMax: ChunkKey | undefined,
+    onDurable: () => void,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const { frontiers, writer } = this.#options;
-    const after = frontier.cursor === "none" ? undefined : (frontier.cursor as ChunkKey);
+    const { frontiers, writer, mapping } = this.#options;
+    const after = cursorKey(frontier);
     // Between two chunks somebody may have begun to write what must not meet one.
     if (this.#options.isHeld()) return false;
     frontier.opening();
@@ -215,13 +195,18 @@ export class ChunkedBaseline {
       frontier.opened({ sees, fence: fence.slice(0, 16) });
       frontiers.notify();
       failpoint("chunk-opened");
-      const end = await snapshot.bound(after, rowsMax);
+      const order = keyOrder(mapping, stream);
+      const end = firstOf(await snapshot.bound(after, rowsMax), endMax, order);
       frontier.bounded(end);
       frontiers.notify();
       const tables = await shapesOf(snapshot.tables, this.#options, signal);
-      const read = { rows: 0, bytes: 0, aggregates: 0, events: 0 };
-      for await (const stage of this.#stages(stream, snapshot, { after, end, tables }, signal)) {
+      const known = stored?.range(after, end);
+      const range = { after, end, tables, known };
+      const read: ChunkCounts = { rows: 0, bytes: 0, aggregates: 0, events: 0, gone: 0, moved: 0 };
+      if (known !== undefined) await writer.learnMoved();
+      for await (const stage of this.#stages(stream, snapshot, range, signal)) {
         giveTurn ??= await writer.turn(signal);
+        if (known !== undefined) await writer.assignVersions(stage.events);
         isStaged = true;
         const isRoot = ({ table }: { table: string }): boolean => table === tables[0]!.name;
         const images = {
@@ -229,12 +214,15 @@ export class ChunkedBaseline {
           // There is one of a row that the log has yet to move here from an aggregate that was read before.
           missingImages: stage.images.filter((image) => !isRoot(image)),
         };
-        await writer.stageBaseline(stage.events, images, occupied);
+        const explain = known === undefined ? occupied : undefined;
+        await writer.stageBaseline(stage.events, images, explain);
         failpoint("chunk-staged");
         read.rows += stage.rows;
         read.bytes += stage.events.dataLength;
         read.aggregates += stage.aggregates;
         read.events += stage.events.length;
+        read.gone += stage.gone;
+        read.moved += stage.moved;
       }
       if ((await snapshot.rewritten()).length > 0) return false;
       giveTurn ??= await writer.turn(signal);
@@ -264,16 +252,19 @@ export class ChunkedBaseline {
     snapshot: ChunkSnapshot,
     {
       tables,
+      known,
       ...range
     }: {
       readonly tables: ChunkSnapshot["tables"];
       readonly after: ChunkKey | undefined;
       readonly end: ChunkKey | undefined;
+      /** What the store has of the range; absent in a first baseline. */
+      readonly known: readonly ListedStream[] | undefined;
     },
     signal: AbortSignal,
   ): ReturnType<typeof baselineStages> {
     const { mapping, writer } = this.#options;
-    const { position, events: ordinal } = this.#records.get(stream.type)!;
+    const { position, events: ordinal, gap } = this.#records.get(stream.type)!;
     const mappers = tables.map((table) => mapping.mapperOf(table)!);
     const rowsOf: Pick<RowSnapshot, "readRows"> = {
       readRows: (table, _order, aborted) => snapshot.readRange(table, range, aborted),
@@ -285,42 +276,28 @@ export class ChunkedBaseline {
       tag: writer.mapper.tag,
       ordinal,
     };
-    return baselineStages(rowsOf, stream, mappers, facts, signal);
+    if (gap === undefined || known === undefined)
+      return baselineStages(rowsOf, stream, mappers, facts, signal);
+    const isMoved = (id: string): boolean => writer.isMoved(id);
+    const more = { gap, order: keyOrder(mapping, stream), stored: known, isMoved };
+    return gapStages(rowsOf, stream, mappers, { ...facts, ...more }, signal);
   }
 
   async #commit(
     { type }: StreamPlan,
     frontier: ChunkFrontier,
-    chunk: { readonly seen: string; readonly fence: Position; readonly end: ChunkKey | undefined },
-    read: { rows: number; bytes: number; aggregates: number; events: number },
+    chunk: WrittenChunk,
+    read: ChunkCounts,
     durable: () => void,
   ): Promise<void> {
     const { writer, frontiers, board, onProgress } = this.#options;
     const before = this.#records.get(type)!;
-    const { told, recent } = frontier;
-    const { seen, fence, end } = chunk;
-    // Those of the chunks before that the log has not passed, and this one.
-    const kept = recent.length === 1 ? [] : before.chunks.slice(1 - recent.length);
-    const { told: _told, ...rest } = before;
-    const record: BaselineRecord = {
-      ...rest,
-      ...(told === "none" || told === "all" ? {} : { told }),
-      chunks: [...kept, end === undefined ? { seen, fence } : { end, seen, fence }],
-      done: end === undefined,
-      chunksRead: before.chunksRead + 1,
-      rowsRead: before.rowsRead + read.rows,
-      bytesRead: before.bytesRead + read.bytes,
-      aggregates: before.aggregates + read.aggregates,
-      events: before.events + read.events,
-    };
+    const record = withChunk(before, frontier, chunk, read);
     this.#records.set(type, record);
     this.#rowsNow += read.rows;
     this.#rate.sample(this.#rowsNow, Date.now() - this.#pace.restedMs);
-    writer.addToLedger({
-      baselined: read.aggregates,
-      baselineRows: read.rows,
-      events: read.events,
-    });
+    const { aggregates: baselined, rows: baselineRows, events } = read;
+    writer.addToLedger(before.gap === undefined ? { baselined, baselineRows, events } : { events });
     this.#tell();
     const phase: PipelinePhase = this.isDone ? "tail" : "baseline";
     board.enter(phase);
@@ -364,13 +341,19 @@ export class ChunkedBaseline {
   }
 }
 
-/** Rows of a stream type by what is known now: what was read to its end had as many, whatever was guessed. */
-export function rowsExpected({
-  done,
-  rowsRead,
-  rowsEstimated,
-}: Pick<BaselineRecord, "done" | "rowsRead" | "rowsEstimated">): number {
-  return done ? rowsRead : Math.max(rowsRead, rowsEstimated);
+/** Behind which key the next chunk begins. */
+function cursorKey({ cursor }: ChunkFrontier): ChunkKey | undefined {
+  return cursor === "none" ? undefined : (cursor as ChunkKey);
+}
+
+/** The smaller of two ends, of which either may be none. */
+function firstOf(
+  a: ChunkKey | undefined,
+  b: ChunkKey | undefined,
+  order: readonly OrderColumn["as"][],
+): ChunkKey | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return compareKeyTexts(a, b, order) <= 0 ? a : b;
 }
 
 /** Failures of one chunk that the next attempt may not meet: something of the source was in the way. */

@@ -298,6 +298,7 @@ export class EventWriter {
     this.#ledger = EMPTY_LEDGER;
     const lowestBuckets = this.#lowestBuckets;
     this.#lowestBuckets = new Map();
+    this.#versions.kept();
     await this.#next(async () => {
       const status = this.#board.snapshot();
       const result = await this.#writer.commit({ ...progress, lowestBuckets, ledger, status });
@@ -338,6 +339,7 @@ export class EventWriter {
    * failure, also of what was staged before, is told by {@link settle}.
    */
   async dropBaseline(): Promise<void> {
+    this.#versions.dropped();
     await this.#next(() => this.#writer.rollback()).catch(() => undefined);
     this.#ledger = EMPTY_LEDGER;
     this.#lowestBuckets = new Map();

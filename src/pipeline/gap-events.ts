@@ -44,3 +44,12 @@ export function pushGap(
   writeBaselineId(events.ids, index * 16, prefix, plan.gapSlot, ordinal, tag);
   return index;
 }
+
+/**
+ * Ordinal of the n-th such event among those of all streams of a type that begin at one place in the log.
+ * Counted from the end: those that are asked for one by one are numbered from the beginning, and may be
+ * read at the same place.
+ */
+export function wholeTypeOrdinal(n: number): number {
+  return 2 ** 32 - 1 - n;
+}

@@ -1,59 +1,72 @@
-import { baselineContext, keepImages } from "./baseline-events.ts";
+import { baselineContext } from "./baseline-events.ts";
+import { keyOrder, planBaselines, type StreamBaseline } from "./baseline-plan.ts";
+import { newRecord } from "./baseline-record.ts";
 import { capturedAt } from "./captured-tables.ts";
 import type { EventWriter } from "./event-writer.ts";
 import { Frontiers } from "./frontiers.ts";
-import { pushGap, type GapFacts } from "./gap-events.ts";
-import { mergeChildren, streamOfAggregate } from "./merge-children.ts";
+import { gapBegin, newGap } from "./gap-record.ts";
 import type { PipelineOptions } from "./pipeline.ts";
 import { parkedChanges } from "./quarantine-release.ts";
-import { isStageFull } from "./stage-size.ts";
+import { isReadAnew, readAnewInChunks, readAnewNow } from "./rebaseline-chunks.ts";
+import { RestatedType } from "./restated-type.ts";
 import { writerOf, type Run } from "./start.ts";
 import { StatusBoard } from "./status-board.ts";
-import { VersionTable } from "./version-table.ts";
-import {
-  compileMapping,
-  plannedTables,
-  type Mapping,
-  type StreamPlan,
-} from "../mapping/compile.ts";
+import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
 import { idPrefix } from "../mapping/event-id.ts";
-import type { TableMapper } from "../mapping/table-mapper.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { BaselineSnapshot } from "../source/change-source.ts";
-import type { EventStore, NewImage } from "../store/event-store.ts";
+import { NOTHING_MOVED } from "../store/authority.ts";
+import type { BaselineRecord, EventStore, PipelineRecord } from "../store/event-store.ts";
 
 export interface RebaselineResult {
   readonly from: Position;
+  /** Where the last of the rows were read. */
   readonly to: Position;
   /** Aggregates that are there, and those that are gone. */
   readonly restated: number;
   readonly gone: number;
   /** Aggregates left as their events have them, because the new service decides over them. */
   readonly moved: number;
+  /** Stream types that are not read to their end, because the signal aborted: the next run goes on with them. */
+  readonly unfinished: readonly string[];
 }
+
+interface Lost {
+  readonly from: Position;
+  readonly reason: string;
+}
+
+type Told = (aggregates: number) => void;
+type Counts = Pick<RebaselineResult, "restated" | "gone" | "moved">;
 
 /**
  * Begins the log anew after the place in it was lost, in the same history: every aggregate gets an event
- * that says so and holds its rows as of one exact point, where the log is read on. Aggregates that the
- * source no longer has get one that says that. Those over which the new service decides are left as their
- * events have them: what it decided may not be in their rows.
+ * that says so and holds its rows. Aggregates that the source no longer has get one that says that. Those
+ * over which the new service decides are left as their events have them: what it decided may not be in
+ * their rows.
  *
- * One store transaction: killed anywhere, nothing is written, and it is run again.
+ * Small tables, those that cannot be read in chunks, and those of which aggregates have moved are read as
+ * of one exact point, where the log is read on, and all of that is one store transaction. It also notes
+ * the others as begun, which are read in chunks beside the log from that point on, as a baseline is: see
+ * {@link readAnewInChunks}. Killed before that transaction, nothing is written, and it is run again; killed
+ * after it, this or any other run of the pipeline goes on behind the last chunk.
  *
  * @param isWanted asked once it is known what will be done, before anything is changed
- * @param onEvents told now and then how many aggregates have their event by then
+ * @param onEvents told now and then how many aggregates have their event by then, of those that are read
+ *   under the snapshot; of chunks the options' `onProgress` is told
+ * @returns undefined when it is not wanted
  * @throws BanyanError `PIPELINE_UNKNOWN`; `USAGE` when the place in the log is not lost
  */
 export async function rebaselinePipeline(
   options: PipelineOptions,
-  isWanted: (plan: { readonly from: Position; readonly reason: string }) => Promise<boolean>,
+  isWanted: (plan: Lost) => Promise<boolean>,
   signal: AbortSignal,
-  onEvents: (aggregates: number) => void = () => undefined,
+  onEvents: Told = () => undefined,
 ): Promise<RebaselineResult | undefined> {
-  const { name, source, store, streams } = options;
+  const { name, source, store } = options;
   const record = await store.pipeline(name);
   const from = record?.checkpoint;
   if (from === undefined) {
@@ -62,7 +75,16 @@ export async function rebaselinePipeline(
     });
   }
   const reason = await source.placeLost(from);
-  if (reason === undefined) {
+  if (reason !== undefined) {
+    if (!(await isWanted({ from, reason }))) return undefined;
+    const begun = await beginAnew(options, record!, { from, reason }, onEvents, signal);
+    if (!begun.goesOn) return { from, to: begun.to, ...begun.done, unfinished: [] };
+    // How they are read is told.
+    const { onBaseline: _told, ...rest } = options;
+    return await finish(rest, from, begun.done, signal);
+  }
+  const [unfinished] = readAnewNow(record!.baselines ?? [], options.streams);
+  if (unfinished === undefined) {
     throw new BanyanError(
       "USAGE",
       "the place in the log is not lost: nothing has to be read anew",
@@ -71,7 +93,38 @@ export async function rebaselinePipeline(
       },
     );
   }
-  if (!(await isWanted({ from, reason }))) return undefined;
+  const nothing = { restated: 0, gone: 0, moved: 0 };
+  return await finish(options, gapBegin(unfinished.gap!), nothing, signal);
+}
+
+/** @param before what was read under the snapshot */
+async function finish(
+  options: PipelineOptions,
+  from: Position,
+  before: Counts,
+  signal: AbortSignal,
+): Promise<RebaselineResult> {
+  const { restated, gone, moved, ...rest } = await readAnewInChunks(options, signal);
+  return {
+    from,
+    ...rest,
+    restated: before.restated + restated,
+    gone: before.gone + gone,
+    moved: before.moved + moved,
+  };
+}
+
+/** Makes the new place in the log durable, with all that is read under its snapshot, and what is to be read in chunks. */
+async function beginAnew(
+  options: PipelineOptions,
+  record: PipelineRecord,
+  lost: Lost,
+  onEvents: Told,
+  signal: AbortSignal,
+): Promise<{ readonly to: Position; readonly done: Counts; readonly goesOn: boolean }> {
+  const { name, source, store, streams } = options;
+  const plans = await plansOf(options);
+  options.onBaseline?.(plans);
   const { uri } = await source.identify();
   const capture = await store.openCapture(name, uri);
   const board = new StatusBoard(capture.record);
@@ -87,7 +140,10 @@ export async function rebaselinePipeline(
     const plan = { tables: plannedTables(streams), isRestart: true };
     const snapshot = await source.openBaseline(plan, signal);
     try {
-      return await restate(run, snapshot, { from, reason, onEvents }, signal);
+      const known = record.baselines ?? [];
+      const done = await restate(run, snapshot, { plans, known, lost, onEvents }, signal);
+      const goesOn = plans.some(({ isChunked }) => isChunked);
+      return { to: snapshot.position, done, goesOn };
     } finally {
       await snapshot.close();
     }
@@ -96,21 +152,46 @@ export async function rebaselinePipeline(
   }
 }
 
+/**
+ * How each stream type is read. What the log tells of an aggregate that has yet to be read in chunks is
+ * left out; of one that has moved that would be lost, because it is not read anew.
+ */
+async function plansOf({
+  source,
+  store,
+  streams,
+  baseline = "auto",
+  authority = NOTHING_MOVED,
+}: PipelineOptions): Promise<readonly StreamBaseline[]> {
+  await authority.refresh();
+  const tables = await source.discover(plannedTables(streams));
+  const mapping = compileMapping(streams, tables, await store.mappings());
+  const plans = await planBaselines(source, mapping, mapping.streams, baseline);
+  const why = "cannot be read in chunks: aggregates of it have moved to the new service";
+  return plans.map((plan) =>
+    plan.isChunked && authority.hasMovedOf(plan.stream.type)
+      ? { ...plan, isChunked: false, why }
+      : plan,
+  );
+}
+
 async function restate(
   run: Run,
   snapshot: BaselineSnapshot,
   {
-    from,
-    reason,
+    plans,
+    known,
+    lost,
     onEvents,
   }: {
-    readonly from: Position;
-    readonly reason: string;
-    readonly onEvents: (aggregates: number) => void;
+    readonly plans: readonly StreamBaseline[];
+    readonly known: readonly BaselineRecord[];
+    readonly lost: Lost;
+    readonly onEvents: Told;
   },
   signal: AbortSignal,
-): Promise<RebaselineResult> {
-  const { store, name, board, capture } = run;
+): Promise<Counts> {
+  const { store, name, board } = run;
   failpoint("rebaseline-slot-created");
   const mapping = compileMapping(run.streams, snapshot.tables, await store.mappings());
   const writer = writerOf(run, mapping, new Frontiers());
@@ -118,19 +199,28 @@ async function restate(
   const version = await writer.mappingVersion();
   mapping.setVersion(version);
   const { position: to } = snapshot;
-  const facts: GapFacts = {
-    prefix: idPrefix(to.slice(0, 16)),
-    context: baselineContext(version),
-    from,
-    to,
-    reason,
-    tag: writer.mapper.tag,
-  };
+  const { from, reason } = lost;
+  const before = new Map(known.map((one) => [one.stream, one]));
+  const chunked = new Map(
+    plans.flatMap((plan) => (plan.isChunked ? [[plan.stream.type, plan] as const] : [])),
+  );
   const done = { restated: 0, gone: 0, moved: 0, events: 0 };
-  for (const stream of mapping.streams) {
-    const before = done.restated + done.gone;
-    const onStage = ({ restated, gone }: Restating): void => onEvents(before + restated + gone);
-    const writing = new Restating(stream, mapping, snapshot, { writer, store, facts, onStage });
+  const read = new Set<string>();
+  for (const stream of mapping.streams.filter(({ type }) => !chunked.has(type))) {
+    for (const { tableRef } of stream.roles) read.add(tableRef.name);
+    const earlier = before.get(stream.type);
+    const isOpen = earlier !== undefined && isReadAnew(earlier);
+    const facts = {
+      prefix: idPrefix(to.slice(0, 16)),
+      context: baselineContext(version),
+      from: isOpen ? gapBegin(earlier.gap!) : from,
+      to,
+      reason,
+      tag: writer.mapper.tag,
+    };
+    const total = done.restated + done.gone;
+    const onStage = ({ restated, gone }: RestatedType): void => onEvents(total + restated + gone);
+    const writing = new RestatedType(stream, mapping, snapshot, { writer, store, facts, onStage });
     await writing.write(signal);
     done.restated += writing.restated;
     done.gone += writing.gone;
@@ -138,7 +228,7 @@ async function restate(
     done.events += writing.events;
     run.report();
   }
-  const rewritten = await snapshot.rewritten();
+  const rewritten = (await snapshot.rewritten()).filter((table) => read.has(table));
   if (rewritten.length > 0) {
     throw new BanyanError(
       "SOURCE_NOT_READY",
@@ -150,18 +240,36 @@ async function restate(
   writer.addToLedger({ events: done.events });
   failpoint("rebaseline-before-commit");
   const roles = mapping.streams.flatMap((stream) => stream.roles);
-  const baselines = (capture.record.baselines ?? []).map((one) => ({
-    ...one,
-    chunks: [],
-    done: true,
-  }));
-  board.enter("stopped");
+  const phase = chunked.size > 0 ? "baseline" : "stopped";
+  board.enter(phase);
   const tables = capturedAt(roles, to);
-  const progress = { phase: "stopped", checkpoint: to, tables, baselines } as const;
-  await writer.commit(progress, () => undefined);
+  const baselines = [
+    ...known.filter(({ stream }) => !chunked.has(stream)).map(finished),
+    ...[...chunked].map(([type, plan]) =>
+      recordAnew(mapping, type, before.get(type), plan, to, lost),
+    ),
+  ];
+  await writer.commit({ phase, checkpoint: to, tables, baselines }, () => {
+    failpoint("rebaseline-after-commit");
+  });
   await writer.settle();
-  const { restated, gone, moved } = done;
-  return { from, to, restated, gone, moved };
+  return { restated: done.restated, gone: done.gone, moved: done.moved };
+}
+
+function finished({ gap: _gap, ...record }: BaselineRecord): BaselineRecord {
+  return { ...record, chunks: [], done: true };
+}
+
+function recordAnew(
+  mapping: Mapping,
+  type: string,
+  before: BaselineRecord | undefined,
+  plan: StreamBaseline,
+  to: Position,
+  { from, reason }: Lost,
+): BaselineRecord {
+  const order = keyOrder(mapping, mapping.stream(type)!);
+  return { ...newRecord(type, to, plan), gap: newGap(reason, from, before, order) };
 }
 
 /** What waited in quarantine lies before the gap: the rows that follow hold what came of it. */
@@ -172,112 +280,5 @@ async function giveUpParked(store: EventStore, pipeline: string, writer: EventWr
       const skipped = records.map(({ id }) => id);
       await writer.stageVersioned(new EventBuffer(), [], [], { skipped });
     }
-  }
-}
-
-interface RestatingTo {
-  readonly writer: EventWriter;
-  readonly store: EventStore;
-  readonly facts: GapFacts;
-  readonly onStage: (restating: Restating) => void;
-}
-
-/** The aggregates of one stream type, restated. */
-class Restating {
-  readonly #stream: StreamPlan;
-  readonly #snapshot: BaselineSnapshot;
-  readonly #mappers: readonly TableMapper[];
-  readonly #to: RestatingTo;
-  /** Where streams stand; those that are met again below zero. */
-  readonly #versions = new VersionTable();
-  #buffer = new EventBuffer();
-  #images: NewImage[] = [];
-  restated = 0;
-  gone = 0;
-  moved = 0;
-  events = 0;
-
-  constructor(stream: StreamPlan, mapping: Mapping, snapshot: BaselineSnapshot, to: RestatingTo) {
-    this.#stream = stream;
-    this.#snapshot = snapshot;
-    this.#to = to;
-    this.#mappers = stream.roles.map(({ tableRef }) =>
-      mapping.mapperOf(mapping.shapeOf(tableRef.name)!)!,
-    );
-  }
-
-  async write(signal: AbortSignal): Promise<void> {
-    const { store } = this.#to;
-    const { type } = this.#stream;
-    for await (const events of store.readStreamType(type, signal)) {
-      for (const { stream, version } of events) this.#versions.set(stream, version);
-    }
-    for await (const group of mergeChildren(this.#snapshot, this.#mappers, signal)) {
-      for (const aggregate of group) {
-        const stream = streamOfAggregate(this.#mappers, aggregate);
-        if (this.#isLeft(stream)) {
-          if (!aggregate.continues) this.moved += 1;
-        } else {
-          if (!aggregate.continues) this.restated += 1;
-          this.#push(stream, aggregate);
-        }
-        keepImages(this.#images, this.#mappers, aggregate);
-        await this.#stageIfFull();
-      }
-    }
-    // Those that are left are gone; what a service alone has written is not ours to end.
-    let last: { stream: string; isCaptured: boolean } | undefined;
-    const end = async (): Promise<void> => {
-      if (last?.isCaptured !== true || (this.#versions.get(last.stream) ?? -1) < 0) return;
-      if (this.#isLeft(last.stream)) return;
-      this.gone += 1;
-      this.#push(last.stream, undefined);
-      await this.#stageIfFull();
-    };
-    for await (const events of store.readStreamType(type, signal)) {
-      for (const { stream, mappingVersion } of events) {
-        if (stream !== last?.stream) {
-          await end();
-          last = { stream, isCaptured: false };
-        }
-        if (mappingVersion !== undefined) last.isCaptured = true;
-      }
-    }
-    await end();
-    await this.#stage();
-  }
-
-  #push(stream: string, aggregate: Parameters<typeof pushGap>[4]): void {
-    const { facts } = this.#to;
-    const index = pushGap(
-      this.#buffer,
-      this.#stream,
-      this.#mappers,
-      stream,
-      aggregate,
-      this.events,
-      facts,
-    );
-    const version = Math.abs(this.#versions.get(stream) ?? 0) + 1;
-    this.#buffer.versions[index] = version;
-    this.#versions.set(stream, -version);
-    this.events += 1;
-  }
-
-  /** One that the store does not know yet is legacy's to have made. */
-  #isLeft(stream: string): boolean {
-    return this.#to.writer.isMoved(stream) && this.#versions.get(stream) !== undefined;
-  }
-
-  async #stageIfFull(): Promise<void> {
-    if (isStageFull(this.#buffer, this.#images.length)) await this.#stage();
-  }
-
-  async #stage(): Promise<void> {
-    const [events, images] = [this.#buffer, this.#images];
-    this.#buffer = new EventBuffer();
-    this.#images = [];
-    if (events.length + images.length > 0) await this.#to.writer.stageBaseline(events, { images });
-    this.#to.onStage(this);
   }
 }

@@ -1,8 +1,9 @@
 import { baseline } from "./baseline.ts";
 import { planBaselines, type StreamBaseline } from "./baseline-plan.ts";
 import { capturedAt, compareTables } from "./captured-tables.ts";
-import { frontierOf, newRecord } from "./chunked-baseline.ts";
+import { frontierOf, newRecord, plansGoingOn } from "./baseline-record.ts";
 import { EventWriter } from "./event-writer.ts";
+import { forgetImages } from "./forget-images.ts";
 import { Frontiers } from "./frontiers.ts";
 import { Overlap } from "./overlap.ts";
 import type { PipelineOptions } from "./pipeline.ts";
@@ -92,9 +93,7 @@ function beginChunks(
   { frontiers, source }: { readonly frontiers: Frontiers; readonly source: ChangeSource },
 ): { readonly tables: readonly CapturedTable[]; readonly records: readonly BaselineRecord[] } {
   const chunked = plans.filter(({ isChunked }) => isChunked);
-  const records = chunked.map(({ stream, rowsEstimated }) =>
-    newRecord(stream.type, position, rowsEstimated),
-  );
+  const records = chunked.map((plan) => newRecord(plan.stream.type, position, plan));
   for (const [i, { stream }] of chunked.entries())
     frontiers.set(stream.type, frontierOf(mapping, stream, records[i]!, source, undefined));
   const roles = chunked.flatMap(({ stream }) => stream.roles);
@@ -116,8 +115,10 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const { joining, noted } = compareTables(mapping, captured, from, recorded);
   const records = baselines.filter(({ stream }) => mapping.stream(stream) !== undefined);
   refuseUnfinished(records, joining);
-  const why = "an earlier run began it so";
-  const begun = { from, left: noted, records, why } as const;
+  const going = plansGoingOn(mapping, records);
+  if (going.length > 0) run.onBaseline?.(going);
+  await forgetImages(run, mapping, records, signal);
+  const begun = { from, left: noted, records, why: whyOf(going, true) } as const;
   if (joining.length > 0) {
     const joined = await join(run, { from, joining, tables, recorded, records }, signal);
     const overlap = new Overlap([...captured, ...noted, ...joined.captured], (seen) =>

@@ -25,6 +25,9 @@ export class StreamVersions {
   #old = new VersionTable();
   #isTurnDue = false;
   #turns = 0;
+  #isRecalling = false;
+  /** Remembered by {@link assignOnce} since the last {@link kept}. */
+  #once: string[] = [];
 
   /** @param limit streams at which a generation ends with the next commit */
   constructor(limit: number) {
@@ -45,13 +48,18 @@ export class StreamVersions {
    */
   async recall(pages: AsyncIterable<StreamVersionPage>): Promise<void> {
     const [old, turns] = [this.#old, this.#turns];
-    for await (const { streams, versions } of pages) {
-      for (let i = 0; i < streams.length; i++) {
-        if (this.#turns !== turns || old.size >= 2 * this.#limit) return;
-        const stream = streams[i]!;
-        // Never into the young ones, among which an assignment has its finger while it waits.
-        if (this.#young.get(stream) === undefined) old.setNew(stream, versions[i]!);
+    this.#isRecalling = true;
+    try {
+      for await (const { streams, versions } of pages) {
+        for (let i = 0; i < streams.length; i++) {
+          if (this.#turns !== turns || old.size >= 2 * this.#limit) return;
+          const stream = streams[i]!;
+          // Never into the young ones, among which an assignment has its finger while it waits.
+          if (this.#young.get(stream) === undefined) old.setNew(stream, versions[i]!);
+        }
       }
+    } finally {
+      this.#isRecalling = false;
     }
   }
 
@@ -73,7 +81,10 @@ export class StreamVersions {
 
   /**
    * The same for streams that come together: all events of a stream until the next commit are here, or
-   * go on in the next call. They need not be remembered, so that one commit may have any number of them.
+   * go on in the next call. They need not be remembered, so that one commit may have any number of them;
+   * but they are while {@link recall} may still tell where they stood before.
+   *
+   * To be followed by {@link kept} or {@link dropped}.
    */
   async assignOnce(events: EventBuffer, lookup: Lookup): Promise<void> {
     const remembered = (stream: string): number | undefined =>
@@ -81,10 +92,22 @@ export class StreamVersions {
     await number(events, new VersionTable(), remembered, lookup);
     const { streams, versions, length } = events;
     for (let i = 0; i < length; i++) {
-      const goesOn = i === length - 1;
-      if (goesOn || remembered(streams[i]!) !== undefined)
-        this.#young.set(streams[i]!, versions[i]!);
+      const goesOn = i === length - 1 || this.#isRecalling;
+      if (!goesOn && remembered(streams[i]!) === undefined) continue;
+      this.#young.set(streams[i]!, versions[i]!);
+      this.#once.push(streams[i]!);
     }
+  }
+
+  /** What was assigned is about to be committed. */
+  kept(): void {
+    this.#once = [];
+  }
+
+  /** What {@link assignOnce} has assigned since is not going to be committed: it is looked up again. */
+  dropped(): void {
+    for (const stream of this.#once) this.#young.set(stream, FORGOTTEN);
+    this.#once = [];
   }
 
   /** Notes that all that was staged before the last commit began is durable by now. */

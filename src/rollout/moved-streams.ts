@@ -29,6 +29,11 @@ export class MovedStreams implements Authority {
     return this.#known.size > 0;
   }
 
+  hasMovedOf(streamType: string): boolean {
+    const rollout = this.#known.get(streamType);
+    return rollout !== undefined && hasMoved(rollout);
+  }
+
   isMoved(stream: string): boolean {
     if (!this.#hasMoved) return false;
     const rollout = this.#known.get(streamTypeOf(stream));

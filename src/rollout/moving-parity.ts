@@ -8,6 +8,7 @@ import {
   discoverTables,
   openComparison,
   quarantinedStreams,
+  unfinishedBaseline,
   waitForFence,
   type VerifyOptions,
 } from "../verify/prepare.ts";
@@ -69,6 +70,10 @@ export class MovingParity {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const { store, pipeline } = this.#options;
+    const record = await store.pipeline(pipeline);
+    // What has yet to be read anew has no event since, and is not equal for that.
+    const unfinished = record === undefined ? undefined : unfinishedBaseline(record);
+    if (unfinished !== undefined) return unfinished;
     const changed = await this.#marks.changedSince(move.type, since, streamsMax);
     if (changed === undefined) {
       return `more than ${count(streamsMax)} aggregates changed since the last verification; run banyan verify right before`;

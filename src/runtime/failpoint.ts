@@ -16,6 +16,8 @@ export const FAILPOINTS = [
   "chunk-after-commit",
   "rebaseline-slot-created",
   "rebaseline-before-commit",
+  "rebaseline-after-commit",
+  "rebaseline-images-forgotten",
   "tail-first-part",
   "batch-mapped",
   "batch-staged",

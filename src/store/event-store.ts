@@ -55,6 +55,18 @@ export interface EventStore {
   readStreamType(streamType: string, signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
 
   /**
+   * The streams `<streamType>-…`, ordered bytewise by id, those behind `after`: a page of at most `limit`,
+   * fewer only when none is left.
+   *
+   * @param after id of the last one of an earlier page; undefined for the beginning
+   */
+  listStreams(
+    streamType: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<readonly ListedStream[]>;
+
+  /**
    * Streams of the newest events, newest first, each with the event's version: the first that a stream
    * comes with is its current one.
    *
@@ -131,6 +143,12 @@ export interface FeedPage {
   readonly events: readonly RecordedEvent[];
   /** Cursor after the last event of the page; the one given when the page is empty. */
   readonly next: FeedCursor | undefined;
+}
+
+export interface ListedStream {
+  readonly stream: string;
+  /** Whether any of its events was made from the source, and not all by a service. */
+  readonly isCaptured: boolean;
 }
 
 /** Two columns of the same length. */
@@ -234,6 +252,8 @@ export interface BaselineRecord {
   readonly stream: string;
   /** Where in the log it began. */
   readonly position: Position;
+  /** Why it is read in chunks, for people; absent in records of before that was noted. */
+  readonly why?: string;
   /** Key of the root up to which the log alone tells what is; absent before the first chunk is passed. */
   readonly told?: readonly string[];
   /** Finished chunks behind that key, in its order; the log may tell once more what they hold. */
@@ -247,6 +267,23 @@ export interface BaselineRecord {
   readonly aggregates: number;
   /** Baseline events; the next one is numbered on from here. */
   readonly events: number;
+  /** Of one that reads anew what the store knows already, because the place in the log was lost. */
+  readonly gap?: GapRecord;
+}
+
+/** What events of streams that are read anew say, and how far that has come. */
+export interface GapRecord {
+  /** Why the place in the log was lost, for people. */
+  readonly reason: string;
+  /**
+   * From where on history is not known of the streams behind a key of the root, in its order. The first
+   * has no `after`: all streams from the beginning.
+   */
+  readonly since: readonly { readonly after?: readonly string[]; readonly from: Position }[];
+  /** Aggregates that the source no longer has. */
+  readonly gone: number;
+  /** Aggregates left as their events have them, because the new service decides over them. */
+  readonly moved: number;
 }
 
 export interface ChunkRecord {
@@ -304,6 +341,18 @@ export interface CaptureWriter {
    * @param keys row keys, see `StagedBatch.images`
    */
   images(table: string, keys: readonly string[]): Promise<readonly (string | undefined)[]>;
+
+  /**
+   * Removes kept images of a table in the open transaction: the next ones behind `after` by key, bytewise,
+   * at most so many.
+   *
+   * @returns behind which key there may be more; undefined when none is left
+   */
+  forgetImages(
+    table: string,
+    after: string | undefined,
+    imagesMax: number,
+  ): Promise<string | undefined>;
 
   /** Writes events, images and parked changes into the open transaction. */
   stage(batch: StagedBatch): Promise<void>;

@@ -57,8 +57,12 @@ export async function requireBaseline(options: VerifyOptions): Promise<string | 
   );
 }
 
-/** Rows whose chunk was not read yet have no events, and would all be missing. */
-function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
+/**
+ * Rows whose chunk was not read yet have no events, or those of before a gap.
+ *
+ * @returns why nothing can be compared as long as that is so
+ */
+export function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
   const unfinished = baselines.filter(({ done }) => !done);
   if (unfinished.length === 0) return undefined;
   const far = unfinished.map(

@@ -232,6 +232,69 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await writer.close();
   });
 
+  test("images of a table are forgotten some at a time, with the commit, and of no other table", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    const other = await store.openCapture("other", SOURCE);
+    const image = (key: string, table = "t") => ({ table, key, image: "{}" });
+    const newImages = [..."cabz".split("").map((key) => image(key)), image("é"), image("a", "u")];
+    await writer.stage({ events: NOTHING, newImages });
+    await writer.commit(tailing(1));
+    await other.stage({ events: NOTHING, newImages: [image("a")] });
+    await other.commit(tailing(1));
+    const all = ["a", "b", "c", "z", "é"];
+    const left = async (): Promise<readonly string[]> => {
+      const found = await writer.images("t", all);
+      return all.filter((_, i) => found[i] !== undefined);
+    };
+    expect(await writer.forgetImages("t", undefined, 2)).toBe("b");
+    await writer.rollback();
+    expect(await left()).toEqual(all);
+    expect(await writer.forgetImages("t", undefined, 2)).toBe("b");
+    await writer.commit(tailing(2));
+    expect(await left()).toEqual(["c", "z", "é"]);
+    expect(await writer.forgetImages("t", "b", 2)).toBe("z");
+    expect(await writer.forgetImages("t", "z", 2)).toBeUndefined();
+    expect(await writer.forgetImages("none", undefined, 2)).toBeUndefined();
+    await writer.commit(tailing(3));
+    expect(await left()).toEqual([]);
+    expect(await writer.images("u", ["a"])).toEqual(["{}"]);
+    expect(await other.images("t", ["a"])).toEqual(["{}"]);
+    await writer.close();
+    await other.close();
+  });
+
+  test("the streams of a type are listed by id, a page at a time, with whether any event was captured", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    const captured = ["order-2", "order-10", "order-1", "order-é", "order-", "orders-1", "orde-1"];
+    await writer.stage({
+      events: batchOf(
+        [...captured, "order-1"].map((stream, i) => ({
+          stream,
+          version: i < captured.length ? 1 : 2,
+          context: { mappingVersion: 1 },
+        })),
+      ),
+    });
+    await writer.commit(tailing(1));
+    await store.append("order-10", [event()], "any");
+    await store.append("order-native", [event()], "none");
+    const told: string[] = [];
+    let after: string | undefined;
+    for (let page = 0; page < 9; page++) {
+      const some = await store.listStreams("order", after, 2);
+      for (const { stream, isCaptured } of some) told.push(isCaptured ? stream : `(${stream})`);
+      if (some.length < 2) break;
+      after = some.at(-1)!.stream;
+    }
+    expect(told).toEqual(["order-", "order-1", "order-10", "order-2", "(order-native)", "order-é"]);
+    expect(await store.listStreams("parcel", undefined, 2)).toEqual([]);
+    await writer.close();
+  });
+
   test("where streams stand is told newest first, as far back as asked for", async () => {
     await using opened = await open();
     const { store } = opened;

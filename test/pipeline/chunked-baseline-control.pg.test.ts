@@ -28,8 +28,20 @@ test("a pause holds the baseline and not the log, outlives a restart, and verify
     });
     await first.stop();
   }
-  await using second = await b.start();
+  const told: StreamBaseline[] = [];
+  const onBaseline = (plans: readonly StreamBaseline[]): void => void told.push(...plans);
+  await using second = await b.start({ onBaseline });
   await second.until(() => second.status()?.baseline?.paused === true);
+  expect(told.map(({ stream, isChunked }) => [stream.type, isChunked])).toContainEqual([
+    "ticket",
+    true,
+  ]);
+  const whys = told.map(({ why }) => why);
+  for (const why of whys) expect(why).toMatch(/^as asked for with --baseline chunked(; |$)/);
+  expect(whys).toContainEqual(
+    expect.stringMatching(/; it goes on behind \d+ chunks? of an earlier/),
+  );
+  expect(second.status()!.baseline!.why).toBe(told[0]!.why);
   await second.reach();
   const before = (await b.store.pipeline("chunks"))!.baselines!.map(({ chunksRead }) => chunksRead);
   expect(await b.store.pauseBaseline("chunks", false)).toBe(true);

@@ -6,7 +6,8 @@ import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { child, stream, table } from "../../src/mapping/rules.ts";
 import { compileMapping } from "../../src/mapping/compile.ts";
 import { BanyanError } from "../../src/model/errors.ts";
-import { rowsExpected } from "../../src/pipeline/chunked-baseline.ts";
+import { rowsExpected } from "../../src/pipeline/baseline-record.ts";
+import { rebaselinePipeline } from "../../src/pipeline/rebaseline.ts";
 import { runPipeline } from "../../src/pipeline/pipeline.ts";
 import { foldStreams } from "../../src/projection/fold-streams.ts";
 import { Folder } from "../../src/projection/fold.ts";
@@ -32,20 +33,10 @@ const SHAPES = { parent: { root: "parent", keys: { parent: ["id"], children: ["i
 const spillDirectory = mkdtempSync(join(tmpdir(), "banyan-chunks-"));
 afterAll(() => rmSync(spillDirectory, { recursive: true, force: true }));
 
-/** A run of the pipeline, which is taken over by another one or comes to the end of the log. */
-async function run(
-  db: MemoryDatabase,
-  store: MemoryEventStore,
-  random: () => number,
-  isLast: boolean,
-): Promise<void> {
-  const source = db.open();
-  const stop = new AbortController();
-  const deadline = AbortSignal.timeout(RUN_MS_MAX);
-  let commits = Math.floor(1 + 12 * random());
-  const options = {
+function optionsOf(db: MemoryDatabase, store: MemoryEventStore, random: () => number) {
+  return {
     name: "memory",
-    source,
+    source: db.open(),
     store,
     streams: STREAMS,
     spillDirectory,
@@ -57,6 +48,49 @@ async function run(
       baselineSlowdownMax: 1,
       baselineChunkRowsMax: Math.floor(1 + 6 * random()),
     },
+  };
+}
+
+/** As a kill would: what was begun comes to nothing. */
+async function kill(store: MemoryEventStore): Promise<void> {
+  await store.openCapture("memory", "memory://1/1");
+}
+
+/** Begins the log anew after its place was lost; killed after some commits, or read to its end. */
+async function rebaseline(
+  db: MemoryDatabase,
+  store: MemoryEventStore,
+  random: () => number,
+): Promise<void> {
+  const stop = new AbortController();
+  const deadline = AbortSignal.timeout(RUN_MS_MAX);
+  let commits = Math.floor(1 + 25 * random());
+  const onProgress = (): void => {
+    db.tick();
+    commits -= 1;
+    if (commits !== 0) return;
+    void kill(store);
+    stop.abort();
+  };
+  const options = { ...optionsOf(db, store, random), onProgress };
+  const yes = (): Promise<boolean> => Promise.resolve(true);
+  const signal = AbortSignal.any([stop.signal, deadline]);
+  await rebaselinePipeline(options, yes, signal);
+  deadline.throwIfAborted();
+}
+
+/** A run of the pipeline, which is taken over by another one or comes to the end of the log. */
+async function run(
+  db: MemoryDatabase,
+  store: MemoryEventStore,
+  random: () => number,
+  isLast: boolean,
+): Promise<void> {
+  const stop = new AbortController();
+  const deadline = AbortSignal.timeout(RUN_MS_MAX);
+  let commits = Math.floor(1 + 12 * random());
+  const options = {
+    ...optionsOf(db, store, random),
     onProgress: () => {
       db.tick();
       commits -= 1;
@@ -65,8 +99,7 @@ async function run(
         const asked = ids.map((id) => (id === 0 ? String.raw`parent-\0` : `parent-${id}`));
         void store.requestRebaseline("memory", asked, "a test asks for it");
       }
-      // As a kill would: what it has begun comes to nothing.
-      if (!isLast && commits === 0) void store.openCapture("memory", "memory://1/1");
+      if (!isLast && commits === 0) void kill(store);
     },
   };
   const running = runPipeline(options, AbortSignal.any([stop.signal, deadline]));
@@ -133,6 +166,40 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
       chunks += (await store.pipeline("memory"))!.baselines![0]!.chunksRead;
     }
     expect(chunks).toBeGreaterThan(3 * HISTORIES);
+  }, 600_000);
+
+  test(`${HISTORIES} random histories in which the place in the log is lost, once or again in the midst, end likewise`, async () => {
+    const seed = Number(process.env["BANYAN_TEST_SEED"] ?? Date.now() % 1_000_000_000);
+    process.stderr.write(`seed ${seed}\n`);
+    const counts = { losses: 0, midway: 0, gone: 0 };
+    for (let n = 0; n < HISTORIES; n++) {
+      const random = seededRandom(seed + n);
+      const size = {
+        transactions: 100 + Math.floor(300 * random()),
+        keys: 4 + Math.floor(20 * random()),
+      };
+      const db = new MemoryDatabase(identity, random, size);
+      const store = new MemoryEventStore();
+      await run(db, store, random, false);
+      for (let losses = 1 + Math.floor(2 * random()); losses > 0; losses--) {
+        await run(db, store, random, false);
+        db.lose();
+        counts.losses += 1;
+        await rebaseline(db, store, random);
+        const { baselines = [] } = (await store.pipeline("memory"))!;
+        counts.midway += Number(baselines.some(({ done }) => !done));
+        if (random() < 0.5) await run(db, store, random, false);
+      }
+      await run(db, store, random, true);
+      const at = `seed ${seed + n}`;
+      const parked = await store.quarantine.list({});
+      expect({ at, parked: parked.map(({ reason }) => reason) }).toEqual({ at, parked: [] });
+      expect({ at, broken: await brokenStreams(store, SHAPES) }).toEqual({ at, broken: [] });
+      expect({ at, rows: await folded(store) }).toEqual({ at, rows: rowsOf(db) });
+      counts.gone += (await store.pipeline("memory"))!.baselines![0]!.gap!.gone;
+    }
+    expect(counts.midway).toBeGreaterThan(HISTORIES / 4);
+    expect(counts.gone).toBeGreaterThan(HISTORIES / 4);
   }, 600_000);
 });
 

@@ -243,4 +243,41 @@ describe("stream versions", () => {
     await versions.assign(after, store.lookup);
     expect(after.versions).toEqual([3]);
   });
+
+  test("of streams that come once in a commit are looked up again when it is not made", async () => {
+    const store = storeOf({ "a-1": 3, "b-1": 5, "c-1": 7 });
+    const versions = new StreamVersions(10);
+    await versions.recall(pagesOf([["b-1", 5]]));
+    for (const _attempt of [1, 2, 3]) {
+      const once = eventsOf(["a-1", "b-1", "c-1"]);
+      await versions.assignOnce(once, store.lookup);
+      expect(once.versions).toEqual([4, 6, 8]);
+      versions.dropped();
+    }
+    await versions.assignOnce(eventsOf(["a-1", "b-1", "c-1"]), store.lookup);
+    versions.kept();
+    versions.dropped();
+    Object.assign(store.committed, { "a-1": 4, "b-1": 6, "c-1": 8 });
+    const after = eventsOf(["a-1", "b-1", "c-1"]);
+    await versions.assign(after, store.lookup);
+    expect(after.versions).toEqual([5, 7, 9]);
+  });
+
+  test("of streams that come once in a commit are not replaced by what the store tells of before", async () => {
+    const store = storeOf({ "a-1": 5, "b-1": 5 });
+    const versions = new StreamVersions(10);
+    let tell!: (page: StreamVersionPage) => void;
+    async function* pages(): AsyncGenerator<StreamVersionPage> {
+      yield await new Promise((resolve) => (tell = resolve));
+    }
+    const recalling = versions.recall(pages());
+    await versions.assignOnce(eventsOf(["a-1", "b-1"]), store.lookup);
+    versions.kept();
+    tell({ streams: ["a-1", "b-1"], versions: [5, 5] });
+    await recalling;
+    Object.assign(store.committed, { "a-1": 6, "b-1": 6 });
+    const after = eventsOf(["a-1", "b-1"]);
+    await versions.assign(after, store.lookup);
+    expect(after.versions).toEqual([7, 7]);
+  });
 });

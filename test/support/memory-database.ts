@@ -1,8 +1,10 @@
 import { change, shape } from "./mapping-fixtures.ts";
 import type { RowChange, TransactionPart } from "../../src/model/change.ts";
+import { BanyanError } from "../../src/model/errors.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { Cells, ReplicaIdentity, SourceTable } from "../../src/model/table.ts";
 import type {
+  BaselinePlan,
   BaselineSnapshot,
   ChangeSource,
   ChunkKey,
@@ -39,6 +41,8 @@ export class MemoryDatabase {
   readonly #rows = new Map<string, Cells>();
   #left: number;
   #wake: (() => void)[] = [];
+  /** Transactions before this many can no longer be read. */
+  #forgotten = 0;
   /** True while nothing happens by itself. */
   isStill = false;
 
@@ -82,6 +86,26 @@ export class MemoryDatabase {
 
   open(): ChangeSource {
     return new MemorySource(this);
+  }
+
+  /** Loses the place of whoever reads the log, and lets some time pass before anybody notices. */
+  lose(): void {
+    for (let n = Math.floor(12 * this.#random()); n >= 0; n--) this.tick();
+    this.#forgotten = this.#log.length + 1;
+  }
+
+  isLost(from: Position): boolean {
+    return numberOf(from) < this.#forgotten;
+  }
+
+  /** A place from which on the log can be read, where all before it is seen by everybody. */
+  keepFromNow(): Position {
+    this.tick();
+    this.#hidden = [];
+    // To make such a place is an entry in the log.
+    this.#log.push(this.#entry([], []));
+    this.#forgotten = 0;
+    return this.end;
   }
 
   /** Lets some time pass. */
@@ -136,7 +160,6 @@ export class MemoryDatabase {
 
   /** A transaction of some changes, of rows that no hidden one has touched: their locks are not given back. */
   #commit(): void {
-    const number = this.#log.length + 1;
     const locked = new Set(this.#hidden.flatMap(({ rows }) => rows.map(([key]) => key)));
     const changes: RowChange[] = [];
     const rows: [string, Cells | undefined][] = [];
@@ -163,6 +186,14 @@ export class MemoryDatabase {
         change(kind, table, changes.length + 1, this.#logged(table, before, after), after),
       );
     }
+    const committed = this.#entry(changes, rows);
+    this.#log.push(committed);
+    this.#hidden.push(committed);
+  }
+
+  /** The next transaction in the log. */
+  #entry(changes: RowChange[], rows: Committed["rows"]): Committed {
+    const number = this.#log.length + 1;
     const id = String(5_000 + number);
     const transaction = {
       id,
@@ -172,9 +203,7 @@ export class MemoryDatabase {
     };
     const bytes = 100 * changes.length;
     const part = { transaction, changes, intent: undefined, bytes, last: true };
-    const committed = { id, part, rows };
-    this.#log.push(committed);
-    this.#hidden.push(committed);
+    return { id, part, rows };
   }
 
   #changed(
@@ -230,7 +259,8 @@ class MemorySource implements ChangeSource {
       transactionsBegun: undefined,
     });
   surveyChunks = () => Promise.resolve({ rows: 10, bytes: 1_000 });
-  placeLost = () => Promise.resolve(undefined);
+  placeLost = (from: Position) =>
+    Promise.resolve(this.#db.isLost(from) ? "the place is lost" : undefined);
   visibility = (seen: string) => {
     const all = new Set(seen.split(","));
     return (transaction: string) => all.has(transaction);
@@ -259,9 +289,9 @@ class MemorySource implements ChangeSource {
     );
   }
 
-  openBaseline(): Promise<BaselineSnapshot> {
+  openBaseline({ isRestart }: BaselinePlan): Promise<BaselineSnapshot> {
     return Promise.resolve({
-      position: endOf(0),
+      position: isRestart === true ? this.#db.keepFromNow() : endOf(0),
       tables: [this.#db.parent, this.#db.child],
       restarted: false,
       readRows: () => Promise.reject(new Error("not here")) as never,
@@ -275,6 +305,7 @@ class MemorySource implements ChangeSource {
     from: Position,
     signal: AbortSignal,
   ): AsyncGenerator<readonly TransactionPart[], void, void> {
+    if (this.#db.isLost(from)) throw new BanyanError("SLOT_LOST", "the place is lost");
     this.#read = numberOf(from);
     this.#taken = this.#read;
     while (!signal.aborted) {

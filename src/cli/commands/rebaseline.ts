@@ -1,5 +1,5 @@
 import type { CommandModule } from "yargs";
-import { count, note, plural, writeResult } from "../output.ts";
+import { count, describeBaseline, note, plural, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
 import {
   isConfirmed,
@@ -9,7 +9,9 @@ import {
   readAnew,
   type ReadAnewOptions,
 } from "../read-anew.ts";
+import { tellPlans } from "../tell-plans.ts";
 import { withSession, type CommonArgs, type Session } from "../session.ts";
+import type { BaselineMode } from "../../pipeline/baseline-plan.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
 import { rebaselinePipeline } from "../../pipeline/rebaseline.ts";
 import { requireStreams, streamsOfTypes } from "../../pipeline/rebaseline-plan.ts";
@@ -17,6 +19,7 @@ import { requireStreams, streamsOfTypes } from "../../pipeline/rebaseline-plan.t
 interface RebaselineArgs extends CommonArgs {
   readonly stream: readonly string[];
   readonly type: readonly string[];
+  readonly baseline: BaselineMode;
   readonly yes: boolean;
 }
 
@@ -37,6 +40,12 @@ export const rebaselineCommand: CommandModule<object, RebaselineArgs> = {
         array: true,
         default: [],
         describe: "Likewise all streams of these types",
+      })
+      .option("baseline", {
+        choices: ["auto", "snapshot", "chunked"] as const,
+        default: "auto",
+        describe:
+          "After a lost place: how the rows are read, under one snapshot or in chunks that a kill does not undo; auto takes chunks where that is worth it and possible",
       })
       .option("yes", {
         type: "boolean",
@@ -68,19 +77,33 @@ async function wholeLog(
     );
     return await isConfirmed(args.yes);
   };
-  const done = await rebaselinePipeline(
-    { ...options, onProgress: () => undefined },
-    isWanted,
-    scope.signal,
-    (aggregates) => progress.update(`read anew: ${plural(aggregates, "aggregate")}`),
+  const how: PipelineOptions = {
+    ...options,
+    baseline: args.baseline,
+    onBaseline: (plans) => tellPlans(progress, plans),
+    onProgress: ({ phase, baseline }) => {
+      if (phase === "baseline" && baseline !== undefined)
+        progress.update(describeBaseline(baseline));
+    },
+  };
+  const done = await rebaselinePipeline(how, isWanted, scope.signal, (aggregates) =>
+    progress.update(`read anew: ${plural(aggregates, "aggregate")}`),
   );
   progress.stop();
   if (done === undefined) return refused();
-  const document = { pipeline: config.name, asked: done.restated + done.gone, ...done };
+  const { unfinished, ...counts } = done;
+  const document = {
+    pipeline: config.name,
+    asked: done.restated + done.gone,
+    ...counts,
+    ...(unfinished.length === 0 ? {} : { unfinished }),
+  };
   writeResult(args.json, document, () =>
     [
       `${plural(done.restated, "aggregate")} restated, ${count(done.gone)} gone${done.moved === 0 ? "" : `, ${count(done.moved)} left to the new service`}; history is not known from ${done.from} to ${done.to}`,
-      "next: banyan run  |  banyan verify",
+      unfinished.length === 0
+        ? "next: banyan run  |  banyan verify"
+        : `not finished: ${unfinished.join(", ")}\nnext: banyan run  |  banyan rebaseline, each of which goes on behind the last chunk`,
     ].join("\n"),
   );
 }

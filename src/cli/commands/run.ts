@@ -14,11 +14,12 @@ import { pipelineOptions } from "../pipeline-options.ts";
 import { reverseNote } from "../reverse-note.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
+import { tellPlans } from "../tell-plans.ts";
 import type { CommonArgs } from "../session.ts";
 import { openRolloutState, openSource, openStore, type OpenedStore } from "../wire.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import type { Drift } from "../../mapping/drift.ts";
-import type { BaselineMode, StreamBaseline } from "../../pipeline/baseline-plan.ts";
+import type { BaselineMode } from "../../pipeline/baseline-plan.ts";
 import { runPipeline } from "../../pipeline/pipeline.ts";
 import type { Position } from "../../model/position.ts";
 import type { PipelineStatus } from "../../pipeline/status.ts";
@@ -128,16 +129,6 @@ export const runCommand: CommandModule<object, RunArgs> = {
     });
   },
 };
-
-/** How each stream's baseline is read and why, those of one kind and reason together. */
-function tellPlans(progress: Progress, plans: readonly StreamBaseline[]): void {
-  const kinds = new Map<string, string[]>();
-  for (const { stream, isChunked, why } of plans) {
-    const kind = `${isChunked ? "in chunks beside the log" : "under one snapshot"}: ${why}`;
-    kinds.set(kind, [...(kinds.get(kind) ?? []), stream.type]);
-  }
-  for (const [kind, streams] of kinds) progress.line(`baseline of ${streams.join(", ")} ${kind}`);
-}
 
 /** Not before tables that join have their baseline, wherever the checkpoint stands. */
 export function hasReached(
