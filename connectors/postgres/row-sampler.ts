@@ -18,6 +18,8 @@ import { plural } from "../../src/model/count-text.ts";
 /** Nobody may have to wait behind a sample, so it does not wait itself. */
 const LOCK_MS_MAX = 100;
 const STATEMENT_MS_MIN = 50;
+/** The catalogue is read whole or not at all, however little time there is for rows. */
+const CATALOGUE_MS_MIN = 5_000;
 /** Of a larger table only about so many pages are looked at, anywhere in it. */
 const PAGES_SAMPLED = 40;
 const ROWS_LOOKED_AT = 2_000;
@@ -45,7 +47,8 @@ class PostgresRowSampler implements RowSampler {
     const deadline = performance.now() + budgetMs;
     const client = await (this.#client ??= this.#connect());
     const ask = askClient(client);
-    await ask("sampling", `SET statement_timeout = ${statementMs(budgetMs)}`, []);
+    const catalogueMs = Math.max(CATALOGUE_MS_MIN, Math.floor(budgetMs));
+    await ask("sampling", `SET statement_timeout = ${catalogueMs}`, []);
     const known = await readKnown(ask, tables);
     const samples: TableSample[] = [];
     for (const [i, table] of tables.entries()) {
