@@ -257,6 +257,7 @@ async function ask(id: string, asked: Plan): Promise<"whole" | "broken" | "refus
     agent: false,
     headers,
   });
+  let hasGone = false;
   const came = new Promise<"whole" | "broken" | "refused" | "gone">((done, fail) => {
     request.on("error", () => done("broken"));
     request.on("response", (response) => {
@@ -284,6 +285,8 @@ async function ask(id: string, asked: Plan): Promise<"whole" | "broken" | "refus
           (told.fault?.what === "noise" && NOISE.startsWith(text.slice(own)));
         // A reset right behind the last bytes is told as an end. So ends who has not read what came.
         const mayBeShort =
+          // A client that has gone leaves unread what had come.
+          hasGone ||
           told.fault?.what === "noise" ||
           (told.framing === "until-close" && (told.fault !== undefined || told.isEarly));
         if (heads["x-id"] !== id || statusCode !== told.status)
@@ -305,7 +308,11 @@ async function ask(id: string, asked: Plan): Promise<"whole" | "broken" | "refus
     }
   }
   request.end();
-  const gone = goneMs === undefined ? undefined : setTimeout(() => request.destroy(), goneMs);
+  const goAway = (): void => {
+    hasGone = true;
+    request.destroy();
+  };
+  const gone = goneMs === undefined ? undefined : setTimeout(goAway, goneMs);
   const late = sleep(ANSWER_MS_MAX, "late" as const, { ref: false });
   const outcome = await Promise.race([came, late]);
   clearTimeout(gone);
