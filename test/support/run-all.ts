@@ -65,8 +65,8 @@ const NOT_ON_15: readonly string[] = [
 const NOT_ON_24: readonly string[] = isNightly
   ? []
   : [
-      "test/{assess,draft,laws,mapping,model,properties}/**",
-      "test/proxy/shadow-{parts,reads,thread}.test.ts",
+      ...["assess", "draft", "laws", "mapping", "model", "properties"].map((of) => `test/${of}/**`),
+      ...["parts", "reads", "thread"].map((of) => `test/proxy/shadow-${of}.test.ts`),
     ];
 
 const BUILD: Step = {
@@ -92,11 +92,11 @@ function half(project: string, name: string, part: 1 | 2): Step {
 }
 
 function onNode24(): Step {
-  const node = ["npx", "--yes", "--package=node@24", "--", "node"] as const;
-  const excluded = NOT_ON_24.flatMap((files) => ["--exclude", files]);
+  const leftOut = `BANYAN_TEST_LEFT_OUT=${NOT_ON_24.join(",")}`;
+  const node = ["env", leftOut, "npx", "--yes", "--package=node@24", "--", "node"] as const;
   return {
     name: "unit on Node 24",
-    command: [...node, VITEST, "run", "--project", "unit", ...excluded],
+    command: [...node, VITEST, "run", "--project", "unit"],
     isSuite: true,
     unavailable: 1,
     alone: "npm run test:node24",
