@@ -1,3 +1,4 @@
+import { bytewise } from "./bytewise.ts";
 import { settleParked } from "./quarantine.ts";
 import {
   addEvents,
@@ -77,9 +78,8 @@ export class MemoryCaptureWriter implements CaptureWriter {
       const keys = [...new Set([...images.keys(), ...staged.keys()])]
         .filter(isKept)
         .map((at) => at.slice(of.length))
-        .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-      const isBehind = (key: string): boolean =>
-        after === undefined || Buffer.compare(Buffer.from(key), Buffer.from(after)) > 0;
+        .sort(bytewise);
+      const isBehind = (key: string): boolean => after === undefined || bytewise(key, after) > 0;
       const gone = keys.filter(isBehind).slice(0, imagesMax);
       for (const key of gone) staged.set(imageKey(table, key), undefined);
       return gone.length < imagesMax ? undefined : gone.at(-1);

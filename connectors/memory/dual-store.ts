@@ -1,3 +1,4 @@
+import { bytewise } from "./bytewise.ts";
 import type { MemoryState } from "./state.ts";
 import { SKEW_MS, STREAMS_PER_WRITE_MAX } from "../../src/store/dual-store.ts";
 import type {
@@ -113,7 +114,7 @@ export class MemoryDualStore implements DualStore {
   }
 
   events(pipeline: string, streams: readonly string[]): Promise<readonly DualEvent[]> {
-    const ordered = [...streams].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    const ordered = [...streams].sort(bytewise);
     const asked = new Map(
       this.#of(pipeline).map(({ write }) => [write.correlationId, write.askedAtMs]),
     );

@@ -1,3 +1,4 @@
+import { bytewise } from "./bytewise.ts";
 import { MemoryCaptureWriter } from "./capture-writer.ts";
 import { MemoryDualStore } from "./dual-store.ts";
 import { MemoryParityStore } from "./parity-store.ts";
@@ -110,7 +111,7 @@ export class MemoryEventStore implements EventStore {
     signal.throwIfAborted();
     const streams = [...this.#state.streams]
       .filter(([id]) => id.startsWith(`${streamType}-`))
-      .sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+      .sort(([a], [b]) => bytewise(a, b));
     const events = streams.flatMap(([, stream]) => stream.map(foldEvent));
     for (let at = 0; at < events.length; at += EVENTS_PER_PAGE_MAX) {
       yield structuredClone(events.slice(at, at + EVENTS_PER_PAGE_MAX));
@@ -123,13 +124,11 @@ export class MemoryEventStore implements EventStore {
     after: string | undefined,
     limit: number,
   ): Promise<readonly ListedStream[]> {
-    const bytes = (id: string): Buffer => Buffer.from(id);
     const behind = ([id]: [string, unknown]): boolean =>
-      id.startsWith(`${streamType}-`) &&
-      (after === undefined || Buffer.compare(bytes(id), bytes(after)) > 0);
+      id.startsWith(`${streamType}-`) && (after === undefined || bytewise(id, after) > 0);
     return [...this.#state.streams]
       .filter(behind)
-      .sort(([a], [b]) => Buffer.compare(bytes(a), bytes(b)))
+      .sort(([a], [b]) => bytewise(a, b))
       .slice(0, limit)
       .map(([stream, events]) => ({
         stream,

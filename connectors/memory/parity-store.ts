@@ -1,3 +1,4 @@
+import { bytewise } from "./bytewise.ts";
 import type { MemoryState } from "./state.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
@@ -161,9 +162,7 @@ export class MemoryParityStore implements ParityStore {
     to = this.#state.log.length,
   ): AsyncGenerator<readonly FoldEvent[], void, void> {
     const later = new Set(this.#state.log.slice(to));
-    const ordered = [...new Set(streams)].sort((a, b) =>
-      Buffer.compare(Buffer.from(a), Buffer.from(b)),
-    );
+    const ordered = [...new Set(streams)].sort(bytewise);
     for (const stream of ordered) {
       const events = this.#state.streams.get(stream) ?? [];
       yield structuredClone(events.filter((event) => !later.has(event)));

@@ -8,6 +8,8 @@ import {
   assertAppendable,
   authorityElsewhere,
   expectedRange,
+  streamParts,
+  textOf,
   versionConflict,
 } from "../../src/store/append-rules.ts";
 import type {
@@ -64,7 +66,7 @@ export class MemoryServiceStore implements ServiceStore {
     assertAppendable(stream, events);
     const [expected] = expectedRange(request.expected);
     if (events.some(({ id }) => this.#state.ids.has(id.toLowerCase()))) return { outcome: "known" };
-    const [streamType, key] = parts(stream);
+    const [streamType, key] = streamParts(stream);
     const rollout = this.#rollout(pipeline, streamType);
     if (!hasMoved(rollout, bucketOf(key, rollout.salt))) throw authorityElsewhere(stream);
     const current = this.#state.streams.get(stream)?.length ?? 0;
@@ -144,11 +146,7 @@ export class MemoryServiceStore implements ServiceStore {
     limit: number,
   ): Promise<readonly string[]> {
     const naming = this.#state.log.filter(
-      ({ stream, data }) =>
-        parts(stream)[0] === streamType &&
-        data[column] !== null &&
-        data[column] !== undefined &&
-        textOf(data[column]) === value,
+      ({ stream, data }) => streamParts(stream)[0] === streamType && textOf(data[column]) === value,
     );
     const streams = [...new Set(naming.map(({ stream }) => stream))];
     return Promise.resolve(streams.slice(0, limit));
@@ -174,13 +172,4 @@ function drawn(rollout: Rollout): string | undefined {
     if (hasMoved(rollout, bucketOf(id, rollout.salt))) return id;
   }
   return undefined;
-}
-
-function textOf(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-function parts(stream: string): readonly [string, string] {
-  const dash = stream.indexOf("-");
-  return [stream.slice(0, dash), stream.slice(dash + 1)];
 }

@@ -1,4 +1,5 @@
 import type pg from "pg";
+import { streamParts } from "../../src/store/append-rules.ts";
 import type { HeldClaim, ServiceAppend } from "../../src/store/service-store.ts";
 
 /**
@@ -42,8 +43,7 @@ export async function holderOf(
   request: ServiceAppend,
 ): Promise<HeldClaim | undefined> {
   const { pipeline, stream } = request;
-  const streamType = stream.slice(0, stream.indexOf("-"));
-  const values = [pipeline, streamType, stream, ...claimColumns(request)];
+  const values = [pipeline, streamParts(stream)[0], stream, ...claimColumns(request)];
   const text = { name: "banyan-claim-holder", text: HELD, values };
   return (await db.query<{ stream: string; column: string; version: number }>(text)).rows[0];
 }

@@ -7,6 +7,7 @@ import {
   assertAppendable,
   authorityElsewhere,
   expectedRange,
+  streamParts,
   versionConflict,
 } from "../../src/store/append-rules.ts";
 import type {
@@ -227,8 +228,13 @@ function parameters({
   mappingVersion,
   events,
 }: ServiceAppend): unknown[] {
-  const dash = stream.indexOf("-");
-  const [streamType, key] = [stream.slice(0, dash), stream.slice(dash + 1)];
   const version = expectedRange(expected)[0];
-  return [pipeline, streamType, key, stream, version, ...eventColumns(events), mappingVersion];
+  return [
+    pipeline,
+    ...streamParts(stream),
+    stream,
+    version,
+    ...eventColumns(events),
+    mappingVersion,
+  ];
 }

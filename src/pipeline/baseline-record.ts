@@ -1,6 +1,7 @@
 import { keyOrder, type StreamBaseline } from "./baseline-plan.ts";
 import { ChunkFrontier } from "./chunk-frontier.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import { plural } from "../model/count-text.ts";
 import type { Position } from "../model/position.ts";
 import type { ChangeSource, ChunkKey } from "../source/change-source.ts";
 import type { BaselineRecord } from "../store/event-store.ts";
@@ -109,7 +110,7 @@ export function plansGoingOn(
     const stream = mapping.stream(type);
     if (done || stream === undefined) return [];
     const reason = why ?? "an earlier run began it so";
-    const behind = chunksRead === 1 ? "1 chunk" : `${chunksRead.toLocaleString("en-US")} chunks`;
+    const behind = plural(chunksRead, "chunk");
     const goesOn = chunksRead === 0 ? "" : `; it goes on behind ${behind} of an earlier run`;
     return [{ stream, isChunked: true, why: `${reason}${goesOn}`, rowsEstimated }];
   });

@@ -3,6 +3,7 @@ import { ChunkSlices } from "./chunk-slices.ts";
 import { Crowding } from "./crowding.ts";
 import type { ChangeSource, SourceLoad } from "../source/change-source.ts";
 import { aborted } from "../runtime/aborted.ts";
+import { pause } from "../runtime/pause.ts";
 import type { EventStore } from "../store/event-store.ts";
 
 const BACKOFF_MS_MIN = 500;
@@ -92,7 +93,7 @@ export class ChunkPace {
       await this.#look(startedMs);
       const tookMs = this.#nowMs() - startedMs;
       const pauseMs = Math.min(SAMPLE_MS_MAX, Math.max(SAMPLE_MS, tookMs * SAMPLE_PARTS));
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      await pause(pauseMs, signal);
     }
   }
 

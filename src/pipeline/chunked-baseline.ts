@@ -320,7 +320,7 @@ export class ChunkedBaseline {
     const expected = sum(rowsExpected);
     // Where all have read what was expected, the guess itself says that it is no limit.
     const isBeyond = expected === rowsRead && !this.isDone;
-    const guessed = sum(({ done, ...record }) => record[done ? "rowsRead" : "rowsEstimated"]);
+    const guessed = sum(({ done, rowsRead: read, rowsEstimated }) => (done ? read : rowsEstimated));
     const { paused, backingOff } = this.#pace.rest;
     board.baselining({
       mode: "chunks",

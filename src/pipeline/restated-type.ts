@@ -8,6 +8,7 @@ import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import type { BaselineSnapshot } from "../source/change-source.ts";
+import { eachStream } from "../store/each-stream.ts";
 import type { EventStore, NewImage } from "../store/event-store.ts";
 
 interface RestatedTypeOptions {
@@ -66,24 +67,15 @@ export class RestatedType {
       }
     }
     // Those that are left are gone; what a service alone has written is not ours to end.
-    let last: { stream: string; isCaptured: boolean } | undefined;
-    const end = async (): Promise<void> => {
-      if (last?.isCaptured !== true || (this.#versions.get(last.stream) ?? -1) < 0) return;
-      if (this.#isLeft(last.stream)) return;
-      this.gone += 1;
-      this.#push(last.stream, undefined);
-      await this.#stageIfFull();
-    };
-    for await (const events of store.readStreamType(type, signal)) {
-      for (const { stream, mappingVersion } of events) {
-        if (stream !== last?.stream) {
-          await end();
-          last = { stream, isCaptured: false };
-        }
-        if (mappingVersion !== undefined) last.isCaptured = true;
+    for await (const page of eachStream(store, type, signal)) {
+      for (const { stream, isCaptured } of page) {
+        const wasMet = (this.#versions.get(stream) ?? -1) < 0;
+        if (!isCaptured || wasMet || this.#isLeft(stream)) continue;
+        this.gone += 1;
+        this.#push(stream, undefined);
+        await this.#stageIfFull();
       }
     }
-    await end();
     await this.#stage();
   }
 

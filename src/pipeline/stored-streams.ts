@@ -3,11 +3,11 @@ import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import type { ChunkKey, OrderColumn } from "../source/change-source.ts";
 import { compareKeyTexts } from "../source/key-order.ts";
+import { eachStream } from "../store/each-stream.ts";
 import type { EventStore, ListedStream } from "../store/event-store.ts";
 
 /** Streams in memory at once; twice as many while they are gathered. */
 const STREAMS_MAX = 500_000;
-const STREAMS_PER_PAGE = 10_000;
 
 interface Keyed extends ListedStream {
   readonly key: ChunkKey;
@@ -84,9 +84,7 @@ export class StoredStreams {
       found = found.slice(0, max);
       isLast = false;
     };
-    for (let id: string | undefined; ;) {
-      signal.throwIfAborted();
-      const page = await store.listStreams(streamType, id, STREAMS_PER_PAGE);
+    for await (const page of eachStream(store, streamType, signal)) {
       for (const listed of page) {
         const key = keyOfStream(listed.stream);
         if (!isWhole(key) || keyFault(root, listed.stream) !== undefined) last.push(listed);
@@ -94,8 +92,6 @@ export class StoredStreams {
           found.push({ ...listed, key });
       }
       if (found.length >= 2 * max) keepFirst();
-      id = page.at(-1)?.stream;
-      if (page.length < STREAMS_PER_PAGE) break;
     }
     keepFirst();
     this.#streams = found;

@@ -36,7 +36,7 @@ export function parseHead(text: string): AnswerHead {
   let length: string | undefined;
   let coding: string | undefined;
   let connection = "";
-  let keepAlive: string | undefined;
+  let keepAlive = "";
   for (let i = 0; i < headers.length; i += 2) {
     const value = headers[i + 1]!;
     switch (lowerCased(headers[i]!)) {
@@ -57,14 +57,14 @@ export function parseHead(text: string): AnswerHead {
   }
   const framing = framingOf(length, coding, minor === "0");
   const isKept = !says(connection, "close") && (minor === "1" || says(connection, "keep-alive"));
-  const seconds = keepAlive && /(?:^|[,;\s])timeout=(\d{1,6})/i.exec(keepAlive)?.[1];
+  const seconds = /(?:^|[,;\s])timeout=(\d{1,6})/i.exec(keepAlive)?.[1];
   return {
     status: Number(status),
     text: reason,
     headers,
     framing,
     isKept: isKept && framing !== "until-close",
-    keptMs: seconds === undefined || seconds === "" ? undefined : Number(seconds) * 1_000,
+    keptMs: seconds === undefined ? undefined : Number(seconds) * 1_000,
   };
 }
 

@@ -51,11 +51,6 @@ export class AnswerParser {
     this.#sink = sink;
   }
 
-  /** No answer is awaited or under way. */
-  get isIdle(): boolean {
-    return this.#state === "idle";
-  }
-
   /** A request was sent. */
   expect(expected: ExpectedAnswer): void {
     this.#expected = expected;

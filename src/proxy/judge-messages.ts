@@ -19,7 +19,7 @@ export interface JudgeStart {
 export type ToJudge = "close" | HandedBatch;
 
 export interface HandedBatch extends ReadBatchMessage {
-  /** When it was sent, in milliseconds since 1970. */
+  /** When it was sent, by steadyNowMs. */
   readonly sentMs: number;
 }
 

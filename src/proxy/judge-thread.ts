@@ -9,6 +9,7 @@ import { ShadowBody, ShadowBytes } from "./shadow-bytes.ts";
 import { ShadowClient, WAITING_SHARE_MAX } from "./shadow-client.ts";
 import { lowerThreadPriority } from "./thread-priority.ts";
 import type { Side } from "../rollout/stage.ts";
+import { steadyNowMs } from "../runtime/steady-clock.ts";
 
 const { settings, routes, upstreams, bytes: shared, recheckMs } = workerData as JudgeStart;
 const bytes = new ShadowBytes(undefined, shared);
@@ -26,7 +27,7 @@ const reporter = new JudgeReporter(judge, clients, (report) => parentPort!.postM
 
 function take(batch: HandedBatch): void {
   // What came while this thread was starting has waited for that alone.
-  const waitedMs = now() - Math.max(batch.sentMs, readyMs);
+  const waitedMs = steadyNowMs() - Math.max(batch.sentMs, readyMs);
   const isLate = waitedMs > settings.timeoutMs * WAITING_SHARE_MAX;
   for (const { key, target, headers, answer, body: chunks } of readsOf(batch)) {
     const body = ShadowBody.lent(bytes, chunks);
@@ -44,11 +45,7 @@ async function close(): Promise<void> {
   parentPort!.close();
 }
 
-function now(): number {
-  return performance.timeOrigin + performance.now();
-}
-
-const readyMs = now();
+const readyMs = steadyNowMs();
 parentPort!.on("message", (message: ToJudge) => {
   if (message === "close") void close();
   else take(message);

@@ -33,7 +33,7 @@ export interface ReadBatchMessage {
   readonly pieces: readonly ArrayBuffer[];
 }
 
-/** Gathers reads. A record is six numbers, the texts of the request and of the answer, and a small body. */
+/** Gathers reads. A record is seven numbers, the texts of the request and of the answer, and a small body. */
 export class ReadBatch {
   #buffer: Buffer<ArrayBuffer> | undefined;
   #length = 0;
@@ -96,7 +96,7 @@ export class ReadBatch {
   }
 }
 
-/** The reads of a batch, in order. @param bodies of each: pieces that are nobody else's */
+/** The reads of a batch, in order, each with pieces of a body that are nobody else's. */
 export function* readsOf({
   records,
   length,

@@ -11,6 +11,7 @@ import type { RouteNoise } from "./read-judge.ts";
 import type { ShadowBody, ShadowBytes } from "./shadow-bytes.ts";
 import type { ShadowOutcome } from "../rollout/shadow-counts.ts";
 import type { Side } from "../rollout/stage.ts";
+import { steadyNowMs } from "../runtime/steady-clock.ts";
 
 /** Reads wait so long for others to be handed over with. */
 const GATHER_MS = 5;
@@ -123,10 +124,7 @@ export class ThreadedJudge {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#batch.isEmpty) return;
-    const message: HandedBatch = {
-      ...this.#batch.take(),
-      sentMs: performance.timeOrigin + performance.now(),
-    };
+    const message: HandedBatch = { ...this.#batch.take(), sentMs: steadyNowMs() };
     this.#thread ??= this.#start();
     this.#thread.postMessage(message, [message.records, ...message.pieces]);
   }

@@ -16,6 +16,7 @@ import type { Side } from "../rollout/stage.ts";
 const FAILURES_MAX = 10;
 /** and for how long, before one request tries it again. */
 const OPEN_MS = 1_000;
+
 /** One of the two applications: connections that are kept, limits, and whether it is well. */
 export class Upstream {
   readonly side: Side;

@@ -114,7 +114,8 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
       if (parity === undefined)
         return ["inconclusive", "nothing was verified yet; run banyan verify"];
       const { state, ageSeconds, openFindings, conclusive } = parity;
-      if (openFindings > 0) return ["fail", `${openFindings} open findings; see banyan verify`];
+      if (openFindings > 0)
+        return ["fail", `${openFindings} open findings; see banyan verify`];
       if (state === "different")
         return ["fail", "rows of another stream type differ; see banyan verify"];
       const minutes = whole(ageSeconds / 60);
@@ -130,7 +131,7 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
 
     dual({ dual }, { dualSamplesMin, dualFailuresMax }) {
       const judged = dual.pass + dual.fail;
-      const says = `${dual.pass} alike, ${dual.fail} not, ${dual.inconclusive} could not be told`;
+      const says = `${count(dual.pass)} alike, ${count(dual.fail)} not, ${count(dual.inconclusive)} could not be told`;
       if (dual.fail > dualFailuresMax)
         return ["fail", `${says} since it stands here; see banyan verify --dual`];
       return enough(judged, dualSamplesMin, "judged writes", says);
@@ -138,7 +139,7 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
 
     shadow({ shadow }, { shadowSamplesMin, shadowMatchMin }) {
       const { compared, different, uncompared, dropped } = shadow;
-      const says = `${compared - different} of ${compared} reads alike, ${uncompared + dropped} not compared`;
+      const says = `${count(compared - different)} of ${plural(compared, "read")} alike, ${count(uncompared + dropped)} not compared`;
       const waiting = enough(compared, shadowSamplesMin, "compared reads", says);
       if (waiting[0] !== "pass") return waiting;
       const isAlike = (compared - different) / compared >= shadowMatchMin;
@@ -151,7 +152,7 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
     },
 
     errors({ moved, legacy }, { trafficSamplesMin, errorRateMax }) {
-      const says = `${percent(rateOf(moved))} of ${moved.requests} moved requests, ${percent(rateOf(legacy))} of legacy's`;
+      const says = `${percent(rateOf(moved))} of ${plural(moved.requests, "moved request")}, ${percent(rateOf(legacy))} of legacy's`;
       const waiting = enough(
         moved.requests,
         trafficSamplesMin,

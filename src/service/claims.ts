@@ -1,6 +1,7 @@
 import { eventRefused } from "./given-row.ts";
 import type { StreamMapping } from "./stream-mapping.ts";
 import { BanyanError } from "../model/errors.ts";
+import { textOf } from "../store/append-rules.ts";
 import type { Claim, HeldClaim } from "../store/service-store.ts";
 
 /** Of a value that is claimed, in UTF-8: it has to fit into an index. */
@@ -23,10 +24,10 @@ export function claimsOf(
   });
 }
 
-/** @throws BanyanError `EVENT_REFUSED` for one that the root does not have */
-export function assertUnique({ definition }: StreamMapping, unique: readonly string[]): void {
+/** @throws BanyanError `EVENT_REFUSED` for a column that the root does not have */
+export function assertColumns({ definition }: StreamMapping, wanted: readonly string[]): void {
   const { columns, table } = definition.roles[definition.root]!;
-  const unknown = unique.find((column) => !columns.some(({ name }) => name === column));
+  const unknown = wanted.find((column) => !columns.some(({ name }) => name === column));
   if (unknown !== undefined) throw eventRefused(`${table} has no column ${unknown}`);
 }
 
@@ -35,10 +36,4 @@ export function valueTaken(stream: string, { column, stream: holder }: HeldClaim
     hint: "Answer 409; see docs/8-services.md.",
     detail: { column, stream: holder },
   });
-}
-
-/** What JSON has in a column, as a text without quotes; undefined for NULL and for no row. */
-export function textOf(value: unknown): string | undefined {
-  if (value === undefined || value === null) return undefined;
-  return typeof value === "string" ? value : JSON.stringify(value);
 }

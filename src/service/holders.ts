@@ -1,8 +1,9 @@
-import { textOf } from "./claims.ts";
+import { assertColumns } from "./claims.ts";
 import { eventRefused } from "./given-row.ts";
 import type { Loaded } from "./decided.ts";
 import type { Rule } from "../mapping/rules.ts";
 import { idOf, type StreamWorkOptions } from "./stream-work.ts";
+import { textOf } from "../store/append-rules.ts";
 
 /** Aggregates that have had one value of a column which are looked at for who has it now. */
 const HOLDERS_MAX = 1_000;
@@ -15,9 +16,7 @@ export async function holders(
   value: string,
 ): Promise<readonly string[]> {
   const mapping = await mappings.of(streamType);
-  const { columns, table } = mapping.definition.roles[mapping.definition.root]!;
-  if (!columns.some(({ name }) => name === column))
-    throw eventRefused(`${table} has no column ${column}`);
+  assertColumns(mapping, [column]);
   const rule = Object.entries(ref.events).find(([, one]) => transforms(one, column));
   if (rule !== undefined)
     throw eventRefused(`${rule[0]} has ${column} in another form: nobody can be found by it`);

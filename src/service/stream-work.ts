@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { assertUnique, claimsOf, textOf, valueTaken } from "./claims.ts";
+import { assertColumns, claimsOf, valueTaken } from "./claims.ts";
 import { commandEventId } from "./command-events.ts";
 import type { CompletedEvent } from "./complete-event.ts";
 import type { Decided, Loaded } from "./decided.ts";
@@ -15,6 +15,7 @@ import { keyOfStream, keyText, streamId } from "../mapping/stream-id.ts";
 import { BanyanError, invariant } from "../model/errors.ts";
 import type { NewEvent } from "../model/event.ts";
 import type { StreamState } from "../projection/fold.ts";
+import { textOf } from "../store/append-rules.ts";
 import type { EventStore } from "../store/event-store.ts";
 import type { HeldClaim, ServiceAppend, ServiceAppended } from "../store/service-store.ts";
 
@@ -195,7 +196,7 @@ export class StreamWork {
     if (loaded.storedBefore !== undefined)
       return await this.#repeated(id, stream, loaded.storedBefore);
     const mapping = await this.#mapping();
-    assertUnique(mapping, unique);
+    assertColumns(mapping, unique);
     const before = unique.length === 0 ? undefined : this.#json(mapping, loaded.state);
     const events = await this.#decide(command, mapping, loaded);
     const state = this.#json(mapping, loaded.state);

@@ -141,3 +141,15 @@ export function firstResult(
   }
   return { firstVersion: first, lastVersion: first + events.length - 1 };
 }
+
+/** What JSON has in a column, as a text without quotes; undefined for NULL and for no row. */
+export function textOf(value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Type and key of a stream, as its id has them. */
+export function streamParts(id: string): readonly [streamType: string, key: string] {
+  const dash = id.indexOf("-");
+  return [id.slice(0, dash), id.slice(dash + 1)];
+}

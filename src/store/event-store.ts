@@ -147,7 +147,7 @@ export interface FeedPage {
 
 export interface ListedStream {
   readonly stream: string;
-  /** Whether any of its events was made from the source, and not all by a service. */
+  /** Whether any of its events folds by a mapping; what a program appended by itself does not. */
   readonly isCaptured: boolean;
 }
 

@@ -17,7 +17,7 @@ import type { SourceTable } from "../model/table.ts";
 import type { SourceLoad } from "../source/change-source.ts";
 import type { ParityFinding, ReverseConflict } from "../store/parity-store.ts";
 import { pause } from "../runtime/pause.ts";
-import { count } from "../model/count-text.ts";
+import { plural } from "../model/count-text.ts";
 
 export interface WatchOptions extends VerifyOptions {
   /** How often what changed is looked at. */
@@ -134,11 +134,7 @@ class ChangedStreams {
   }
 }
 
-function mayPass(differences: number): string {
-  return differences === 1
-    ? "1 difference may be a passing one"
-    : `${count(differences)} differences may be passing ones`;
-}
+const MAY_PASS = ["difference may be a passing one", "differences may be passing ones"] as const;
 
 /** Why a sweep should wait; undefined when it need not. */
 async function busyWith({ source, activeSessionsMax }: WatchOptions): Promise<string | undefined> {
@@ -226,7 +222,7 @@ async function updateReport(
   const reasons = [
     ...(saved?.conclusive === true ? [] : ["the last sweep could not tell of everything"]),
     ...unclear,
-    ...(open > settled ? [mayPass(open - settled)] : []),
+    ...(open > settled ? [plural(open - settled, ...MAY_PASS)] : []),
     ...inConflict(conflicts),
   ];
   const isDifferent = settled > 0 || conflicts.length > 0;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { FAILPOINTS } from "../../src/runtime/failpoint.ts";
-import { CONFIG, SHAPES, chunkBench, startTraffic } from "../support/chunk-bench.ts";
+import { CONFIG, SHAPES, chunkBench, envOf, startTraffic } from "../support/chunk-bench.ts";
 import { configFolder, runCli, startCli } from "../support/cli.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { brokenStreams } from "../support/unbroken-streams.ts";
@@ -38,12 +38,7 @@ describe.each(IDENTITIES)("with replica identity %s", (identity) => {
     const random = seededRandom(seed);
     await using b = await chunkBench(identity, ROWS);
     using folder = configFolder(CONFIG);
-    const env = {
-      SOURCE_URL: b.db.url,
-      STORE_URL: b.storeUrl,
-      SLOT: b.db.slot,
-      PUBLICATION: b.db.publication,
-    };
+    const env = envOf(b);
     const options = { cwd: folder.directory, env };
     const busy = await Promise.all(
       [1, 2].map((i) => startTraffic(b, seededRandom(seed * 10 + i), ROWS)),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { FAILPOINTS } from "../../src/runtime/failpoint.ts";
-import { CONFIG, SHAPES, chunkBench, startTraffic } from "../support/chunk-bench.ts";
+import { CONFIG, SHAPES, chunkBench, envOf, startTraffic } from "../support/chunk-bench.ts";
 import { configFolder, runCli, startCli } from "../support/cli.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { brokenStreams } from "../support/unbroken-streams.ts";
@@ -35,12 +35,7 @@ describe("banyan rebaseline", () => {
   test("after a lost slot is done once and whole, wherever it is killed, and says what it will do first", async () => {
     await using b = await chunkBench("default", ROWS);
     using folder = configFolder(CONFIG);
-    const env = {
-      SOURCE_URL: b.db.url,
-      STORE_URL: b.storeUrl,
-      SLOT: b.db.slot,
-      PUBLICATION: b.db.publication,
-    };
+    const env = envOf(b);
     const options = { cwd: folder.directory, env };
     const toTheEnd = ["run", "--until-caught-up", "--json"];
     expect(await runCli(toTheEnd, options)).toMatchObject({ exitCode: 0 });
@@ -111,12 +106,7 @@ describe.each(IDENTITIES)("with replica identity %s", (identity) => {
     const rows = 1_000;
     await using b = await chunkBench(identity, rows);
     using folder = configFolder(CONFIG);
-    const env = {
-      SOURCE_URL: b.db.url,
-      STORE_URL: b.storeUrl,
-      SLOT: b.db.slot,
-      PUBLICATION: b.db.publication,
-    };
+    const env = envOf(b);
     const options = { cwd: folder.directory, env };
     expect(await runCli(["run", "--until-caught-up", "--json"], options)).toMatchObject({
       exitCode: 0,

@@ -51,6 +51,11 @@ export const CONFIG = `
     limits: { baselineChunkRowsMax: 100, baselineSessionsMax: 1000, baselineSlowdownMax: 1 },
   });`;
 
+/** The variables of {@link CONFIG}. */
+export function envOf({ db, storeUrl }: Pick<ChunkBench, "db" | "storeUrl">): NodeJS.ProcessEnv {
+  return { SOURCE_URL: db.url, STORE_URL: storeUrl, SLOT: db.slot, PUBLICATION: db.publication };
+}
+
 export const SHAPES: Readonly<Record<string, StreamShape>> = {
   customer: { root: "customer", keys: { customer: ["id"], addresses: ["id"] } },
   parcel: { root: "parcel", keys: { parcel: ["region", "no"], legs: ["id"] } },
