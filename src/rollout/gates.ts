@@ -114,8 +114,7 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
       if (parity === undefined)
         return ["inconclusive", "nothing was verified yet; run banyan verify"];
       const { state, ageSeconds, openFindings, conclusive } = parity;
-      if (openFindings > 0)
-        return ["fail", `${openFindings} open findings; see banyan verify`];
+      if (openFindings > 0) return ["fail", `${openFindings} open findings; see banyan verify`];
       if (state === "different")
         return ["fail", "rows of another stream type differ; see banyan verify"];
       const minutes = whole(ageSeconds / 60);
