@@ -7,10 +7,11 @@ import autocannon from "autocannon";
 export interface LoadResult {
   readonly requests: number;
   readonly perSecond: number;
+  readonly p50Ms: number;
   readonly p99Ms: number;
 }
 
-const CONNECTIONS = 64;
+export const CONNECTIONS = 64;
 const HEADERS = {
   accept: "application/json",
   "user-agent": "bench/1.0",
@@ -43,37 +44,49 @@ async function loadWithAutocannon(
   return {
     requests: result.requests.total,
     perSecond: result.requests.total / result.duration,
+    p50Ms: result.latency.p50,
     p99Ms: result.latency.p99,
   };
 }
 
-/** Undefined when wrk is not there. */
-async function loadWithWrk(
+/**
+ * The same with wrk, which takes less of the processors that all share. Undefined when it is not there.
+ *
+ * @param pauseMsMax each client waits up to so long between an answer and its next request
+ */
+export async function loadWithWrk(
   port: number,
   seconds: number,
   body: string,
+  pauseMsMax = 0,
 ): Promise<LoadResult | undefined> {
   const folder = mkdtempSync(join(tmpdir(), "banyan-wrk-"));
   try {
     const script = join(folder, "check.lua");
-    writeFileSync(script, luaOf(body));
+    writeFileSync(script, luaOf(body, pauseMsMax));
     const args = ["-t1", `-c${CONNECTIONS}`, `-d${seconds}s`, "-s", script];
     const text = await outputOf("wrk", [...args, `http://127.0.0.1:${port}/orders/4711`]);
     if (text === undefined) return undefined;
-    const [, requests, micros, p99, wrong] = /result (\d+) (\d+) (\d+) (\d+)/
+    const [, requests, micros, p50, p99, wrong] = /result (\d+) (\d+) (\d+) (\d+) (\d+)/
       .exec(text)!
       .map(Number);
     if (wrong! > 0) throw new Error(`${wrong} answers were wrong: ${text}`);
-    return { requests: requests!, perSecond: requests! / (micros! / 1e6), p99Ms: p99! / 1_000 };
+    return {
+      requests: requests!,
+      perSecond: requests! / (micros! / 1e6),
+      p50Ms: p50! / 1_000,
+      p99Ms: p99! / 1_000,
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function luaOf(body: string): string {
+function luaOf(body: string, pauseMsMax: number): string {
   const lines = Object.entries(HEADERS).map(
     ([name, value]) => `wrk.headers["${name}"] = "${value}"`,
   );
+  if (pauseMsMax > 0) lines.push(`function delay() return math.random(0, ${pauseMsMax}) end`);
   return `${lines.join("\n")}
     local threads = {}
     function setup(thread) table.insert(threads, thread) end
@@ -85,7 +98,7 @@ function luaOf(body: string): string {
     function done(summary, latency)
       local bad = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status + summary.errors.timeout
       for _, thread in ipairs(threads) do bad = bad + thread:get("wrong") end
-      print(string.format("result %d %d %d %d", summary.requests, summary.duration, latency:percentile(99), bad))
+      print(string.format("result %d %d %d %d %d", summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), bad))
     end`;
 }
 

@@ -1,7 +1,8 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../connectors/embedded/embedded-postgres.ts";
-import { pacedLoad, saturatedPerSecond, type PacedResult } from "./paced-load.ts";
 import { BODY, type ChildKind } from "./proxy-kinds.ts";
+import { CONNECTIONS, loadWithWrk, type LoadResult } from "./proxy-load.ts";
 import { startChild, type StartedChild } from "./start-proxy-child.ts";
 import { mainThreadSeconds, median, processNow, ratio, say, spread } from "./support.ts";
 
@@ -12,29 +13,46 @@ export interface ShadowBenchOptions {
 
 interface Case {
   readonly name: string;
-  readonly kind: ChildKind;
+  readonly kind: "banyan-uncompared" | "banyan-compared";
   /** Whom it asks in shadow: nobody listens where it is dead. */
   readonly fresh: ChildKind | "dead";
+  /** Beside a program that has nothing to do with it. */
+  readonly isBesideAnother?: boolean;
 }
 
-interface Sample extends PacedResult {
+/** What one proxy did in one round. */
+interface Sample extends LoadResult {
   /** Share of a core that the proxy took, with all its threads. */
   readonly cores: number;
   /** Processor time of the thread that answers clients, for each request. */
   readonly mainMicros: number;
+  /** Of the reads that came to something meanwhile. */
+  readonly reads: ReadCounts;
 }
 
-/** The second is the first again, in another process: how far two that are the same lie apart. */
+/**
+ * The second is the first again, in another process: how far two that are the same lie apart. The third says
+ * what it costs here that anybody uses the second processor at all, even if only while nobody else wants it.
+ */
 const CASES: readonly Case[] = [
   { name: "none compared", kind: "banyan-uncompared", fresh: "upstream" },
   { name: "the same again", kind: "banyan-uncompared", fresh: "upstream" },
+  {
+    name: "none, beside an idler",
+    kind: "banyan-uncompared",
+    fresh: "upstream",
+    isBesideAnother: true,
+  },
   { name: "all compared", kind: "banyan-compared", fresh: "upstream" },
   { name: "with one that is slow", kind: "banyan-compared", fresh: "upstream-slow" },
   { name: "with one that is dead", kind: "banyan-compared", fresh: "dead" },
   { name: "with one that errs", kind: "banyan-compared", fresh: "upstream-erring" },
   { name: "with one that lies", kind: "banyan-compared", fresh: "upstream-lying" },
 ];
-const WARM_SECONDS = 2;
+const WARM_SECONDS = 3;
+const WARM_ROUNDS = 2;
+/** What is under way in shadow at the end of a round comes to something. */
+const SETTLE_MS = 700;
 /** Bar of p99 with comparison beside p99 without. */
 const BAR = 1.1;
 
@@ -47,6 +65,8 @@ export async function benchShadow({ rounds, seconds }: ShadowBenchOptions): Prom
   say(
     `\n== shadow: every read compared, half the saturation load, ${rounds} rounds of ${seconds} s`,
   );
+  if (spawnSync("wrk", ["-v"]).error !== undefined)
+    return say("left out: it needs wrk (apt-get install wrk)");
   const children: StartedChild[] = [];
   const start = async (kind: ChildKind, ...ports: [number, number?]): Promise<StartedChild> => {
     const child = await startChild(kind, ...ports);
@@ -60,23 +80,37 @@ export async function benchShadow({ rounds, seconds }: ShadowBenchOptions): Prom
       const port = fresh === "dead" ? await freePort() : elsewhere(await start(fresh, 0)).port;
       proxies.push(await start(kind, legacy.port, port));
     }
-    for (const { port } of proxies) await saturatedPerSecond(port, WARM_SECONDS, BODY);
-    const saturated = await saturatedPerSecond(proxies[0]!.port, WARM_SECONDS, BODY);
-    const perSecond = Math.floor(saturated / 2);
-    say(`saturated without comparison at ${Math.round(saturated)} requests/s`);
+    for (let round = 0; round < WARM_ROUNDS; round++)
+      for (const { port } of proxies) await load(port, WARM_SECONDS);
+    const pauseMsMax = await pauseForHalf(proxies[0]!.port);
     const samples: Sample[][] = CASES.map(() => []);
     for (let round = 0; round < rounds; round++) {
       for (let i = 0; i < CASES.length; i++) {
         const at = (i + round) % CASES.length;
-        samples[at]!.push(await measure(proxies[at]!, perSecond, seconds));
+        const idler = CASES[at]!.isBesideAnother === true ? startIdler() : undefined;
+        samples[at]!.push(await measure(CASES[at]!, proxies[at]!, seconds, pauseMsMax));
+        idler?.kill();
       }
     }
     report(samples);
-    for (const [at, { name, kind }] of CASES.entries())
-      if (kind === "banyan-compared") say(`${name.padEnd(22)} ${told(await endOf(proxies[at]!))}`);
   } finally {
     for (const { child } of children) child.kill();
   }
+}
+
+/** The pause between two requests of a client with which all of them come to half of what they could. */
+async function pauseForHalf(port: number): Promise<number> {
+  const { perSecond } = await load(port, WARM_SECONDS);
+  const half = perSecond / 2;
+  let pauseMsMax = Math.round((2 * CONNECTIONS * 1_000) / half);
+  let paced = (await load(port, WARM_SECONDS, pauseMsMax)).perSecond;
+  while (paced < half && pauseMsMax > 1)
+    paced = (await load(port, WARM_SECONDS, --pauseMsMax)).perSecond;
+  say(
+    `saturated without comparison at ${Math.round(perSecond)} requests/s; ` +
+      `${CONNECTIONS} clients that wait up to ${pauseMsMax} ms: ${Math.round(paced)}`,
+  );
+  return pauseMsMax;
 }
 
 /**
@@ -88,29 +122,33 @@ function elsewhere(started: StartedChild): StartedChild {
   return started;
 }
 
-async function measure(
-  { child, port }: StartedChild,
-  perSecond: number,
-  seconds: number,
-): Promise<Sample> {
-  const pid = child.pid!;
-  const [all, main] = [processNow(pid).cpuSeconds, mainThreadSeconds(pid)];
-  const result = await pacedLoad(port, perSecond, seconds, BODY);
-  return {
-    ...result,
-    cores: (processNow(pid).cpuSeconds - all) / seconds,
-    mainMicros: ((mainThreadSeconds(pid) - main) * 1e6) / result.requests,
-  };
+/** A program that computes whenever nobody else wants a processor, as the thread that compares does. */
+function startIdler(): ChildProcess {
+  return spawn("chrt", ["--idle", "0", process.execPath, "-e", "for (;;);"], { stdio: "ignore" });
 }
 
-/** Ends a proxy that compares, and gives what came of its reads. */
-async function endOf({ child }: StartedChild): Promise<ReadCounts> {
-  let text = "";
-  child.stdout!.on("data", (piece: Buffer) => (text += piece.toString()));
-  const ended = new Promise((done) => child.once("close", done));
-  child.kill();
-  await ended;
-  return (JSON.parse(text) as ReadCounts[])[0]!;
+async function load(port: number, seconds: number, pauseMsMax = 0): Promise<LoadResult> {
+  const result = await loadWithWrk(port, seconds, BODY, pauseMsMax);
+  if (result === undefined) throw new Error("wrk is gone");
+  return result;
+}
+
+async function measure(
+  { kind }: Case,
+  proxy: StartedChild,
+  seconds: number,
+  pauseMsMax: number,
+): Promise<Sample> {
+  const pid = proxy.child.pid!;
+  const counts = async (): Promise<ReadCounts> =>
+    kind === "banyan-compared" ? await countsOf(proxy) : NOTHING;
+  const before = await counts();
+  const [all, main] = [processNow(pid).cpuSeconds, mainThreadSeconds(pid)];
+  const result = await load(proxy.port, seconds, pauseMsMax);
+  const cores = (processNow(pid).cpuSeconds - all) / seconds;
+  const mainMicros = ((mainThreadSeconds(pid) - main) * 1e6) / result.requests;
+  await sleep(SETTLE_MS);
+  return { ...result, cores, mainMicros, reads: difference(await counts(), before) };
 }
 
 interface ReadCounts {
@@ -120,41 +158,62 @@ interface ReadCounts {
   readonly dropped: number;
 }
 
-/** With the rounds that only warm it, at all it can. */
-function told({ compared, different, uncompared, dropped }: ReadCounts): string {
-  const of = (count: number): string =>
-    `${((count * 100) / (compared + uncompared + dropped)).toFixed(1)} %`;
-  return `${of(compared)} compared, ${of(different)} different, ${of(uncompared)} uncompared, ${of(dropped)} dropped`;
+const NOTHING: ReadCounts = { compared: 0, different: 0, uncompared: 0, dropped: 0 };
+
+/** What came of the reads of a proxy so far. */
+async function countsOf({ child }: StartedChild): Promise<ReadCounts> {
+  const told = new Promise<string>((done) =>
+    child.stdout!.once("data", (text: Buffer) => done(text.toString())),
+  );
+  child.kill("SIGUSR2");
+  return (JSON.parse(await told) as ReadCounts[])[0] ?? NOTHING;
+}
+
+function difference(after: ReadCounts, before: ReadCounts): ReadCounts {
+  return {
+    compared: after.compared - before.compared,
+    different: after.different - before.different,
+    uncompared: after.uncompared - before.uncompared,
+    dropped: after.dropped - before.dropped,
+  };
 }
 
 function report(samples: readonly (readonly Sample[])[]): void {
   const ms = (value: number): string => `${value.toFixed(2)} ms`;
+  for (const [at, of] of samples.entries()) {
+    const p50 = median(of.map((one) => one.p50Ms));
+    const cores = median(of.map((one) => one.cores));
+    const main = median(of.map((one) => one.mainMicros));
+    say(
+      `${CASES[at]!.name.padEnd(22)} p99 ${spread(
+        of.map((one) => one.p99Ms),
+        ms,
+      )}, p50 ${ms(p50)}, ${cores.toFixed(2)} cores, main thread ${main.toFixed(1)} µs a request`,
+    );
+  }
   const none = samples[0]!;
   const beside = (of: readonly Sample[], value: (sample: Sample) => number): string =>
     spread(
       of.map((sample, i) => value(sample) / value(none[i]!)),
       ratio,
     );
-  const p99 = (sample: Sample): number => sample.p99Ms;
-  const main = (sample: Sample): number => sample.mainMicros;
-  for (const [at, of] of samples.entries()) {
-    const p50 = median(of.map((one) => one.p50Ms));
-    const cores = median(of.map((one) => one.cores));
-    say(
-      `${CASES[at]!.name.padEnd(22)} p99 ${spread(of.map(p99), ms)}, p50 ${ms(p50)}, ${cores.toFixed(2)} cores, ` +
-        `main thread ${median(of.map(main)).toFixed(1)} µs a request`,
-    );
-  }
-  const pooled = samples.map((of) => p99Of(of.flatMap(({ tookMs }) => tookMs)));
   for (const [at, of] of samples.entries()) {
     if (at === 0) continue;
-    const bar = CASES[at]!.kind === "banyan-compared" ? ` (bar ${BAR})` : "";
+    const isCompared = CASES[at]!.kind === "banyan-compared";
+    const p99 = beside(of, (sample) => sample.p99Ms);
+    const main = beside(of, (sample) => sample.mainMicros);
     say(
-      `${CASES[at]!.name.padEnd(22)} beside none: p99 of all requests ${ratio(pooled[at]! / pooled[0]!)}${bar}, of each round ${beside(of, p99)}, main thread ${beside(of, main)}`,
+      `${CASES[at]!.name.padEnd(22)} beside none: p99 ${p99}${isCompared ? ` (bar ${BAR})` : ""}, ` +
+        `main thread ${main}${isCompared ? `; ${told(of)}` : ""}`,
     );
   }
 }
 
-function p99Of(tookMs: readonly number[]): number {
-  return tookMs.toSorted((a, b) => a - b)[Math.floor(tookMs.length * 0.99)]!;
+function told(samples: readonly Sample[]): string {
+  const sum = (name: keyof ReadCounts): number =>
+    samples.reduce((all, { reads }) => all + reads[name], 0);
+  const all = sum("compared") + sum("uncompared") + sum("dropped");
+  const of = (name: keyof ReadCounts): string =>
+    `${((sum(name) * 100) / all).toFixed(1)} % ${name}`;
+  return `${of("compared")}, ${of("different")}, ${of("uncompared")}, ${of("dropped")}`;
 }

@@ -8,23 +8,29 @@ const COMPARISON_MS_MAX = 10_000;
 const THREAD_MIB_MAX = 512;
 
 /**
- * Compares one pair of answers after the other: small ones at once, large ones in a thread, which is started
- * when it is needed, and anew when it was lost. So one that takes long, or ends its thread, costs itself.
+ * Compares answers: small ones at once, large ones one after the other in a thread, which is started when it
+ * is needed, and anew when it was lost. So one that takes long, or ends its thread, costs itself.
  */
 export class AnswerComparer {
   #last: Promise<unknown> = Promise.resolve();
   #thread: Worker | undefined;
   #isClosed = false;
 
-  /** @param prepare undefined for what cannot be compared */
+  /** @param prepare undefined for what cannot be compared; may be called once more when its turn comes */
   async compare(prepare: () => Comparison | undefined): Promise<Compared> {
+    const comparison = prepare();
+    if (comparison === undefined || this.#isClosed) return UNCOMPARED;
+    const { a, b } = comparison;
+    const isLarge = a.body.length + b.body.length > BYTES_BESIDE_OTHERS_MAX;
+    if (!isLarge || a.body.equals(b.body)) return comparedAnswers(comparison);
+    return await this.#inTurn(prepare);
+  }
+
+  /** What was decoded of those that wait would be held all the time. */
+  async #inTurn(prepare: () => Comparison | undefined): Promise<Compared> {
     const mine = this.#last.then(async () => {
-      const comparison = prepare();
-      if (comparison === undefined || this.#isClosed) return UNCOMPARED;
-      const { a, b } = comparison;
-      const isLarge = a.body.length + b.body.length > BYTES_BESIDE_OTHERS_MAX;
-      if (!isLarge || a.body.equals(b.body)) return comparedAnswers(comparison);
-      return await this.#inThread(comparison);
+      const comparison = this.#isClosed ? undefined : prepare();
+      return comparison === undefined ? UNCOMPARED : await this.#inThread(comparison);
     });
     this.#last = mine.catch(() => undefined);
     return await mine;

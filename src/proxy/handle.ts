@@ -149,7 +149,13 @@ function send(passage: Passage, admitted: Admitted, matches: Matches, body?: Hel
   record.decision = decision;
   const routed = routedBy(decision);
   record.correlation = routed?.correlation;
-  const headers = requestHeaders(request, admitted, { ...handling, peer: record.peer, routed });
+  // Not spread from all there is: each would have a shape of its own, which is garbage that grows old.
+  const headers = requestHeaders(request, admitted, {
+    instance: handling.instance,
+    forwarded: handling.forwarded,
+    peer: record.peer,
+    routed,
+  });
   if (headers === "loop") return refuse(passage, "loop");
   const plain: Outgoing = {
     target: admitted.target,

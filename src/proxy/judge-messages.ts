@@ -19,6 +19,8 @@ export interface JudgeStart {
 export type ToJudge = "close" | HandedBatch;
 
 export interface HandedBatch extends ReadBatchMessage {
+  /** Who has answered all of its reads. */
+  readonly answeredBy: Side;
   /** When it was sent, by steadyNowMs. */
   readonly sentMs: number;
 }

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { ClientState, JudgeReport, ReadDifference } from "./judge-messages.ts";
 import type { ReadJudge } from "./read-judge.ts";
+import type { ReadQueue } from "./read-queue.ts";
 import type { ShadowClient } from "./shadow-client.ts";
 import { SAMPLES_PER_ROUTE_MAX } from "../rollout/shadow-log.ts";
 import type { ShadowOutcome } from "../rollout/shadow-counts.ts";
@@ -15,6 +16,7 @@ const REPORT_MS_MAX = 1_000;
 export class JudgeReporter {
   readonly #judge: ReadJudge;
   readonly #clients: Readonly<Record<Side, ShadowClient>>;
+  readonly #queues: Readonly<Record<Side, ReadQueue>>;
   readonly #post: (report: JudgeReport) => void;
   #counts = new Map<number, Partial<Record<ShadowOutcome, number>>>();
   /** By the key of their reads: the newest. */
@@ -26,10 +28,12 @@ export class JudgeReporter {
   constructor(
     judge: ReadJudge,
     clients: Readonly<Record<Side, ShadowClient>>,
+    queues: Readonly<Record<Side, ReadQueue>>,
     post: (report: JudgeReport) => void,
   ) {
     this.#judge = judge;
     this.#clients = clients;
+    this.#queues = queues;
     this.#post = post;
   }
 
@@ -86,11 +90,11 @@ export class JudgeReporter {
   }
 
   #clientsNow(): JudgeReport["clients"] {
-    const { legacy, new: fresh } = this.#clients;
-    return { legacy: stateOf(legacy), new: stateOf(fresh) };
+    return { legacy: this.#stateOf("legacy"), new: this.#stateOf("new") };
   }
-}
 
-function stateOf({ inFlight, waiting, isOpen }: ShadowClient): ClientState {
-  return { inFlight, waiting, breakerOpen: isOpen };
+  #stateOf(side: Side): ClientState {
+    const { inFlight, waiting, isOpen } = this.#clients[side];
+    return { inFlight, waiting: waiting + this.#queues[side].length, breakerOpen: isOpen };
+  }
 }

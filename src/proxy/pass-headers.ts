@@ -83,15 +83,15 @@ export function requestHeaders(
  * The header lines that go back with a response, as a flat list of text. A field that says what only the
  * upstream's connection means is left out; the server of this side frames the body anew.
  */
-export function responseHeaders(raw: readonly (Buffer | string)[]): string[] {
+export function responseHeaders(raw: readonly string[]): string[] {
   const out: string[] = [];
   let named: ReadonlySet<string> | undefined;
   for (let i = 0; i < raw.length; i += 2) {
-    const name = latin1(raw[i]!);
+    const name = raw[i]!;
     const plain = name.toLowerCase();
-    if (plain === "connection") named = namedIn(latin1(raw[i + 1]!)) ?? named;
+    if (plain === "connection") named = namedIn(raw[i + 1]) ?? named;
     if (HOP_BY_HOP.has(plain)) continue;
-    out.push(name, latin1(raw[i + 1]!));
+    out.push(name, raw[i + 1]!);
   }
   if (named === undefined) return out;
   return out.filter((_, i) => !named.has(out[i - (i % 2)]!.toLowerCase()));
@@ -124,10 +124,6 @@ function has(headers: readonly string[], name: string): boolean {
 
 function without(headers: readonly string[], name: string): string[] {
   return headers.filter((_, i) => headers[i - (i % 2)]!.toLowerCase() !== name);
-}
-
-function latin1(text: Buffer | string): string {
-  return typeof text === "string" ? text : text.toString("latin1");
 }
 
 /** Names that Connection lists, but for the usual two, which mean nothing more. */

@@ -1,7 +1,7 @@
 import type { ShadowBody } from "./shadow-bytes.ts";
 
 /** A batch is handed over at so many bytes, without the pieces of large bodies. */
-export const BATCH_BYTES = 65_536;
+export const BATCH_BYTES = 262_144;
 /** Larger bodies go as they are, without being copied once more. */
 const INLINE_BYTES_MAX = 8_192;
 /** Numbers before the texts of a record, of four bytes each. */
@@ -26,6 +26,8 @@ export interface AnsweredRead {
 
 /** Reads on their way to another thread, in a form that costs the sender as little as can be. */
 export interface ReadBatchMessage {
+  /** How many they are. */
+  readonly reads: number;
   readonly records: ArrayBuffer;
   /** Bytes of `records` that count. */
   readonly length: number;
@@ -33,10 +35,17 @@ export interface ReadBatchMessage {
   readonly pieces: readonly ArrayBuffer[];
 }
 
+/** A read as it comes out of a batch. */
+export interface HandedRead extends AnsweredRead {
+  /** Pieces of a body that are nobody else's. */
+  readonly body: Buffer[];
+}
+
 /** Gathers reads. A record is seven numbers, the texts of the request and of the answer, and a small body. */
 export class ReadBatch {
   #buffer: Buffer<ArrayBuffer> | undefined;
   #length = 0;
+  #reads = 0;
   #pieces: ArrayBuffer[] = [];
   /** The same memory as numbers. */
   #numbers = new Uint32Array();
@@ -69,6 +78,7 @@ export class ReadBatch {
     if (inline === 0) for (const piece of pieces) this.#pieces.push(own(piece));
     else for (const piece of pieces) at += piece.copy(buffer, at);
     this.#length += bytes;
+    this.#reads++;
     return true;
   }
 
@@ -79,12 +89,14 @@ export class ReadBatch {
   /** All that was added, and nothing is left. Every buffer of it can be transferred. */
   take(): ReadBatchMessage {
     const message = {
+      reads: this.#reads,
       records: this.#buffer!.buffer,
       length: this.#length,
       pieces: this.#pieces,
     };
     this.#buffer = undefined;
     this.#length = 0;
+    this.#reads = 0;
     this.#pieces = [];
     return message;
   }
@@ -96,12 +108,12 @@ export class ReadBatch {
   }
 }
 
-/** The reads of a batch, in order, each with pieces of a body that are nobody else's. */
+/** The reads of a batch, in order. */
 export function* readsOf({
   records,
   length,
   pieces,
-}: ReadBatchMessage): Generator<AnsweredRead & { readonly body: Buffer[] }> {
+}: ReadBatchMessage): Generator<HandedRead, void> {
   const buffer = Buffer.from(records, 0, length);
   let piece = 0;
   for (let at = 0; at < length;) {

@@ -18,6 +18,8 @@ const RECHECKS_MAX = 64;
 /** After so long each, while the sides come in step. */
 const RECHECK_MS: readonly number[] = [500, 1_500];
 
+const NOTHING: ReadonlySet<string> = new Set();
+
 export interface ReadJudgeOptions {
   readonly settings: ShadowSettings;
   readonly clients: Readonly<Record<Side, ShadowClient>>;
@@ -63,7 +65,9 @@ export class ReadJudge {
   readonly #learned = new Set<RouteSettings>();
   readonly #comparer = new AnswerComparer();
   readonly #stop = new AbortController();
-  readonly #running = new Set<Promise<void>>();
+  #underWay = 0;
+  /** Nothing is under way any more. Undefined while nobody waits for that. */
+  #onRest: (() => void) | undefined;
   #rechecks = 0;
 
   constructor(options: ReadJudgeOptions) {
@@ -72,7 +76,7 @@ export class ReadJudge {
   }
 
   get underWay(): number {
-    return this.#running.size;
+    return this.#underWay;
   }
 
   /** What was learned of the routes of which something was since the last time. */
@@ -87,21 +91,22 @@ export class ReadJudge {
 
   /** @param answer what the client got; its body is given back here */
   judge(read: JudgedRead, answer: ShadowReply): void {
-    const work = this.#judge(read, answer)
+    this.#underWay++;
+    void this.#judge(read, answer)
       // A mistake of ours costs one comparison.
       .catch((): ShadowOutcome => "uncompared")
       .then((outcome) => {
-        this.#running.delete(work);
+        this.#underWay--;
         this.#options.onOutcome(read, outcome);
+        if (this.#underWay === 0) this.#onRest?.();
       });
-    this.#running.add(work);
   }
 
   /** Ends what is under way. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#comparer.close();
-    await Promise.all(this.#running);
+    if (this.#underWay > 0) await new Promise<void>((done) => (this.#onRest = done));
   }
 
   async #judge(read: JudgedRead, answer: ShadowReply): Promise<ShadowOutcome> {
@@ -171,7 +176,7 @@ export class ReadJudge {
     const again = await this.#options.clients.legacy.ask(read);
     if (typeof again === "string") return again;
     try {
-      const verdict = await this.#compare(read, before, again, new Set(), true);
+      const verdict = await this.#compare(read, before, again, NOTHING, true);
       if (verdict.outcome === "uncompared") return "failed";
       this.#memoryOf(read.route).noise.learn(verdict.places);
       this.#learned.add(read.route);
@@ -186,7 +191,7 @@ export class ReadJudge {
     { route }: JudgedRead,
     a: ShadowReply,
     b: ShadowReply,
-    noise: ReadonlySet<string> = new Set(),
+    noise: ReadonlySet<string> = NOTHING,
     isBare = false,
   ): Promise<Compared> {
     const { bodyBytesMax, showValues: showsValues } = this.#options.settings;
@@ -196,7 +201,8 @@ export class ReadJudge {
         decodeAnswer(status, headers, body.whole(), bodyBytesMax),
       );
       if (left === undefined || right === undefined) return undefined;
-      const all = isBare ? noise : new Set([...memory.noise.places, ...noise]);
+      const known = isBare ? NOTHING : memory.noise.places;
+      const all = noise.size === 0 ? known : new Set([...known, ...noise]);
       return { a: left, b: right, rules: memory.rules, noise: all, showsValues };
     });
     if (compared.isNoisy) {

@@ -1,26 +1,18 @@
-import {
-  BrokenCircuitError,
-  circuitBreaker,
-  CircuitState,
-  ConsecutiveBreaker,
-  handleAll,
-} from "cockatiel";
-import { Pool, type Dispatcher } from "undici";
+import type { Duplex } from "node:stream";
+import { Breaker } from "./breaker.ts";
+import { ClientFault } from "./client-fault.ts";
 import { responseHeaders } from "./pass-headers.ts";
 import { ShadowBody, type ShadowBytes } from "./shadow-bytes.ts";
 import type { ShadowSettings, UpstreamSettings } from "./settings.ts";
+import { UpstreamFailure } from "./upstream-failure.ts";
+import { UpstreamPool } from "./upstream-pool.ts";
+import type { AnswerHandler } from "./upstream-request.ts";
 import type { Side } from "../rollout/stage.ts";
 
-/** Requests that fail one after the other until the side is left alone in shadow, */
-const FAILURES_MAX = 10;
-/** and for how long, before one request tries it again. */
-const OPEN_MS = 1_000;
 /** Requests that wait for a connection, */
 const WAITING_MAX = 1_000;
 /** of their time at most: who is asked has the rest for an answer. */
 export const WAITING_SHARE_MAX = 0.5;
-/** Head of an answer. */
-const HEAD_BYTES_MAX = 65_536;
 /** What a client knows of one side means nothing to the other, which is to give all of its answer. */
 const CONDITIONS = new Set([
   "if-match",
@@ -30,6 +22,7 @@ const CONDITIONS = new Set([
   "if-unmodified-since",
   "range",
 ]);
+const CONDITION_LENGTHS = new Set([...CONDITIONS].map((name) => name.length));
 
 export interface ShadowRequest {
   readonly method: string;
@@ -56,37 +49,34 @@ export type NoReply = "dropped" | "failed" | "late" | "too-large" | "streaming" 
  */
 export class ShadowClient {
   readonly side: Side;
-  readonly #pool: Pool;
-  readonly #servername: string;
+  readonly #pool: UpstreamPool;
   readonly #settings: ShadowSettings;
   readonly #bytes: ShadowBytes;
-  readonly #breaker = circuitBreaker(handleAll, {
-    halfOpenAfter: OPEN_MS,
-    breaker: new ConsecutiveBreaker(FAILURES_MAX),
-  });
+  readonly #breaker = new Breaker();
+  readonly #onRoom: (() => void) | undefined;
   readonly #waiting: (() => void)[] = [];
   #inFlight = 0;
   #isClosed = false;
 
+  /** @param onRoom told when a connection is free that nobody waits for */
   constructor(
     side: Side,
     { url, connectMsMax }: Pick<UpstreamSettings, "url" | "connectMsMax">,
     settings: ShadowSettings,
     bytes: ShadowBytes,
+    onRoom?: () => void,
   ) {
     this.side = side;
+    this.#onRoom = onRoom;
     this.#settings = settings;
     this.#bytes = bytes;
-    this.#servername = new URL(url).hostname;
-    this.#pool = new Pool(url, {
-      pipelining: 1,
-      connections: settings.connectionsMax,
-      connect: { timeout: Math.min(connectMsMax, settings.timeoutMs) },
+    const { timeoutMs } = settings;
+    this.#pool = new UpstreamPool({
+      url,
+      connectMsMax: Math.min(connectMsMax, timeoutMs),
       // The deadline of each request comes before.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      maxHeaderSize: HEAD_BYTES_MAX,
-      strictContentLength: true,
+      responseMsMax: timeoutMs,
+      idleMsMax: timeoutMs,
     });
   }
 
@@ -98,47 +88,43 @@ export class ShadowClient {
     return this.#waiting.length;
   }
 
+  /** A request would not have to wait. */
+  get hasRoom(): boolean {
+    return this.#inFlight < this.#settings.connectionsMax;
+  }
+
   get isOpen(): boolean {
-    return this.#breaker.state === CircuitState.Open;
+    return this.#breaker.isOpen;
   }
 
   /** @param keepsBody false: its status is all that counts of the answer */
   async ask(request: ShadowRequest, keepsBody = true): Promise<ShadowReply | NoReply> {
     const { timeoutMs } = this.#settings;
     const askedMs = performance.now();
-    // Asked now, the breaker would let this request wait for the one that tries the side again.
-    if (this.#isClosed || this.#breaker.state === CircuitState.HalfOpen) return "dropped";
-    if (this.#inFlight < this.#settings.connectionsMax) this.#inFlight++;
+    if (this.#isClosed || this.#breaker.isTrying) return "dropped";
+    if (this.hasRoom) this.#inFlight++;
     else if (this.#waiting.length >= WAITING_MAX) return "dropped";
     else await new Promise<void>((done) => this.#waiting.push(done));
-    try {
-      const hasTime = performance.now() - askedMs < timeoutMs * WAITING_SHARE_MAX;
-      if (this.#isClosed || !hasTime) return "dropped";
-      return await this.#guarded(() => this.#send(request, keepsBody, askedMs + timeoutMs));
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inFlight--;
-      else next();
-    }
+    const hasTime = performance.now() - askedMs < timeoutMs * WAITING_SHARE_MAX;
+    const reply =
+      this.#isClosed || !hasTime
+        ? "dropped"
+        : await this.#send(request, keepsBody, askedMs + timeoutMs);
+    this.#free();
+    return reply;
   }
 
-  async close(): Promise<void> {
+  #free(): void {
+    const next = this.#waiting.shift();
+    if (next !== undefined) return next();
+    this.#inFlight--;
+    this.#onRoom?.();
+  }
+
+  close(): void {
     this.#isClosed = true;
     for (const next of this.#waiting.splice(0)) next();
-    await this.#pool.destroy();
-  }
-
-  async #guarded(attempt: () => Promise<ShadowReply | NoReply>): Promise<ShadowReply | NoReply> {
-    let reply: ShadowReply | NoReply = "dropped";
-    try {
-      await this.#breaker.execute(async () => {
-        reply = await attempt();
-        if (reply === "failed" || reply === "late") throw new Error(reply);
-      });
-    } catch (error) {
-      if (error instanceof BrokenCircuitError) return "dropped";
-    }
-    return reply;
+    this.#pool.close();
   }
 
   #send(
@@ -146,92 +132,131 @@ export class ShadowClient {
     keepsBody: boolean,
     deadlineMs: number,
   ): Promise<ShadowReply | NoReply> {
+    const request = {
+      method,
+      target,
+      headers: inShadow(headers, keepsBody),
+      body,
+      upgrade: undefined,
+    };
     return new Promise((done) => {
-      const handler = new ReplyHandler({
-        body: new ShadowBody(this.#bytes, this.#settings.bodyBytesMax),
-        keepsBody,
-        msMax: deadlineMs - performance.now(),
-        done,
-      });
-      const options = {
-        path: target,
-        method: method as Dispatcher.HttpMethod,
-        headers: inShadow(headers, keepsBody),
-        body: body ?? null,
-        servername: this.#servername,
-      };
-      try {
-        this.#pool.dispatch(options, handler);
-      } catch {
-        handler.onError();
-      }
+      let reply: ShadowReply | NoReply = "dropped";
+      this.#breaker.run(
+        (told) => {
+          const exchange = new ShadowExchange({
+            body: new ShadowBody(this.#bytes, this.#settings.bodyBytesMax),
+            keepsBody,
+            msMax: deadlineMs - performance.now(),
+            // One that was kept may just have been closed.
+            onClosed: keepsBody && body === undefined ? () => send(true) : undefined,
+            done: (what) => {
+              reply = what;
+              told(failureOf(what));
+            },
+          });
+          const send = (isAgain: boolean): void => this.#pool.send(request, exchange, isAgain);
+          send(false);
+        },
+        () => done(reply),
+      );
     });
   }
+}
+
+/** What says that a side is not well. */
+function failureOf(reply: ShadowReply | NoReply): UpstreamFailure | undefined {
+  if (reply === "failed") return new UpstreamFailure("upstream-failed", reply);
+  return reply === "late" ? new UpstreamFailure("upstream-slow", reply) : undefined;
 }
 
 /** The header lines of a request in shadow. */
 function inShadow(headers: readonly string[], isRead: boolean): string[] {
   const out: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i]!.toLowerCase();
-    if (name === "banyan-mode" || (isRead && CONDITIONS.has(name))) continue;
-    out.push(headers[i]!, headers[i + 1]!);
+    const name = headers[i]!;
+    if (isRead && CONDITION_LENGTHS.has(name.length) && CONDITIONS.has(name.toLowerCase()))
+      continue;
+    if (name !== "banyan-mode") out.push(name, headers[i + 1]!);
   }
   out.push("banyan-mode", "shadow");
   return out;
 }
 
-interface ReplyOptions {
+interface ShadowExchangeOptions {
   readonly body: ShadowBody;
   readonly keepsBody: boolean;
   readonly msMax: number;
+  /** Sends it once more, because the connection had been closed. Absent: that must not be. */
+  readonly onClosed: (() => void) | undefined;
+  /** Told once. */
   readonly done: (reply: ShadowReply | NoReply) => void;
 }
 
-class ReplyHandler implements Dispatcher.DispatchHandler {
-  readonly #options: ReplyOptions;
+/** One request in shadow, as its answer comes in. */
+class ShadowExchange implements AnswerHandler {
+  readonly #options: ShadowExchangeOptions;
   readonly #timer: NodeJS.Timeout;
-  #abort: ((error?: Error) => void) | undefined;
+  #abort: ((error: Error) => void) | undefined;
   #status = 0;
   #headers: readonly string[] = [];
+  #isAgain = false;
   #isOver = false;
 
-  constructor(options: ReplyOptions) {
+  constructor(options: ShadowExchangeOptions) {
     this.#options = options;
     this.#timer = setTimeout(() => this.#giveUp("late"), options.msMax).unref();
   }
 
-  onConnect(abort: (error?: Error) => void): void {
+  onConnect(abort: (error: Error) => void): void {
     this.#abort = abort;
-    if (this.#isOver) abort();
   }
 
-  onHeaders(status: number, raw: Buffer[]): boolean {
-    if (status < 200) return true;
+  onSend(abort: (error: Error) => void): void {
+    this.#abort = abort;
+  }
+
+  onHint(): void {
+    // Says nothing of the answer.
+  }
+
+  onHead(status: number, _text: string, raw: readonly string[]): void {
     this.#status = status;
     this.#headers = responseHeaders(raw);
     if (isEventStream(this.#headers)) this.#giveUp("streaming");
-    return true;
   }
 
-  onData(chunk: Buffer): boolean {
+  onBody(piece: Buffer): boolean {
     if (this.#isOver || !this.#options.keepsBody) return true;
-    const problem = this.#options.body.add(chunk);
+    const problem = this.#options.body.add(piece);
     if (problem !== undefined) this.#giveUp(problem);
     return true;
   }
 
-  onComplete(): void {
+  onPause(): void {
+    // More is awaited here too.
+  }
+
+  onEnd(): void {
     this.#settle({ status: this.#status, headers: this.#headers, body: this.#options.body });
   }
 
-  onError(): void {
+  onTunnel(_headers: readonly string[], socket: Duplex): void {
+    socket.destroy();
     this.#settle("failed");
+  }
+
+  onError(error: Error): void {
+    const { onClosed } = this.#options;
+    const wasClosed = error instanceof UpstreamFailure && error.wasClosed && this.#status === 0;
+    if (this.#isOver || this.#isAgain || !wasClosed || onClosed === undefined)
+      return this.#settle("failed");
+    this.#isAgain = true;
+    onClosed();
   }
 
   #giveUp(why: NoReply): void {
     this.#settle(why);
-    this.#abort?.();
+    this.#abort?.(new ClientFault());
   }
 
   #settle(reply: ShadowReply | NoReply): void {
@@ -249,7 +274,7 @@ class ReplyHandler implements Dispatcher.DispatchHandler {
 
 export function isEventStream(headers: readonly string[]): boolean {
   for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i]!.toLowerCase() === "content-type")
+    if (headers[i]!.length === 12 && headers[i]!.toLowerCase() === "content-type")
       return /^text\/event-stream\b/i.test(headers[i + 1]!);
   }
   return false;

@@ -15,6 +15,8 @@ export type NotTapped = "too-large" | "full" | "streaming" | "late" | "broke";
 
 /** Copies an answer while it goes to the client, up to a limit. */
 export class ReadTap implements AnswerTap {
+  /** Among those that are open. */
+  place = 0;
   readonly #body: ShadowBody;
   readonly #done: (answer: TappedAnswer | NotTapped) => void;
   #status = 0;

@@ -9,13 +9,15 @@ import { ShadowPressure } from "./shadow-pressure.ts";
 import { ReadTap, type NotTapped, type TappedAnswer } from "./shadow-read-tap.ts";
 import { ThreadedJudge } from "./threaded-judge.ts";
 import type { ShadowOutcome } from "../rollout/shadow-counts.ts";
-import type { Side } from "../rollout/stage.ts";
+import { otherSide, type Side } from "../rollout/stage.ts";
 import type { SampleDifference } from "../rollout/shadow-log.ts";
 
 /** Reads under way in shadow, from the head of the client's answer to the verdict. */
-const READS_MAX = 2_000;
+const READS_MAX = 4_000;
 /** Answers to a client that knows something already, which say nothing of what it would have got else. */
 const PARTIAL = new Set([206, 304, 412, 416]);
+/** Of a side that is left alone because it fails, one read is handed over so often, to try it again. */
+const TRY_MS = 100;
 /** How often answers that do not end are looked for, and a thread that says nothing. */
 const SWEEP_MS = 1_000;
 
@@ -59,11 +61,14 @@ export interface ShadowRead extends ReadKind, ShadowRequest {
 export class ShadowReads {
   readonly #options: ShadowReadsOptions;
   readonly #places: ReadonlyMap<RouteSettings, number>;
-  readonly #open = new Set<ReadTap>();
+  /** Each knows its place. */
+  readonly #open: ReadTap[] = [];
   readonly #judge: ThreadedJudge;
   readonly #sweep: NodeJS.Timeout;
   readonly #pressure: ShadowPressure;
   readonly #random: () => number;
+  /** When a side that fails was last asked all the same. */
+  readonly #triedMs: Record<Side, number> = { legacy: 0, new: 0 };
 
   constructor(options: ShadowReadsOptions) {
     const { settings, routes, upstreams, bytes, onNote, onOutcome, onDifference, trial } = options;
@@ -91,7 +96,7 @@ export class ShadowReads {
 
   /** Reads that are under way in shadow, and answers that are still copied. */
   get underWay(): number {
-    return this.#judge.underWay + this.#open.size;
+    return this.#judge.underWay + this.#open.length;
   }
 
   /** Of the reads that were chosen so many are compared; the proxy has more to do with its clients. */
@@ -117,23 +122,45 @@ export class ShadowReads {
   tap(read: ShadowRead): AnswerTap | undefined {
     const { settings, bytes, onOutcome } = this.#options;
     if (settings.reads < 1 && this.#random() >= settings.reads) return undefined;
-    if (this.underWay >= READS_MAX || !this.#judge.isUp || !this.#pressure.admit()) {
+    const mayAsk = this.underWay < READS_MAX && this.#judge.isUp && this.#isWell(read.side);
+    if (!mayAsk || !this.#pressure.admit()) {
       onOutcome(read, "dropped", 1);
       return undefined;
     }
     const tap = new ReadTap(bytes, settings.bodyBytesMax, (answer) => {
-      this.#open.delete(tap);
+      this.#remove(tap);
       this.#hand(read, answer);
     });
-    this.#open.add(tap);
+    tap.place = this.#open.push(tap) - 1;
     return tap;
+  }
+
+  /** Whether the side that the client was not answered by may be asked. */
+  #isWell(answered: Side): boolean {
+    const other = otherSide(answered);
+    if (!this.clients[other].breakerOpen) return true;
+    const nowMs = performance.now();
+    if (nowMs - this.#triedMs[other] < TRY_MS) return false;
+    this.#triedMs[other] = nowMs;
+    return true;
   }
 
   async close(): Promise<void> {
     clearInterval(this.#sweep);
     this.#pressure.close();
-    for (const tap of this.#open) tap.broke();
+    for (const tap of this.#open.toReversed()) tap.broke();
     await this.#judge.close();
+  }
+
+  /**
+   * A Set would be made anew again and again as they come and go. What is left of it keeps the next one, with
+   * all that is in it, from being collected while it is young, and pauses for that are pauses for clients.
+   */
+  #remove(tap: ReadTap): void {
+    const last = this.#open.pop()!;
+    if (last === tap) return;
+    last.place = tap.place;
+    this.#open[tap.place] = last;
   }
 
   #hand(read: ShadowRead, answer: TappedAnswer | NotTapped): void {
@@ -147,12 +174,12 @@ export class ShadowReads {
       return this.#options.onOutcome(read, isPartial ? "uncompared" : "dropped", 1);
     }
     const key = readKey(this.#places.get(route)!, method, side);
-    this.#judge.add({ key, target, headers, answer }, answer.body);
+    this.#judge.add(side, { key, target, headers, answer }, answer.body);
   }
 
   #look(): void {
     this.#judge.look();
     const before = performance.now() - this.#options.settings.timeoutMs;
-    for (const tap of this.#open) tap.endOlder(before);
+    for (const tap of this.#open.toReversed()) tap.endOlder(before);
   }
 }

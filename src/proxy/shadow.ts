@@ -159,7 +159,7 @@ export class Shadow {
     if (kind !== "read") return decision.side === "legacy" ? this.#mirror(asked) : outgoing;
     const isSafe = (method === "GET" || method === "HEAD") && outgoing.body === undefined;
     if (!isSafe) return outgoing;
-    const { target, headers } = outgoing;
+    const { target, headers, body, upgrade, onSend, onTunnel } = outgoing;
     const tap = this.#reads.tap({
       route: match.route,
       side: decision.side,
@@ -167,12 +167,14 @@ export class Shadow {
       target,
       headers,
     });
-    return tap === undefined ? outgoing : { ...outgoing, tap };
+    if (tap === undefined) return outgoing;
+    return { target, headers, body, upgrade, onSend, onTunnel, tap };
   }
 
   /** Ends what is under way; what is known by then is stored. */
   async close(): Promise<void> {
-    await Promise.all([this.#writeClient.close(), this.#reads.close()]);
+    this.#writeClient.close();
+    await this.#reads.close();
     await this.#rows?.close();
   }
 

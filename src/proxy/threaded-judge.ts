@@ -10,11 +10,11 @@ import { ReadBatch, type AnsweredRead } from "./read-batch.ts";
 import type { RouteNoise } from "./read-judge.ts";
 import type { ShadowBody, ShadowBytes } from "./shadow-bytes.ts";
 import type { ShadowOutcome } from "../rollout/shadow-counts.ts";
-import type { Side } from "../rollout/stage.ts";
+import { SIDES, type Side } from "../rollout/stage.ts";
 import { steadyNowMs } from "../runtime/steady-clock.ts";
 
 /** Reads wait so long for others to be handed over with. */
-const GATHER_MS = 5;
+const GATHER_MS = 50;
 /** A thread that has reads and says nothing is given up: one comparison in it never takes as long. */
 const SILENT_MS_MAX = 30_000;
 /** One that was lost starts anew after so long, twice as long each time, */
@@ -47,7 +47,8 @@ export interface ThreadedJudgeOptions {
  */
 export class ThreadedJudge {
   readonly #options: ThreadedJudgeOptions;
-  readonly #batch = new ReadBatch();
+  /** By the side that has answered them. */
+  readonly #batches: Record<Side, ReadBatch> = { legacy: new ReadBatch(), new: new ReadBatch() };
   /** Reads of which nothing has come yet, by key. */
   readonly #waiting = new Map<number, number>();
   readonly #noise = new Map<string, RouteNoise>();
@@ -91,14 +92,15 @@ export class ThreadedJudge {
   }
 
   /** One more read, while it is up. @param body of its answer, which is lent */
-  add(read: AnsweredRead, body: ShadowBody): void {
-    if (!this.#batch.add(read, body)) {
-      this.#hand();
-      this.#batch.add(read, body);
+  add(answeredBy: Side, read: AnsweredRead, body: ShadowBody): void {
+    const batch = this.#batches[answeredBy];
+    if (!batch.add(read, body)) {
+      this.#handAll();
+      batch.add(read, body);
     }
     if (this.#underWay++ === 0) this.#silentSinceMs = performance.now();
     this.#waiting.set(read.key, (this.#waiting.get(read.key) ?? 0) + 1);
-    this.#timer ??= setTimeout(() => this.#hand(), GATHER_MS);
+    this.#timer ??= setTimeout(() => this.#handAll(), GATHER_MS);
   }
 
   /** To be called now and then: a thread that hangs is ended. */
@@ -112,7 +114,7 @@ export class ThreadedJudge {
     this.#isClosed = true;
     const thread = this.#thread;
     if (thread === undefined) return this.#settle("dropped");
-    this.#hand();
+    this.#handAll();
     const ended = new Promise<unknown>((done) => thread.once("exit", done));
     const timer = setTimeout(() => void thread.terminate(), END_MS_MAX);
     thread.postMessage("close");
@@ -120,13 +122,16 @@ export class ThreadedJudge {
     clearTimeout(timer);
   }
 
-  #hand(): void {
+  #handAll(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#batch.isEmpty) return;
-    const message: HandedBatch = { ...this.#batch.take(), sentMs: steadyNowMs() };
-    this.#thread ??= this.#start();
-    this.#thread.postMessage(message, [message.records, ...message.pieces]);
+    for (const answeredBy of SIDES) {
+      const batch = this.#batches[answeredBy];
+      if (batch.isEmpty) continue;
+      const message: HandedBatch = { ...batch.take(), answeredBy, sentMs: steadyNowMs() };
+      this.#thread ??= this.#start();
+      this.#thread.postMessage(message, [message.records, ...message.pieces]);
+    }
   }
 
   #start(): Worker {
@@ -183,7 +188,7 @@ export class ThreadedJudge {
   #settle(outcome: ShadowOutcome): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (!this.#batch.isEmpty) this.#batch.take();
+    for (const side of SIDES) if (!this.#batches[side].isEmpty) this.#batches[side].take();
     this.#options.bytes.takeBack();
     this.#underWay = 0;
     for (const [key, times] of this.#waiting)

@@ -8,6 +8,10 @@ export const SIDES = ["legacy", "new"] as const;
 
 export type Side = (typeof SIDES)[number];
 
+export function otherSide(side: Side): Side {
+  return side === "legacy" ? "new" : "legacy";
+}
+
 /** Where a stream type stands. */
 export interface Rollout {
   readonly stage: Stage;

@@ -276,9 +276,9 @@ export function idWhere(fits: (bucket: number) => boolean): string {
 }
 
 /** Waits for what will be so shortly. */
-export async function until(what: string, isSo: () => boolean): Promise<void> {
+export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + WAIT_MS_MAX;
-  while (!isSo()) {
+  while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`not within ${WAIT_MS_MAX} ms: ${what}`);
     await sleep(2);
   }

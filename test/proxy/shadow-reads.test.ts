@@ -284,6 +284,36 @@ describe("a shadow that", () => {
     expect(reads.compared).toBe(0);
   });
 
+  test("fails is handed one read now and then, and is compared again once it is well", async () => {
+    let isWell = false;
+    await using legacy = await startApp("legacy", json(ORDER));
+    await using fresh = await startRawApp((request, response) => {
+      if (isWell) json(ORDER)(request, response);
+      else request.socket.destroy();
+    });
+    await using proxy = await startShadowProxy({ legacy: legacy.port, new: fresh.port });
+    const read = (): Promise<unknown> => ask(proxy, "/orders/7");
+    const isLeftAlone = (): boolean =>
+      proxy.shadow().clients.some(({ breakerOpen }) => breakerOpen);
+    await until("it is left alone", async () => {
+      await read();
+      return isLeftAlone();
+    });
+    const before = proxy.reads().dropped;
+    await Promise.all(Array.from({ length: 30 }, read));
+    // The one beside them may be under way yet.
+    expect(proxy.reads().dropped - before).toBeGreaterThanOrEqual(29);
+    isWell = true;
+    await until("it is compared again", async () => {
+      await read();
+      return proxy.reads().compared > 0;
+    });
+    const { compared, uncompared, dropped } = proxy.reads();
+    await Promise.all(Array.from({ length: 30 }, read));
+    const after = await proxy.readsOf(compared + uncompared + dropped + 30);
+    expect(after.dropped).toBe(dropped);
+  });
+
   test("is silent is given up in time, and what waits for it is dropped", async () => {
     await using fresh = await startTcpApp(() => undefined);
     const { reads } = await hold(fresh.port, 20, { timeoutMs: 2_500, connectionsMax: 4 });
@@ -391,9 +421,14 @@ describe("an answer to the client that", () => {
     const gone = new AbortController();
     expect((await ask(proxy, "/orders/large")).body).toHaveLength(70_000);
     expect((await ask(proxy, "/orders/none")).status).toBe(304);
-    for (const path of ["events", "open"])
-      await fetch(`${proxy.url}/orders/${path}`, { signal: gone.signal });
+    const endless = await Promise.all(
+      ["events", "open"].map((path) =>
+        fetch(`${proxy.url}/orders/${path}`, { signal: gone.signal }),
+      ),
+    );
     expect(await proxy.readsOf(4)).toMatchObject({ uncompared: 4, compared: 0 });
+    // An answer that nobody holds any more is given up by the client.
+    expect(endless.map(({ status }) => status)).toEqual([200, 200]);
     expect(fresh.received).toEqual([]);
     expect(proxy.shadow()).toMatchObject({ heldBytes: 0, underWay: 0 });
     gone.abort();

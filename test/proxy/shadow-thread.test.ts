@@ -95,7 +95,8 @@ describe("a thread that compares reads", () => {
     await read(at.proxy, "7");
     await at.proxy.readsOf(1);
     await read(at.proxy, "pause");
-    await sleep(20);
+    // Until it is handed over.
+    await sleep(100);
     for (let i = 0; i < 5; i++) await read(at.proxy, "late");
     // What it was asking for when it stood still may be late as well.
     expect((await at.proxy.readsOf(7)).dropped).toBe(5);
@@ -110,10 +111,10 @@ describe("a thread that compares reads", () => {
     await at.proxy.readsOf(1);
     await read(at.proxy, "hang");
     const client = async (): Promise<void> => {
-      for (let i = 0; i < 110; i++) await read(at.proxy, String(i));
+      for (let i = 0; i < 210; i++) await read(at.proxy, String(i));
     };
     await Promise.all(Array.from({ length: 20 }, client));
-    expect(at.proxy.shadow()).toMatchObject({ underWay: 2_000 });
+    expect(at.proxy.shadow()).toMatchObject({ underWay: 4_000 });
     expect(at.proxy.reads()).toMatchObject({ compared: 1, dropped: 201 });
   });
 
