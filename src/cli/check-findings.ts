@@ -6,7 +6,7 @@ import { explain, type Explanation } from "../laws/explain.ts";
 import { findingOf, type LawFinding } from "../laws/finding.ts";
 import { lawStreams } from "../laws/law-tables.ts";
 import { ruleFindings } from "../laws/rule-findings.ts";
-import { tryLaws, type LawReport } from "../laws/try-laws.ts";
+import type { LawReport } from "../laws/try-laws.ts";
 import { examineMapping, tablesOf } from "../mapping/compile.ts";
 import { refuseProblems } from "../mapping/mapping-problem.ts";
 import { BanyanError, EXIT } from "../model/errors.ts";
@@ -111,6 +111,7 @@ export async function check(
     signal,
   );
   const streams = lawStreams(only, samples);
+  const { tryLaws } = await import("../laws/try-laws.ts");
   const laws = await tryLaws(only, streams, {
     ...options,
     timeMsMax: lawsMs(options),

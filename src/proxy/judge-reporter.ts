@@ -94,7 +94,7 @@ export class JudgeReporter {
   }
 
   #stateOf(side: Side): ClientState {
-    const { inFlight, waiting, isOpen } = this.#clients[side];
-    return { inFlight, waiting: waiting + this.#queues[side].length, breakerOpen: isOpen };
+    const { inFlight, waiting, isLeftAlone } = this.#clients[side];
+    return { inFlight, waiting: waiting + this.#queues[side].length, breakerOpen: isLeftAlone };
   }
 }

@@ -32,7 +32,7 @@ export interface ReadBatchMessage {
   /** Bytes of `records` that count. */
   readonly length: number;
   /** Bodies, and pieces of them, that are too large to be copied. */
-  readonly pieces: readonly ArrayBuffer[];
+  readonly pieces: ArrayBuffer[];
 }
 
 /** A read as it comes out of a batch. */
@@ -59,6 +59,7 @@ export class ReadBatch {
     const inline = body.length <= INLINE_BYTES_MAX ? body.length : 0;
     // Each record begins where a number can stand.
     const bytes = (HEAD_BYTES + texts + inline + 3) & ~3;
+    if (this.#length === 0 && (this.#buffer?.length ?? 0) < bytes) this.#buffer = undefined;
     const buffer = (this.#buffer ??= this.#begin(Math.max(bytes, BATCH_BYTES)));
     if (this.#length + bytes > buffer.length) return false;
     const pieces = body.lend();
@@ -88,13 +89,16 @@ export class ReadBatch {
 
   /** All that was added, and nothing is left. Every buffer of it can be transferred. */
   take(): ReadBatchMessage {
+    const buffer = this.#buffer!.buffer;
+    // What waits for its turn in the other thread waits in as much memory as it needs.
+    const isMostlyEmpty = this.#length * 2 < buffer.byteLength;
     const message = {
       reads: this.#reads,
-      records: this.#buffer!.buffer,
+      records: isMostlyEmpty ? buffer.slice(0, this.#length) : buffer,
       length: this.#length,
       pieces: this.#pieces,
     };
-    this.#buffer = undefined;
+    if (!isMostlyEmpty) this.#buffer = undefined;
     this.#length = 0;
     this.#reads = 0;
     this.#pieces = [];
@@ -115,7 +119,6 @@ export function* readsOf({
   pieces,
 }: ReadBatchMessage): Generator<HandedRead, void> {
   const buffer = Buffer.from(records, 0, length);
-  let piece = 0;
   for (let at = 0; at < length;) {
     const [key, status, targetLength, requestLength, replyLength, inline, piecesLength] =
       new Uint32Array(records, at, NUMBERS);
@@ -130,7 +133,8 @@ export function* readsOf({
     const reply = linesOf(text(replyLength!));
     // A view would keep all of the batch in memory.
     const body = inline === 0 ? [] : [Buffer.from(buffer.subarray(end, end + inline!))];
-    for (let i = 0; i < piecesLength!; i++) body.push(Buffer.from(pieces[piece++]!));
+    // Taken out, so that they are gone with their read, not only with the last one of the batch.
+    for (const piece of pieces.splice(0, piecesLength!)) body.push(Buffer.from(piece));
     yield {
       key: key!,
       target: target!,

@@ -22,7 +22,7 @@ export interface ShadowSettings {
   readonly reads: number;
   /** Share of the compared reads of which legacy is asked twice, to learn what differs by itself. */
   readonly noise: number;
-  /** From the moment that a request in shadow is wanted to the end of its answer. */
+  /** From asking in shadow to the end of the answer. A read has waited for its turn for half as long at most. */
   readonly timeoutMs: number;
   /** Requests under way at once at each side; writes have as many of their own. */
   readonly connectionsMax: number;

@@ -93,8 +93,9 @@ export class ShadowClient {
     return this.#inFlight < this.#settings.connectionsMax;
   }
 
-  get isOpen(): boolean {
-    return this.#breaker.isOpen;
+  /** It fails, and is asked for nothing but now and then whether it is well. */
+  get isLeftAlone(): boolean {
+    return this.#breaker.isOpen || this.#breaker.isTrying;
   }
 
   /** @param keepsBody false: its status is all that counts of the answer */
@@ -106,12 +107,15 @@ export class ShadowClient {
     else if (this.#waiting.length >= WAITING_MAX) return "dropped";
     else await new Promise<void>((done) => this.#waiting.push(done));
     const hasTime = performance.now() - askedMs < timeoutMs * WAITING_SHARE_MAX;
-    const reply =
-      this.#isClosed || !hasTime
-        ? "dropped"
-        : await this.#send(request, keepsBody, askedMs + timeoutMs);
-    this.#free();
-    return reply;
+    try {
+      if (this.#isClosed || !hasTime) return "dropped";
+      return await this.#send(request, keepsBody, askedMs + timeoutMs);
+    } catch {
+      // A mistake of ours.
+      return "failed";
+    } finally {
+      this.#free();
+    }
   }
 
   #free(): void {

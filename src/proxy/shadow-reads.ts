@@ -122,8 +122,9 @@ export class ShadowReads {
   tap(read: ShadowRead): AnswerTap | undefined {
     const { settings, bytes, onOutcome } = this.#options;
     if (settings.reads < 1 && this.#random() >= settings.reads) return undefined;
-    const mayAsk = this.underWay < READS_MAX && this.#judge.isUp && this.#isWell(read.side);
-    if (!mayAsk || !this.#pressure.admit()) {
+    const hasRoom = this.underWay < READS_MAX && this.#judge.isUp;
+    // Last: one that may try a side is not to be left out for another reason.
+    if (!hasRoom || !this.#pressure.admit() || !this.#isWell(read.side)) {
       onOutcome(read, "dropped", 1);
       return undefined;
     }

@@ -42,6 +42,10 @@ export interface Mirror {
 export class ShadowWrites {
   readonly #options: ShadowWritesOptions;
   #underWay = 0;
+  /** Of these, those that the new service is asked for. */
+  #asked = 0;
+  /** None is any more. Undefined while nobody waits for that. */
+  #onRest: (() => void) | undefined;
 
   constructor(options: ShadowWritesOptions) {
     this.#options = options;
@@ -57,8 +61,30 @@ export class ShadowWrites {
       this.#options.onDropped();
       return undefined;
     }
-    return new MirroredWrite(this.#options, request, (change) => (this.#underWay += change));
+    return new MirroredWrite(this.#options, request, {
+      begun: () => this.#underWay++,
+      ended: () => this.#underWay--,
+      asking: (work) => {
+        this.#asked++;
+        void work.finally(() => {
+          if (--this.#asked === 0) this.#onRest?.();
+        });
+      },
+    });
   }
+
+  /** After the end of its client: what the new service was asked for has come to something. */
+  async rest(): Promise<void> {
+    if (this.#asked > 0) await new Promise<void>((done) => (this.#onRest = done));
+  }
+}
+
+/** Told how a write goes. */
+interface Counts {
+  readonly begun: () => void;
+  readonly ended: () => void;
+  /** @param work never fails */
+  readonly asking: (work: Promise<void>) => void;
 }
 
 type Status = number | undefined | "waiting";
@@ -67,7 +93,7 @@ type Status = number | undefined | "waiting";
 class MirroredWrite implements Mirror {
   readonly #options: ShadowWritesOptions;
   readonly #request: MirroredRequest;
-  readonly #count: (change: 1 | -1) => void;
+  readonly #counts: Counts;
   readonly #body: ShadowBody;
   #isSent = false;
   #isWhole = false;
@@ -78,14 +104,10 @@ class MirroredWrite implements Mirror {
   /** Nothing more is done for it. */
   #isOver = false;
 
-  constructor(
-    options: ShadowWritesOptions,
-    request: MirroredRequest,
-    count: (change: 1 | -1) => void,
-  ) {
+  constructor(options: ShadowWritesOptions, request: MirroredRequest, counts: Counts) {
     this.#options = options;
     this.#request = request;
-    this.#count = count;
+    this.#counts = counts;
     this.#body = new ShadowBody(options.bytes, options.settings.bodyBytesMax);
   }
 
@@ -124,13 +146,13 @@ class MirroredWrite implements Mirror {
     this.#askedAt = new Date();
     // A body that was too large before legacy began to get it.
     if (this.#isOver) this.#options.onDropped();
-    else this.#count(1);
+    else this.#counts.begun();
     return !this.#isOver;
   }
 
   #ask(body: Buffer | undefined): void {
     // Legacy's comes first.
-    setImmediate(() => void this.#askNow(body));
+    setImmediate(() => this.#counts.asking(this.#askNow(body)));
   }
 
   async #askNow(body: Buffer | undefined): Promise<void> {
@@ -172,6 +194,6 @@ class MirroredWrite implements Mirror {
   #end(): void {
     this.#isOver = true;
     this.#body.free();
-    if (this.#isSent) this.#count(-1);
+    if (this.#isSent) this.#counts.ended();
   }
 }

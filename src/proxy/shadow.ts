@@ -117,7 +117,7 @@ export class Shadow {
 
   get state(): ShadowState {
     const { legacy, new: fresh } = this.#reads.clients;
-    const { inFlight, waiting, isOpen: breakerOpen } = this.#writeClient;
+    const { inFlight, waiting, isLeftAlone: breakerOpen } = this.#writeClient;
     return {
       reads: this.#totals.all,
       share: this.#reads.share,
@@ -174,7 +174,7 @@ export class Shadow {
   /** Ends what is under way; what is known by then is stored. */
   async close(): Promise<void> {
     this.#writeClient.close();
-    await this.#reads.close();
+    await Promise.all([this.#reads.close(), this.#writes.rest()]);
     await this.#rows?.close();
   }
 

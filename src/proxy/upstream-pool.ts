@@ -34,8 +34,10 @@ export class UpstreamPool {
   readonly #authority: string;
   readonly #idle: UpstreamConnection[] = [];
   readonly #open = new Set<UpstreamConnection>();
-  readonly #connecting = new Set<Socket>();
+  /** With what ends each. */
+  readonly #connecting = new Map<Socket, (error: Error) => void>();
   readonly #timer: NodeJS.Timeout;
+  #isClosed = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -53,6 +55,7 @@ export class UpstreamPool {
   send(request: UpstreamRequest, handler: AnswerHandler, isFresh = false): void {
     if (request.upgrade !== undefined && request.body !== undefined)
       return handler.onError(new ClientFault("a request that changes the protocol has a body"));
+    if (this.#isClosed) return handler.onError(endOfProxy());
     const { upgrade } = request;
     const kept = isFresh || upgrade !== undefined ? undefined : this.#kept();
     if (kept !== undefined) return kept.send(request, handler);
@@ -66,9 +69,10 @@ export class UpstreamPool {
 
   /** Ends all that is under way. */
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
-    const error = new UpstreamFailure("upstream-failed", "the proxy ends");
-    for (const socket of this.#connecting) socket.destroy(error);
+    const error = endOfProxy();
+    for (const end of this.#connecting.values()) end(error);
     for (const connection of this.#open) connection.destroy(error);
   }
 
@@ -81,7 +85,6 @@ export class UpstreamPool {
   #connect(link: Link, then: (connected: UpstreamConnection | Error) => void): void {
     const { connectMsMax } = this.#options;
     const { socket, event } = link;
-    this.#connecting.add(socket);
     const timer = setTimeout(() => {
       const message = `no connection within ${connectMsMax} ms`;
       socket.destroy(new UpstreamFailure("upstream-slow", message));
@@ -93,6 +96,10 @@ export class UpstreamPool {
       socket.off(event, onConnect).off("error", onError).off("close", onClose);
       then(connected);
     };
+    this.#connecting.set(socket, (error) => {
+      settle(error);
+      socket.on("error", () => undefined).destroy();
+    });
     const onConnect = (): void => settle(this.#opened(link));
     const onError = (error: Error): void => void (problem = error);
     const onClose = (): void => settle(failureOf(problem));
@@ -154,6 +161,10 @@ interface Link extends Pick<ConnectionOptions, "socket" | "deliver"> {
 
 function linkOf(socket: Socket, event: Link["event"]): Link {
   return { socket, event, deliver: (take) => void socket.on("data", take) };
+}
+
+function endOfProxy(): UpstreamFailure {
+  return new UpstreamFailure("upstream-failed", "the proxy ends");
 }
 
 function failureOf(problem: Error | undefined): Error {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { parseListenAddress, pipelineMetrics, serveMetrics } from "../../src/cli/metrics.ts";
+import { parseListenAddress } from "../../src/cli/metrics-address.ts";
+import { pipelineMetrics, serveMetrics } from "../../src/cli/metrics.ts";
 import type { ParityNote } from "../../src/cli/parity-note.ts";
 import type { ReverseNote } from "../../src/cli/reverse-note.ts";
 import { EMPTY_LEDGER, type PipelineStatus } from "../../src/pipeline/status.ts";

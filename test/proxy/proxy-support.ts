@@ -153,7 +153,7 @@ export function route(
   return { methods, path, stream: "order", kind, id, idForm: "text" };
 }
 
-const UPSTREAM: Omit<UpstreamSettings, "url"> = {
+export const UPSTREAM: Omit<UpstreamSettings, "url"> = {
   connectionsMax: 64,
   connectMsMax: 2_000,
   responseMsMax: 5_000,

@@ -85,6 +85,28 @@ test("a batch without room takes nothing of a read, and one of any size has room
   expect(Buffer.concat(large!.body).toString()).toBe("abc");
 });
 
+test("a batch that is mostly empty is handed over in as much memory as it needs, and a full one as it is", () => {
+  const batch = new ReadBatch();
+  const one = (length: number) => ({
+    key: 1,
+    target: "/",
+    headers: ["a", "x".repeat(length)],
+    answer: { status: 200, headers: [] },
+  });
+  const add = (length: number) =>
+    expect(batch.add(one(length), new ShadowBody(new ShadowBytes(), 10))).toBe(true);
+  const sizes = [10, BATCH_BYTES - 100, 20, 2 * BATCH_BYTES].map((length) => {
+    add(length);
+    const message = batch.take();
+    expect([...readsOf(message)].map(({ headers }) => headers[1]!.length)).toEqual([length]);
+    return message.records.byteLength;
+  });
+  expect(sizes[0]).toBeLessThan(100);
+  expect(sizes[1]).toBe(BATCH_BYTES);
+  expect(sizes[2]).toBeLessThan(100);
+  expect(sizes[3]).toBeGreaterThan(2 * BATCH_BYTES);
+});
+
 test("what a thread held that is gone is free again, and what it shares is bounded in all", () => {
   const ours = new ShadowBytes(100);
   const theirs = new ShadowBytes(undefined, ours.shared);

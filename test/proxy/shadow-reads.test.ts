@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import {
@@ -284,35 +285,52 @@ describe("a shadow that", () => {
     expect(reads.compared).toBe(0);
   });
 
-  test("fails is handed one read now and then, and is compared again once it is well", async () => {
-    let isWell = false;
-    await using legacy = await startApp("legacy", json(ORDER));
-    await using fresh = await startRawApp((request, response) => {
-      if (isWell) json(ORDER)(request, response);
-      else request.socket.destroy();
-    });
-    await using proxy = await startShadowProxy({ legacy: legacy.port, new: fresh.port });
-    const read = (): Promise<unknown> => ask(proxy, "/orders/7");
-    const isLeftAlone = (): boolean =>
-      proxy.shadow().clients.some(({ breakerOpen }) => breakerOpen);
-    await until("it is left alone", async () => {
-      await read();
-      return isLeftAlone();
-    });
-    const before = proxy.reads().dropped;
-    await Promise.all(Array.from({ length: 30 }, read));
-    // The one beside them may be under way yet.
-    expect(proxy.reads().dropped - before).toBeGreaterThanOrEqual(29);
-    isWell = true;
-    await until("it is compared again", async () => {
-      await read();
-      return proxy.reads().compared > 0;
-    });
-    const { compared, uncompared, dropped } = proxy.reads();
-    await Promise.all(Array.from({ length: 30 }, read));
-    const after = await proxy.readsOf(compared + uncompared + dropped + 30);
-    expect(after.dropped).toBe(dropped);
-  });
+  test.each<[string, Answer]>([
+    ["hangs up", (request) => void request.socket.destroy()],
+    ["says nothing", () => undefined],
+  ])(
+    "%s is handed one read now and then, and is compared again once it is well",
+    async (_, fail) => {
+      let isWell = false;
+      await using legacy = await startApp("legacy", json(ORDER));
+      await using fresh = await startRawApp((request, response) => {
+        if (isWell) json(ORDER)(request, response);
+        else fail(request, response);
+      });
+      await using proxy = await startShadowProxy({
+        legacy: legacy.port,
+        new: fresh.port,
+        shadow: { timeoutMs: 1_000 },
+      });
+      const read = (): Promise<unknown> => ask(proxy, "/orders/7");
+      const isLeftAlone = (): boolean =>
+        proxy.shadow().clients.some(({ breakerOpen }) => breakerOpen);
+      await until("it is left alone", async () => {
+        await read();
+        return isLeftAlone();
+      });
+      // Also while it is tried, which takes as long as a request may take.
+      const begun = fresh.begun();
+      await until("it is tried", async () => {
+        await read();
+        return fresh.begun() > begun;
+      });
+      await sleep(50);
+      const before = proxy.reads().dropped;
+      await Promise.all(Array.from({ length: 30 }, read));
+      // At once, and not when the thread has said so; but one is handed over every 100 ms.
+      expect(proxy.reads().dropped - before).toBeGreaterThan(20);
+      isWell = true;
+      await until("it is compared again", async () => {
+        await read();
+        return proxy.reads().compared > 0;
+      });
+      const { compared, uncompared, dropped } = proxy.reads();
+      await Promise.all(Array.from({ length: 30 }, read));
+      const after = await proxy.readsOf(compared + uncompared + dropped + 30);
+      expect(after.dropped).toBe(dropped);
+    },
+  );
 
   test("is silent is given up in time, and what waits for it is dropped", async () => {
     await using fresh = await startTcpApp(() => undefined);

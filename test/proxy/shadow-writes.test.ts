@@ -8,9 +8,11 @@ import {
   startRawApp,
   startTcpApp,
   until,
+  UPSTREAM,
   type TestApp,
 } from "./proxy-support.ts";
 import { ask, startShadowProxy, type ShadowProxyOptions } from "./shadow-support.ts";
+import type { UpstreamSettings } from "../../src/proxy/settings.ts";
 
 const JSON_HEADERS = { "content-type": "application/json" };
 
@@ -209,6 +211,23 @@ describe("a new service that", () => {
       writesMirrored: 20,
     });
   });
+});
+
+test("a write is kept also when the proxy ends before it is connected to new", async () => {
+  await using legacy = await startApp("legacy");
+  // Never shakes hands.
+  await using fresh = await startTcpApp(() => undefined);
+  const to = (url: string): UpstreamSettings => ({ ...UPSTREAM, url });
+  const upstreams = {
+    legacy: to(`http://127.0.0.1:${legacy.port}`),
+    new: to(`https://127.0.0.1:${fresh.port}`),
+  };
+  const proxy = await startShadowProxy({ legacy: legacy.port, settings: { upstreams } });
+  await ask(proxy, "/orders/7", { method: "PUT", body: "{}" });
+  await until("new is asked", () => fresh.connections() === 1);
+  await proxy[Symbol.asyncDispose]();
+  expect(proxy.log.writes).toMatchObject([{ legacyStatus: 200, newStatus: undefined }]);
+  expect(proxy.shadow()).toMatchObject({ writesMirrored: 1, rowsWaiting: 0, heldBytes: 0 });
 });
 
 test("reads do not stand in the way of writes", async () => {

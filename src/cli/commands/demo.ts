@@ -1,5 +1,5 @@
 import type { CommandModule } from "yargs";
-import { runDemo, type DemoDocument } from "../demo/demo.ts";
+import type { DemoDocument } from "../demo/demo.ts";
 import { numberOption } from "../number-option.ts";
 import { count, note, plural, writeResult } from "../output.ts";
 import { Progress } from "../progress.ts";
@@ -46,6 +46,7 @@ export const demoCommand: CommandModule<object, DemoArgs> = {
       }) as never,
   handler: async ({ json, keep, seed, short, rollout }) => {
     const progress = new Progress();
+    const { runDemo } = await import("../demo/demo.ts");
     const document = await withShutdown({ graceMs: GRACE_MS }, (scope) =>
       runDemo({
         scope,

@@ -5,7 +5,7 @@ import { openRolloutState } from "../wire.ts";
 import { loadConfig, type LoadedConfig } from "../../config/load-config.ts";
 import { BanyanError } from "../../model/errors.ts";
 import { describeAddress } from "../../proxy/listen-address.ts";
-import { startProxy, type RunningProxy } from "../../proxy/proxy.ts";
+import type { RunningProxy } from "../../proxy/proxy.ts";
 import type { ProxySettings } from "../../proxy/settings.ts";
 import { aborted } from "../../runtime/aborted.ts";
 import { withShutdown, type Scope } from "../../runtime/shutdown.ts";
@@ -51,6 +51,7 @@ async function serve(
   const rollout = await openRolloutState(config);
   defer(() => rollout.close());
   const { state, traffic, shadowLog } = rollout;
+  const { startProxy } = await import("../../proxy/proxy.ts");
   const proxy = await startProxy({ settings, state, traffic, shadowLog, onNote: note });
   const listen = describeAddress(proxy.address);
   note(`listening on ${listen}; the rollout is read from ${rollout.place}`);

@@ -8,7 +8,7 @@ import {
   plural,
   writeResult,
 } from "../output.ts";
-import { parseListenAddress, pipelineMetrics, serveMetrics } from "../metrics.ts";
+import { parseListenAddress } from "../metrics-address.ts";
 import { parityNote } from "../parity-note.ts";
 import { pipelineOptions } from "../pipeline-options.ts";
 import { reverseNote } from "../reverse-note.ts";
@@ -85,6 +85,7 @@ export const runCommand: CommandModule<object, RunArgs> = {
         const parity = (): ReturnType<typeof parityNote> => parityNote(opened.store, config.name);
         const reverse = (): ReturnType<typeof reverseNote> =>
           reverseNote(opened.store, config.name);
+        const { pipelineMetrics, serveMetrics } = await import("../metrics.ts");
         const metrics = await serveMetrics(
           pipelineMetrics(config.name, () => last, parity, reverse),
           listen,
