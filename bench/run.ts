@@ -2,7 +2,7 @@
  * How near Banyan comes to what the database itself can do. Every limit is measured in the same run;
  * the ratios mean something, the absolute figures only describe the machine.
  *
- *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow|hold --beside verify,baseline]
+ *   npm run bench [-- --changes 1000000 --rows 1000000 --rounds 1 --only throughput|latency|chunks|verify|impact|proxy|shadow|hold --beside verify,baseline --load 0.5]
  */
 import { parseArgs } from "node:util";
 import { benchChunkedBaseline } from "./chunked-baseline.ts";
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "1" },
     identity: { type: "string", default: "full,default" },
     beside: { type: "string", default: "verify,baseline" },
+    load: { type: "string", default: "0.5" },
     only: { type: "string", default: "throughput,latency,chunks,verify,impact,proxy,shadow,hold" },
   },
 });
@@ -57,5 +58,9 @@ if (values.only.includes("impact"))
 if (values.only.includes("proxy"))
   await benchProxy({ rounds: Math.max(3, Number(values.rounds)), seconds: 5 });
 if (values.only.includes("shadow"))
-  await benchShadow({ rounds: Math.max(8, Number(values.rounds)), seconds: 4 });
+  await benchShadow({
+    rounds: Math.max(8, Number(values.rounds)),
+    seconds: 4,
+    load: Number(values.load),
+  });
 if (values.only.includes("hold")) await benchHold();

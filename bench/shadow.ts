@@ -9,6 +9,8 @@ import { mainThreadSeconds, median, processNow, ratio, say, spread } from "./sup
 export interface ShadowBenchOptions {
   readonly rounds: number;
   readonly seconds: number;
+  /** Share of what the first proxy can do. */
+  readonly load: number;
 }
 
 interface Case {
@@ -58,12 +60,13 @@ const BAR = 1.1;
 
 /**
  * What comparing every read costs the clients: proxies at stage shadow, two that compare none and others that
- * compare all, with new services of all sorts, in turn, at half of what the first can do with the same clients
- * on the same processors. Every answer is held against what it should be.
+ * compare all, with new services of all sorts, in turn, at a share of what the first can do with the same
+ * clients on the same processors. Every answer is held against what it should be.
  */
-export async function benchShadow({ rounds, seconds }: ShadowBenchOptions): Promise<void> {
+export async function benchShadow(options: ShadowBenchOptions): Promise<void> {
+  const { rounds, seconds, load: share } = options;
   say(
-    `\n== shadow: every read compared, half the saturation load, ${rounds} rounds of ${seconds} s`,
+    `\n== shadow: every read compared, ${share} of the saturation load, ${rounds} rounds of ${seconds} s`,
   );
   if (spawnSync("wrk", ["-v"]).error !== undefined)
     return say("left out: it needs wrk (apt-get install wrk)");
@@ -82,7 +85,7 @@ export async function benchShadow({ rounds, seconds }: ShadowBenchOptions): Prom
     }
     for (let round = 0; round < WARM_ROUNDS; round++)
       for (const { port } of proxies) await load(port, WARM_SECONDS);
-    const pauseMsMax = await pauseForHalf(proxies[0]!.port);
+    const pauseMsMax = await pauseFor(share, proxies[0]!.port);
     const samples: Sample[][] = CASES.map(() => []);
     for (let round = 0; round < rounds; round++) {
       for (let i = 0; i < CASES.length; i++) {
@@ -98,13 +101,13 @@ export async function benchShadow({ rounds, seconds }: ShadowBenchOptions): Prom
   }
 }
 
-/** The pause between two requests of a client with which all of them come to half of what they could. */
-async function pauseForHalf(port: number): Promise<number> {
+/** The pause between two requests of a client with which all of them come to such a share of what they could. */
+async function pauseFor(share: number, port: number): Promise<number> {
   const { perSecond } = await load(port, WARM_SECONDS);
-  const half = perSecond / 2;
-  let pauseMsMax = Math.round((2 * CONNECTIONS * 1_000) / half);
+  const wanted = perSecond * share;
+  let pauseMsMax = Math.round((2 * CONNECTIONS * 1_000) / wanted);
   let paced = (await load(port, WARM_SECONDS, pauseMsMax)).perSecond;
-  while (paced < half && pauseMsMax > 1)
+  while (paced < wanted && pauseMsMax > 1)
     paced = (await load(port, WARM_SECONDS, --pauseMsMax)).perSecond;
   say(
     `saturated without comparison at ${Math.round(perSecond)} requests/s; ` +

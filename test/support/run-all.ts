@@ -77,10 +77,10 @@ const BUILD: Step = {
 
 /** Most tests wait for a server or a clock, so that several go beside each other on few processors. */
 const STEPS_OF_LANE: Readonly<Record<Lane, readonly Step[]>> = {
-  first: [half("pg", "pg on Postgres 18", 1), onNode24()],
+  first: [half("pg", "pg on Postgres 18", 1), half("unit", "unit", 2), halfOnNode24(1)],
   second: [half("e2e", "e2e", 1), onPostgres15()],
   third: [half("e2e", "e2e", 2), half("unit", "unit", 1)],
-  fourth: [half("pg", "pg on Postgres 18", 2), half("unit", "unit", 2)],
+  fourth: [half("pg", "pg on Postgres 18", 2), halfOnNode24(2)],
 };
 
 function suite(name: string, options: readonly string[]): Step {
@@ -91,12 +91,12 @@ function half(project: string, name: string, part: 1 | 2): Step {
   return suite(`${name}, half ${part}`, ["--project", project, "--shard", `${part}/2`]);
 }
 
-function onNode24(): Step {
+function halfOnNode24(part: 1 | 2): Step {
   const leftOut = `BANYAN_TEST_LEFT_OUT=${NOT_ON_24.join(",")}`;
   const node = ["env", leftOut, "npx", "--yes", "--package=node@24", "--", "node"] as const;
   return {
-    name: "unit on Node 24",
-    command: [...node, VITEST, "run", "--project", "unit"],
+    name: `unit on Node 24, half ${part}`,
+    command: [...node, VITEST, "run", "--project", "unit", "--shard", `${part}/2`],
     isSuite: true,
     unavailable: 1,
     alone: "npm run test:node24",
