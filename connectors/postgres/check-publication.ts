@@ -1,6 +1,6 @@
 import { BanyanError } from "../../src/model/errors.ts";
 import type { Finding } from "../../src/source/change-source.ts";
-import type { Ask, CatalogueEntry } from "./catalogue.ts";
+import { readTables, requireAll, type Ask, type CatalogueEntry } from "./catalogue.ts";
 import { isCapturable } from "./check-tables.ts";
 import { quoteIdentifier, quoteTable } from "./identifiers.ts";
 import { publicationMissing, readPublication } from "./publication.ts";
@@ -14,7 +14,8 @@ const STORE_SCHEMA = "banyan";
  * Refuses a publication that would leave something out: what it does not send is lost without a word.
  *
  * @param more to say beside the SQL that mends it
- * @throws BanyanError `PUBLICATION_MISSING`, `SOURCE_NOT_READY` naming all that it lacks
+ * @throws BanyanError `PUBLICATION_MISSING`, `TABLE_MISSING` for a table that is gone by now,
+ *   `SOURCE_NOT_READY` naming all that it lacks
  */
 export async function requirePublished(
   ask: Ask,
@@ -28,6 +29,9 @@ export async function requirePublished(
     ({ severity }) => severity === "error",
   );
   if (errors.length === 0) return;
+  // One that was renamed or dropped just now is not in the publication either, and that is the reason.
+  const names = entries.map(({ table }) => table.name);
+  requireAll(names, await readTables(ask, names, name, new Map()));
   throw new BanyanError("SOURCE_NOT_READY", errors.map(({ message }) => message).join("; "), {
     hint: `Run: ${errors.flatMap(({ mend }) => mend ?? []).join(" ")} ${more}`.trimEnd(),
     detail: { publication: name, findings: errors.map(({ code }) => code).join(",") },

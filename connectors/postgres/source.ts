@@ -407,13 +407,7 @@ class PostgresSource implements ChangeSource {
       this.#oids.set(table.name, oid);
     }
     const lost = `What was changed there meanwhile is not in the log; if anything was, \`banyan verify\` shows it. ${newBaselineHint(slot)}`;
-    try {
-      await requirePublished(this.#ask, publication, entries, lost);
-    } catch (error) {
-      // One that was renamed or dropped just now is not in the publication either, and that is the reason.
-      requireAll(names, await readTables(this.#ask, names, publication, this.#keys));
-      throw error;
-    }
+    await requirePublished(this.#ask, publication, entries, lost);
   }
 
   /** Asked each time, because behind one address there can be another server the next time. */

@@ -9,7 +9,7 @@ import { ReadQueue } from "./read-queue.ts";
 import { ShadowBody, ShadowBytes } from "./shadow-bytes.ts";
 import { ShadowClient, WAITING_SHARE_MAX } from "./shadow-client.ts";
 import { lowerThreadPriority } from "./thread-priority.ts";
-import { otherSide, type Side } from "../rollout/stage.ts";
+import { otherSide, SIDES, type Side } from "../rollout/stage.ts";
 import { steadyNowMs } from "../runtime/steady-clock.ts";
 
 const { settings, routes, upstreams, bytes: shared, recheckMs } = workerData as JudgeStart;
@@ -49,7 +49,7 @@ function begin({ key, target, headers, answer, body: chunks }: HandedRead, sentM
 }
 
 async function close(): Promise<void> {
-  for (const side of ["legacy", "new"] as const) {
+  for (const side of SIDES) {
     clients[side].close();
     askNext(side);
   }

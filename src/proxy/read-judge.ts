@@ -11,6 +11,7 @@ import { rulesOf } from "./shadow-rules.ts";
 import type { ShadowOutcome } from "../rollout/shadow-counts.ts";
 import type { Side } from "../rollout/stage.ts";
 import type { SampleDifference } from "../rollout/shadow-log.ts";
+import { Pending } from "../runtime/pending.ts";
 import type { AnswerRulesWithHeaders } from "../verify/compare-answers.ts";
 
 /** Reads that are asked again at once because they differed. */
@@ -65,9 +66,7 @@ export class ReadJudge {
   readonly #learned = new Set<RouteSettings>();
   readonly #comparer = new AnswerComparer();
   readonly #stop = new AbortController();
-  #underWay = 0;
-  /** Nothing is under way any more. Undefined while nobody waits for that. */
-  #onRest: (() => void) | undefined;
+  readonly #pending = new Pending();
   #rechecks = 0;
 
   constructor(options: ReadJudgeOptions) {
@@ -76,7 +75,7 @@ export class ReadJudge {
   }
 
   get underWay(): number {
-    return this.#underWay;
+    return this.#pending.count;
   }
 
   /** What was learned of the routes of which something was since the last time. */
@@ -91,14 +90,13 @@ export class ReadJudge {
 
   /** @param answer what the client got; its body is given back here */
   judge(read: JudgedRead, answer: ShadowReply): void {
-    this.#underWay++;
+    this.#pending.begin();
     void this.#judge(read, answer)
       // A mistake of ours costs one comparison.
       .catch((): ShadowOutcome => "uncompared")
       .then((outcome) => {
-        this.#underWay--;
         this.#options.onOutcome(read, outcome);
-        if (this.#underWay === 0) this.#onRest?.();
+        this.#pending.end();
       });
   }
 
@@ -106,7 +104,7 @@ export class ReadJudge {
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#comparer.close();
-    if (this.#underWay > 0) await new Promise<void>((done) => (this.#onRest = done));
+    await this.#pending.none();
   }
 
   async #judge(read: JudgedRead, answer: ShadowReply): Promise<ShadowOutcome> {

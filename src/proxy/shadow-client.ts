@@ -22,7 +22,6 @@ const CONDITIONS = new Set([
   "if-unmodified-since",
   "range",
 ]);
-const CONDITION_LENGTHS = new Set([...CONDITIONS].map((name) => name.length));
 
 export interface ShadowRequest {
   readonly method: string;
@@ -178,8 +177,7 @@ function inShadow(headers: readonly string[], isRead: boolean): string[] {
   const out: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!;
-    if (isRead && CONDITION_LENGTHS.has(name.length) && CONDITIONS.has(name.toLowerCase()))
-      continue;
+    if (isRead && CONDITIONS.has(name.toLowerCase())) continue;
     if (name !== "banyan-mode") out.push(name, headers[i + 1]!);
   }
   out.push("banyan-mode", "shadow");

@@ -3,6 +3,7 @@ import type { ShadowSettings } from "./settings.ts";
 import { ShadowBody, type ShadowBytes } from "./shadow-bytes.ts";
 import type { ShadowClient } from "./shadow-client.ts";
 import type { ShadowWrite } from "../rollout/shadow-log.ts";
+import { Pending } from "../runtime/pending.ts";
 
 /** Writes that are in memory, from their head to the last of both answers. */
 const WRITES_MAX = 2_000;
@@ -43,9 +44,7 @@ export class ShadowWrites {
   readonly #options: ShadowWritesOptions;
   #underWay = 0;
   /** Of these, those that the new service is asked for. */
-  #asked = 0;
-  /** None is any more. Undefined while nobody waits for that. */
-  #onRest: (() => void) | undefined;
+  readonly #asked = new Pending();
 
   constructor(options: ShadowWritesOptions) {
     this.#options = options;
@@ -65,17 +64,15 @@ export class ShadowWrites {
       begun: () => this.#underWay++,
       ended: () => this.#underWay--,
       asking: (work) => {
-        this.#asked++;
-        void work.finally(() => {
-          if (--this.#asked === 0) this.#onRest?.();
-        });
+        this.#asked.begin();
+        void work.finally(() => this.#asked.end());
       },
     });
   }
 
   /** After the end of its client: what the new service was asked for has come to something. */
   async rest(): Promise<void> {
-    if (this.#asked > 0) await new Promise<void>((done) => (this.#onRest = done));
+    await this.#asked.none();
   }
 }
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { BATCH_BYTES, ReadBatch, readsOf } from "../../src/proxy/read-batch.ts";
+import { BATCH_BYTES, ReadBatch, readsOf, type AnsweredRead } from "../../src/proxy/read-batch.ts";
 import { ShadowBody, ShadowBytes } from "../../src/proxy/shadow-bytes.ts";
 
 /** What can stand in a header line: bytes, none of which ends it. */
@@ -64,15 +64,19 @@ test("reads come out of batches as they went in, in order, and their bodies are 
   );
 });
 
-test("a batch without room takes nothing of a read, and one of any size has room when it is empty", () => {
-  const bytes = new ShadowBytes();
-  const batch = new ReadBatch();
-  const one = (length: number) => ({
+/** A read with so many characters in a header. */
+function one(length: number): AnsweredRead {
+  return {
     key: 1,
     target: "/",
     headers: ["a", "x".repeat(length)],
     answer: { status: 200, headers: [] },
-  });
+  };
+}
+
+test("a batch without room takes nothing of a read, and one of any size has room when it is empty", () => {
+  const bytes = new ShadowBytes();
+  const batch = new ReadBatch();
   const body = new ShadowBody(bytes, 10);
   body.add(Buffer.from("abc"));
   expect(batch.add(one(BATCH_BYTES - 60), new ShadowBody(bytes, 10))).toBe(true);
@@ -87,12 +91,6 @@ test("a batch without room takes nothing of a read, and one of any size has room
 
 test("a batch that is mostly empty is handed over in as much memory as it needs, and a full one as it is", () => {
   const batch = new ReadBatch();
-  const one = (length: number) => ({
-    key: 1,
-    target: "/",
-    headers: ["a", "x".repeat(length)],
-    answer: { status: 200, headers: [] },
-  });
   const add = (length: number) =>
     expect(batch.add(one(length), new ShadowBody(new ShadowBytes(), 10))).toBe(true);
   const sizes = [10, BATCH_BYTES - 100, 20, 2 * BATCH_BYTES].map((length) => {

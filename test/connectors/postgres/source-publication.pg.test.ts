@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { sourceDatabase, startOf, type SourceDatabase } from "./source-support.ts";
+import { readTables, type Ask } from "../../../connectors/postgres/catalogue.ts";
+import { requirePublished } from "../../../connectors/postgres/check-publication.ts";
 import { openPostgresEventStore } from "../../../connectors/postgres/event-store.ts";
 import type { CapturePlan } from "../../../src/source/change-source.ts";
 
@@ -61,6 +63,20 @@ describe("a publication that leaves out", () => {
       message: expect.stringContaining("public.line") as unknown,
       hint: expect.stringContaining("ADD TABLE") as unknown,
     });
+  });
+});
+
+test("a table that is renamed or dropped while the publication is looked at is missing, not left out", async () => {
+  await using db = await published("FOR TABLE item, line");
+  const ask: Ask = async <Row>(_doing: string, sql: string, params: readonly unknown[]) =>
+    (await db.query(sql, [...params])).rows as Row[];
+  const names = ITEM_AND_LINE.tables.map(({ name }) => name);
+  const entries = await readTables(ask, names, db.publication, new Map());
+  await requirePublished(ask, db.publication, entries);
+  await db.query("ALTER TABLE line RENAME TO row; DROP TABLE item");
+  await expect(requirePublished(ask, db.publication, entries)).rejects.toMatchObject({
+    code: "TABLE_MISSING",
+    detail: { tables: "public.item, public.line" },
   });
 });
 
