@@ -127,9 +127,10 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
     for (const one of busy) await one.stop();
     await running.reach();
     expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
-    expect(await running.verify()).toMatchObject({ state: "equal", samples: [] });
-    const { rows } = await b.db.query("SELECT id FROM ticket WHERE id < 10 LIMIT 1");
-    expect(rows).toHaveLength(1);
+    const report = await running.verify();
+    expect(report).toMatchObject({ state: "equal", samples: [] });
+    // Of three types, of which the traffic leaves at least a third.
+    expect(report.present).toBeGreaterThan(ROWS);
     await running.stop();
   });
 });
