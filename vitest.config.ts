@@ -1,11 +1,16 @@
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
+import { temporaryFolder } from "./test/support/temporary-folder.ts";
 
 /** The suffix of a test file says what it needs: a Postgres, or the built CLI and a Postgres. */
 const SUFFIXES = ["pg", "e2e"] as const;
 
+const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 /** How much longer a test may take whose budget is larger. */
-const TIMES = process.env["BANYAN_TEST_BUDGET"] === "nightly" ? 15 : 1;
+const TIMES = isNightly ? 15 : 1;
+
+// Of the tests and of all that they start. What goes on for hours writes more than belongs into memory.
+if (!isNightly) process.env["TMPDIR"] = temporaryFolder();
 
 /** Files of the unit tests that are left out, by comma: test/support/run-all.ts does on a second Node. */
 const LEFT_OUT = (process.env["BANYAN_TEST_LEFT_OUT"] ?? "").split(",").filter((one) => one !== "");

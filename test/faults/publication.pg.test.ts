@@ -25,7 +25,7 @@ test("a publication dropped under a running capture ends it at that place of the
   await bank.db.query(`DROP PUBLICATION ${bank.publication}`);
   await bank.db.query("UPDATE account SET note = note || '!'");
   const { rows } = await bank.db.query("SELECT pg_current_wal_insert_lsn() AS end");
-  const endOfLost = parseLsn(rows[0]!["end"] as string);
+  const endOfLost = parseLsn((rows[0] as { end: string }).end);
   const error = await capture.failure();
   expect(error).toMatchObject({ code: "PUBLICATION_MISSING", recovery: "operator" });
   expect(error.message).toContain(bank.publication);

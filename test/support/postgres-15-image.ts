@@ -20,6 +20,8 @@ export interface PostgresImage {
   readonly isLocal: boolean;
   /** The command that starts the server, with these settings added to it. */
   command(settings: readonly string[]): string[];
+  /** Holds the data, which need not outlive the container. */
+  readonly dataFolder: string;
   /** How often the log says that it is ready until it is. */
   readonly readyLines: number;
 }
@@ -98,6 +100,7 @@ function publicImage(): PostgresImage {
     name: PUBLIC_NAME,
     isLocal: false,
     command: (settings) => ["postgres", ...settings],
+    dataFolder: "/var/lib/postgresql/data",
     readyLines: 2,
   };
 }
@@ -106,6 +109,7 @@ function localImage(): PostgresImage {
   return {
     name: LOCAL_NAME,
     isLocal: true,
+    dataFolder: "/tmp",
     command: (settings) => [
       "sh",
       "-ec",

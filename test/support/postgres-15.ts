@@ -38,6 +38,7 @@ async function main(command: readonly string[]): Promise<number> {
       .withEnvironment({ POSTGRES_PASSWORD: password })
       .withCommand(image.command(settings))
       .withExposedPorts(5432)
+      .withTmpFs({ [image.dataFolder]: "rw,size=4g,mode=1777" })
       .withWaitStrategy(Wait.forLogMessage(/ready to accept connections/, image.readyLines))
       .withStartupTimeout(START_MS_MAX)
       .start();
