@@ -15,8 +15,16 @@ export type BaselineMode = "auto" | "snapshot" | "chunked";
 const SNAPSHOT_ROWS_MAX = 3_000_000;
 const SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024;
 
-export interface StreamBaseline {
+/** What a baseline is read of. */
+export interface BaselineOf {
   readonly stream: StreamPlan;
+  /** Names of the tables that join streams which are there, whose rows alone are read; absent for all. */
+  readonly tables?: readonly string[];
+  /** Why it cannot be read in chunks, as far as the source has nothing to do with that. */
+  readonly obstacle?: string;
+}
+
+export interface StreamBaseline extends Omit<BaselineOf, "obstacle"> {
   readonly isChunked: boolean;
   /** For people. */
   readonly why: string;
@@ -31,19 +39,25 @@ export interface StreamBaseline {
 export async function planBaselines(
   source: Pick<ChangeSource, "surveyChunks">,
   mapping: Mapping,
-  streams: readonly StreamPlan[],
+  wanted: readonly BaselineOf[],
   mode: BaselineMode,
 ): Promise<readonly StreamBaseline[]> {
   if (mode === "snapshot")
-    return streams.map((stream) => ({
-      stream,
+    return wanted.map(({ obstacle: _obstacle, ...of }) => ({
+      ...of,
       isChunked: false,
       why: "as asked for with --baseline snapshot",
       rowsEstimated: 0,
     }));
   const surveys: ChunkSurvey[] = [];
-  for (const stream of streams)
-    surveys.push(await source.surveyChunks(keyedTables(mapping, stream)));
+  for (const { stream, tables } of wanted) {
+    const keyed = keyedTables(mapping, stream, tables);
+    const survey = await source.surveyChunks(keyed);
+    // The root sets the ends of the chunks, and is not read.
+    const { rows, bytes } =
+      tables === undefined ? survey : await source.surveyChunks(keyed.slice(1));
+    surveys.push({ ...survey, rows, bytes });
+  }
   const rows = surveys.reduce((sum, survey) => sum + survey.rows, 0);
   const bytes = surveys.reduce((sum, survey) => sum + survey.bytes, 0);
   const isSmall = rows <= SNAPSHOT_ROWS_MAX && bytes <= SNAPSHOT_BYTES_MAX;
@@ -51,14 +65,14 @@ export async function planBaselines(
   const size = isSmall
     ? "the tables are small"
     : `the tables hold about ${plural(rows, "row")} in ${count(megabytes)} MB`;
-  return streams.map((stream, i) => {
-    const { obstacle, rows: rowsEstimated } = surveys[i]!;
+  return wanted.map(({ obstacle: given, ...of }, i) => {
+    const { obstacle = given, rows: rowsEstimated } = surveys[i]!;
     const isWanted = mode === "chunked" || !isSmall;
     const isChunked = isWanted && obstacle === undefined;
     const asked = mode === "chunked" ? "as asked for with --baseline chunked" : size;
     const why =
       isWanted && obstacle !== undefined ? `cannot be read in chunks: ${obstacle}` : asked;
-    return { stream, isChunked, why, rowsEstimated };
+    return { ...of, isChunked, why, rowsEstimated };
   });
 }
 
@@ -68,10 +82,22 @@ export function keyOrder(mapping: Mapping, stream: StreamPlan): readonly OrderCo
   return root!.columns.map((column) => orderOf(root!.table.columns[column]!.type));
 }
 
-/** The tables of a stream type with the columns that hold the root's key; the root first. */
-export function keyedTables(mapping: Mapping, stream: StreamPlan): readonly KeyedTable[] {
-  return stream.roles.map(({ tableRef }) => {
-    const table = mapping.shapeOf(tableRef.name)!;
-    return { table, columns: mapping.mapperOf(table)!.parts.streamColumns };
-  });
+/**
+ * The tables of a stream type with the columns that hold the root's key; the root first.
+ *
+ * @param joining the root and these alone
+ */
+export function keyedTables(
+  mapping: Mapping,
+  { ref, roles }: StreamPlan,
+  joining?: readonly string[],
+): readonly KeyedTable[] {
+  const isAsked = (name: string): boolean =>
+    joining === undefined || name === ref.root.name || joining.includes(name);
+  return roles
+    .filter(({ tableRef }) => isAsked(tableRef.name))
+    .map(({ tableRef }) => {
+      const table = mapping.shapeOf(tableRef.name)!;
+      return { table, columns: mapping.mapperOf(table)!.parts.streamColumns };
+    });
 }

@@ -10,10 +10,11 @@ import type { BaselineRecord } from "../store/event-store.ts";
 export function newRecord(
   stream: string,
   position: Position,
-  { rowsEstimated, why }: Pick<StreamBaseline, "rowsEstimated" | "why">,
+  { rowsEstimated, why, tables }: Pick<StreamBaseline, "rowsEstimated" | "why" | "tables">,
 ): BaselineRecord {
   return {
     stream,
+    ...(tables === undefined ? {} : { tables }),
     position,
     why,
     chunks: [],
@@ -106,12 +107,13 @@ export function plansGoingOn(
   mapping: Mapping,
   records: readonly BaselineRecord[],
 ): readonly StreamBaseline[] {
-  return records.flatMap(({ stream: type, done, why, chunksRead, rowsEstimated }) => {
+  return records.flatMap(({ stream: type, done, why, chunksRead, rowsEstimated, tables }) => {
     const stream = mapping.stream(type);
     if (done || stream === undefined) return [];
     const reason = why ?? "an earlier run began it so";
     const behind = plural(chunksRead, "chunk");
     const goesOn = chunksRead === 0 ? "" : `; it goes on behind ${behind} of an earlier run`;
-    return [{ stream, isChunked: true, why: `${reason}${goesOn}`, rowsEstimated }];
+    const joining = tables === undefined ? {} : { tables };
+    return [{ stream, ...joining, isChunked: true, why: `${reason}${goesOn}`, rowsEstimated }];
   });
 }

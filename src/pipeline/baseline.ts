@@ -190,6 +190,7 @@ async function* readStages(
     yield { ...stage, goesOn };
 }
 
-async function* noRows(): AsyncGenerator<never, void, void> {
-  // Of a table whose baseline was written before.
+/** Of a table whose baseline was written before. */
+export async function* noRows(): AsyncGenerator<never, void, void> {
+  // There are none.
 }

@@ -114,7 +114,8 @@ export class ChunkGate {
   }
 
   #needOfChange(transaction: Committed, change: Change): Need {
-    const frontier = this.#frontiers.of(this.#mapping.streamOfTable(change.table.name)?.type);
+    const { name } = change.table;
+    const frontier = this.#frontiers.of(this.#mapping.streamOfTable(name)?.type, name);
     if (frontier === undefined) return "nothing";
     const mapper = this.#mapping.mapperOf(change.table);
     const isUnclear =

@@ -1,4 +1,4 @@
-import { occupied } from "./baseline.ts";
+import { noRows, occupied } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
 import { keyedTables, keyOrder } from "./baseline-plan.ts";
 import { rowsExpected, withChunk, type ChunkCounts, type WrittenChunk } from "./baseline-record.ts";
@@ -132,8 +132,9 @@ export class ChunkedBaseline {
 
   async #readStream(stream: StreamPlan, signal: AbortSignal): Promise<void> {
     const { source, mapping, frontiers } = this.#options;
-    const frontier = frontiers.of(stream.type)!;
-    const reader = source.openChunks(keyedTables(mapping, stream));
+    const frontier = frontiers.reading(stream.type)!;
+    const { tables } = this.#records.get(stream.type)!;
+    const reader = source.openChunks(keyedTables(mapping, stream, tables));
     const reading: Reading = { stream, frontier, reader, stored: this.#storedOf(stream) };
     const size = new ChunkSize(this.#options.limits.baselineChunkRowsMax);
     try {
@@ -201,12 +202,17 @@ export class ChunkedBaseline {
       frontiers.notify();
       const tables = await shapesOf(snapshot.tables, this.#options, signal);
       const known = stored?.range(after, end);
+      const goesOn = known !== undefined || this.#records.get(stream.type)!.tables !== undefined;
       const range = { after, end, tables, known };
       const read: ChunkCounts = { rows: 0, bytes: 0, aggregates: 0, events: 0, gone: 0, moved: 0 };
       if (known !== undefined) await writer.learnMoved();
       for await (const stage of this.#stages(stream, snapshot, range, signal)) {
-        giveTurn ??= await writer.turn(signal);
-        if (known !== undefined) await writer.assignVersions(stage.events);
+        if (giveTurn === undefined) {
+          giveTurn = await writer.turn(signal);
+          // The log tells of other tables of streams that go on: where they end is in the store.
+          if (goesOn) await writer.settle();
+        }
+        if (goesOn) await writer.assignVersions(stage.events);
         isStaged = true;
         const isRoot = ({ table }: { table: string }): boolean => table === tables[0]!.name;
         const images = {
@@ -214,7 +220,7 @@ export class ChunkedBaseline {
           // There is one of a row that the log has yet to move here from an aggregate that was read before.
           missingImages: stage.images.filter((image) => !isRoot(image)),
         };
-        const explain = known === undefined ? occupied : undefined;
+        const explain = goesOn ? undefined : occupied;
         await writer.stageBaseline(stage.events, images, explain);
         failpoint("chunk-staged");
         read.rows += stage.rows;
@@ -235,6 +241,8 @@ export class ChunkedBaseline {
       };
       isWritten = true;
       await this.#commit(stream, frontier, { seen: snapshot.seen, fence, end }, read, durable);
+      // The same the other way round: the log's writer must not ask before.
+      if (goesOn) await writer.settle();
       return true;
     } finally {
       if (!isWritten) {
@@ -264,10 +272,14 @@ export class ChunkedBaseline {
     signal: AbortSignal,
   ): ReturnType<typeof baselineStages> {
     const { mapping, writer } = this.#options;
-    const { position, events: ordinal, gap } = this.#records.get(stream.type)!;
+    const { position, events: ordinal, gap, tables: joining } = this.#records.get(stream.type)!;
     const mappers = tables.map((table) => mapping.mapperOf(table)!);
     const rowsOf: Pick<RowSnapshot, "readRows"> = {
-      readRows: (table, _order, aborted) => snapshot.readRange(table, range, aborted),
+      readRows: (table, _order, aborted) =>
+        // Its rows are in the streams which the others join.
+        joining !== undefined && table === tables[0]
+          ? noRows()
+          : snapshot.readRange(table, range, aborted),
     };
     const facts = {
       prefix: idPrefix(position.slice(0, 16)),

@@ -60,5 +60,5 @@ export class RebaselinePace {
 
 /** Whether streams of a type can be read anew: not before all of it has been read once. */
 export function isReadable(frontiers: Frontiers, type: string): boolean {
-  return (frontiers.of(type)?.cursor ?? "all") === "all";
+  return (frontiers.reading(type)?.cursor ?? "all") === "all";
 }

@@ -197,7 +197,6 @@ function noteRefreshed(
   { sees, fence }: ReadChunk,
 ): void {
   if (streams.length === 0) return;
-  const frontier = frontiers.of(stream.type) ?? new ChunkFrontier(keyOrder(mapping, stream), "all");
-  frontier.refreshed({ sees, fence }, streams);
-  frontiers.set(stream.type, frontier);
+  const make = (): ChunkFrontier => new ChunkFrontier(keyOrder(mapping, stream), "all");
+  frontiers.refreshed(stream.type, { sees, fence }, streams, make);
 }

@@ -166,7 +166,12 @@ async function plansOf({
   await authority.refresh();
   const tables = await source.discover(plannedTables(streams));
   const mapping = compileMapping(streams, tables, await store.mappings());
-  const plans = await planBaselines(source, mapping, mapping.streams, baseline);
+  const plans = await planBaselines(
+    source,
+    mapping,
+    mapping.streams.map((stream) => ({ stream })),
+    baseline,
+  );
   const why = "cannot be read in chunks: aggregates of it have moved to the new service";
   return plans.map((plan) =>
     plan.isChunked && authority.hasMovedOf(plan.stream.type)

@@ -71,7 +71,8 @@ function settle(
   transaction: SourceTransaction,
   { mapping, frontiers, images, results }: Settling,
 ): Change | undefined {
-  const frontier = frontiers.of(mapping.streamOfTable(change.table.name)?.type);
+  const { name } = change.table;
+  const frontier = frontiers.of(mapping.streamOfTable(name)?.type, name);
   if (change.kind === "truncate")
     return frontier === undefined || frontier.tellsAnyOf(transaction) ? change : undefined;
   const mapper = mapping.mapperOf(change.table);

@@ -1,5 +1,5 @@
 import { baseline } from "./baseline.ts";
-import { planBaselines, type StreamBaseline } from "./baseline-plan.ts";
+import { planBaselines, type BaselineOf, type StreamBaseline } from "./baseline-plan.ts";
 import { capturedAt, compareTables } from "./captured-tables.ts";
 import { frontierOf, newRecord, plansGoingOn } from "./baseline-record.ts";
 import { EventWriter } from "./event-writer.ts";
@@ -8,7 +8,13 @@ import { Frontiers } from "./frontiers.ts";
 import { Overlap } from "./overlap.ts";
 import type { PipelineOptions } from "./pipeline.ts";
 import type { StatusBoard } from "./status-board.ts";
-import { compileMapping, plannedTables, type Mapping, type RolePlan } from "../mapping/compile.ts";
+import {
+  compileMapping,
+  plannedTables,
+  type Mapping,
+  type RolePlan,
+  type StreamPlan,
+} from "../mapping/compile.ts";
 import { pipelineTag } from "../mapping/event-id.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
@@ -52,7 +58,8 @@ export async function begin(run: Run, signal: AbortSignal): Promise<Started> {
   board.enter("baseline");
   const tables = plannedTables(streams);
   const shapes = compileMapping(streams, await source.discover(tables));
-  const plans = await planBaselines(source, shapes, shapes.streams, run.baseline ?? "auto");
+  const all = shapes.streams.map((stream) => ({ stream }));
+  const plans = await planBaselines(source, shapes, all, run.baseline ?? "auto");
   run.onBaseline?.(plans);
   const plan = {
     tables,
@@ -94,9 +101,11 @@ function beginChunks(
 ): { readonly tables: readonly CapturedTable[]; readonly records: readonly BaselineRecord[] } {
   const chunked = plans.filter(({ isChunked }) => isChunked);
   const records = chunked.map((plan) => newRecord(plan.stream.type, position, plan));
-  for (const [i, { stream }] of chunked.entries())
-    frontiers.set(stream.type, frontierOf(mapping, stream, records[i]!, source, undefined));
-  const roles = chunked.flatMap(({ stream }) => stream.roles);
+  for (const [i, { stream, tables }] of chunked.entries())
+    frontiers.set(stream.type, frontierOf(mapping, stream, records[i]!, source, undefined), tables);
+  const roles = chunked.flatMap(({ stream, tables }) =>
+    stream.roles.filter(({ tableRef }) => tables?.includes(tableRef.name) ?? true),
+  );
   return { tables: capturedAt(roles, position), records };
 }
 
@@ -115,6 +124,7 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const { joining, noted } = compareTables(mapping, captured, from, recorded);
   const records = baselines.filter(({ stream }) => mapping.stream(stream) !== undefined);
   refuseUnfinished(records, joining);
+  await refuseLeaving(source, records, noted);
   const going = plansGoingOn(mapping, records);
   if (going.length > 0) run.onBaseline?.(going);
   await forgetImages(run, mapping, records, signal);
@@ -143,7 +153,7 @@ function noteEarlier(
 ): void {
   for (const record of records) {
     const stream = mapping.stream(record.stream)!;
-    frontiers.set(stream.type, frontierOf(mapping, stream, record, source, from));
+    frontiers.set(stream.type, frontierOf(mapping, stream, record, source, from), record.tables);
   }
 }
 
@@ -163,14 +173,44 @@ function refuseUnfinished(records: readonly BaselineRecord[], joining: readonly 
   );
 }
 
+/** Chunks that are read without a table would lack its rows for ever, if it came back. */
+async function refuseLeaving(
+  source: ChangeSource,
+  records: readonly BaselineRecord[],
+  noted: readonly CapturedTable[],
+): Promise<void> {
+  const unfinished = new Set(records.filter(({ done }) => !done).map(({ stream }) => stream));
+  for (const { table, stream, left } of noted) {
+    if (left === undefined || !unfinished.has(stream)) continue;
+    if (!(await isThere(source, table))) continue;
+    throw new BanyanError(
+      "SOURCE_NOT_READY",
+      `${table} cannot leave yet: the baseline of ${stream} is still being read in chunks`,
+      {
+        hint: `Put ${table} back into the config until \`banyan status\` says that the baseline is done; or drop it, if it is not needed.`,
+        detail: { table, stream },
+      },
+    );
+  }
+}
+
+async function isThere(source: ChangeSource, name: string): Promise<boolean> {
+  try {
+    return (await source.discover([{ name }])).length > 0;
+  } catch (error) {
+    if (error instanceof BanyanError && error.code === "TABLE_MISSING") return false;
+    throw error;
+  }
+}
+
 type Joined = Pick<Started, "mapping" | "writer" | "frontiers" | "records" | "why"> & {
   readonly captured: readonly CapturedTable[];
 };
 
 /**
  * Writes the baseline of tables that join, as of a snapshot that lies somewhere ahead of the checkpoint.
- * It is durable before the log is followed, which then leaves out what the snapshot saw. Of whole stream
- * types that are large it is only begun, and read in chunks beside the log.
+ * It is durable before the log is followed, which then leaves out what the snapshot saw. Of large ones it
+ * is only begun, and read in chunks beside the log.
  */
 async function join(
   run: Run,
@@ -194,10 +234,8 @@ async function join(
   const names = new Set(joining.map(({ tableRef }) => tableRef.name));
   const plan = { tables: plannedTables(streams).filter(({ name }) => names.has(name)) };
   const shapesNow = compileMapping(streams, tables, recorded);
-  const whole = shapesNow.streams.filter((stream) =>
-    stream.roles.every(({ tableRef }) => names.has(tableRef.name)),
-  );
-  const plans = await planBaselines(source, shapesNow, whole, run.baseline ?? "auto");
+  const wanted = shapesNow.streams.flatMap((stream) => joinOf(stream, names, earlier, from));
+  const plans = await planBaselines(source, shapesNow, wanted, run.baseline ?? "auto");
   if (plans.length > 0) run.onBaseline?.(plans);
   // Also for what is read in chunks: what was open before the tables were published has ended by then.
   const opened = await source.openAddition(plan, from, signal);
@@ -217,13 +255,32 @@ async function join(
     const goesOn = earlier.some(({ done }) => !done);
     const options = { mapping, writer, board, onProgress, chunked, goesOn };
     await baseline({ ...options, snapshot, seen, why: whyOf(plans, false) }, signal);
-    const records = [...earlier, ...chunked.records];
+    const anew = new Set(chunked.records.map(({ stream }) => stream));
+    const records = [...earlier.filter(({ stream }) => !anew.has(stream)), ...chunked.records];
     const roles = joining.filter(({ tableRef }) => !inChunks.has(tableRef.name));
     const captured = capturedAt(roles, position, seen);
     return { mapping, writer, frontiers, records, captured, why: whyOf(plans, true) };
   } finally {
     await opened.close();
   }
+}
+
+/** What of a stream type is to be read because tables of these names join; nothing for most types. */
+function joinOf(
+  stream: StreamPlan,
+  names: ReadonlySet<string>,
+  earlier: readonly BaselineRecord[],
+  from: Position,
+): readonly BaselineOf[] {
+  const tables = stream.roles.map(({ tableRef }) => tableRef.name);
+  const joining = tables.filter((name) => names.has(name));
+  if (joining.length === 0) return [];
+  if (joining.length === tables.length) return [{ stream }];
+  const before = earlier.find((record) => record.stream === stream.type);
+  // What is noted of those chunks is still needed, and there is one note of a stream type.
+  const isNeeded = before?.chunks.some(({ fence }) => fence > from) === true;
+  const obstacle = "the log has yet to come to where the last chunks of the stream were read";
+  return [{ stream, tables: joining, ...(isNeeded ? { obstacle } : {}) }];
 }
 
 export function writerOf(run: Run, mapping: Mapping, frontiers: Frontiers): EventWriter {

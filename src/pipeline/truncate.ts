@@ -74,7 +74,7 @@ export class TruncateWriter {
 
   /** Whether rows were emptied away that are told of: not when all of them have yet to be read. */
   #tellsAny(transaction: SourceTransaction, { table }: TruncateChange): boolean {
-    const frontier = this.#frontiers.of(this.#mapping.streamOfTable(table.name)?.type);
+    const frontier = this.#frontiers.of(this.#mapping.streamOfTable(table.name)?.type, table.name);
     return frontier === undefined || frontier.tellsAnyOf(transaction);
   }
 
@@ -132,7 +132,7 @@ export class TruncateWriter {
     let count = from;
     let out = emptyOutput();
     let images: ImageChange[] = [];
-    const frontier = this.#frontiers.of(plan.type);
+    const frontier = this.#frontiers.of(plan.type, change.table.name);
     await this.#writer.learnMoved();
     for await (const cells of this.#liveRows(change, plan, mapper, overlay, signal)) {
       const streamOf = (): string => mapper.streamIdOf(cells);

@@ -250,6 +250,8 @@ export interface CapturedTable {
 export interface BaselineRecord {
   /** Stream type. */
   readonly stream: string;
+  /** The tables whose rows alone are read, because they joined streams that were there; absent for all. */
+  readonly tables?: readonly string[];
   /** Where in the log it began. */
   readonly position: Position;
   /** Why it is read in chunks, for people; absent in records of before that was noted. */

@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { chunkBench, PACE, SHAPES, STREAMS, startTraffic } from "../support/chunk-bench.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { brokenStreams } from "../support/unbroken-streams.ts";
+import type { LivePipeline } from "../support/live-pipeline.ts";
+import { stream } from "../../src/mapping/rules.ts";
 import type { StreamBaseline } from "../../src/pipeline/baseline-plan.ts";
+import { requestRebaseline } from "../../src/pipeline/rebaseline-plan.ts";
 
 const ROWS = 1_000;
 
@@ -153,6 +156,60 @@ test("a stream that joins is read in chunks beside the log of the others", async
   expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
   expect(await second.verify()).toMatchObject({ state: "equal", samples: [] });
   await second.stop();
+});
+
+describe.each(["full", "default"] as const)("with replica identity %s", (identity) => {
+  test("tables that join large streams are read in chunks beside the log, and told once", async () => {
+    const { parcel, ticket } = STREAMS;
+    const before = {
+      ...STREAMS,
+      parcel: stream(parcel!.root, { otherwise: "ParcelAmended", truncate: "events" }),
+      ticket: stream(ticket!.root, { otherwise: "TicketAmended", truncate: "events" }),
+    };
+    await using b = await chunkBench(identity, ROWS);
+    {
+      await using first = await b.start({ streams: before });
+      await first.until(() => first.status()?.phase === "tail");
+      await first.reach();
+      await first.stop();
+    }
+    const seed = Number(process.env["BANYAN_TEST_SEED"] ?? Date.now() % 1_000_000);
+    process.stderr.write(`seed ${seed}\n`);
+    const busy = await Promise.all(
+      [1, 2].map((i) => startTraffic(b, seededRandom(seed * 10 + i), ROWS)),
+    );
+    await sleep(100);
+    const plans: StreamBaseline[] = [];
+    const start = (): Promise<LivePipeline> =>
+      b.start({ onBaseline: (all) => void plans.push(...all) });
+    {
+      await using second = await start();
+      await second.until(() => (second.status()?.baseline?.chunks ?? 0) > 5);
+      const asked = ["ticket-3", `ticket-${ROWS - 3}`, "ticket-70"];
+      await requestRebaseline(b.store, "chunks", asked, "a test asked for it");
+      await second.stop();
+    }
+    await using third = await start();
+    await third.until(() => (third.status()?.baseline?.chunks ?? 0) > 8);
+    await b.sql("TRUNCATE remark");
+    await third.until(() => third.status()?.phase === "tail");
+    await third.until(async () => {
+      const left = await b.store.rebaselineRequests("chunks", "0", 1);
+      return left.length === 0;
+    });
+    for (const one of busy) await one.stop();
+    await third.reach();
+    expect(plans.slice(0, 2)).toMatchObject([
+      { tables: ["public.leg"], isChunked: true },
+      { tables: ["public.remark"], isChunked: true },
+    ]);
+    expect(plans.slice(2).some(({ why }) => why.includes("goes on behind"))).toBe(true);
+    expect(third.status()!.baseline).toMatchObject({ mode: "chunks" });
+    expect(third.status()!.baseline!.chunks).toBeGreaterThan(10);
+    expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
+    expect(await third.verify()).toMatchObject({ state: "equal", samples: [] });
+    await third.stop();
+  });
 });
 
 test.each(["full", "default"] as const)(

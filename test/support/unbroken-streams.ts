@@ -47,13 +47,19 @@ function apply(
 ): string | undefined {
   const place = (role: string, row: Row): string =>
     `${role}/${keys[role]!.map((name) => String(row[name])).join()}`;
-  if (type.endsWith("Baselined") && version !== 1) return "a baseline that is not its first event";
+  // One of tables that joined later has rows of those alone.
+  const isJoin = type.endsWith("Baselined") && version !== 1;
+  if (isJoin && data["$root"] !== null) return "a baseline that is not its first event";
   if (type.endsWith("Baselined") || type.endsWith("HistoryGapped")) {
     if (type.endsWith("HistoryGapped")) rows.clear();
     if (data["$root"] !== null) rows.set(place(root, data), data["n"]);
     for (const role of Object.keys(keys)) {
       if (role === root) continue;
-      for (const row of (data[role] ?? []) as Row[]) rows.set(place(role, row), row["n"]);
+      for (const row of (data[role] ?? []) as Row[]) {
+        if (isJoin && rows.has(place(role, row)))
+          return `${place(role, row)} is baselined and was there`;
+        rows.set(place(role, row), row["n"]);
+      }
     }
     return undefined;
   }
