@@ -4,8 +4,13 @@ import { AnswerFault, parseHead, parseTrailers, type AnswerHead } from "./answer
 const HEAD_BYTES_MAX = 65_536;
 /** The line before a chunk, with its extension. */
 const CHUNK_LINE_BYTES_MAX = 4_096;
-/** Sizes of chunks are exact up to here. */
-const CHUNK_LINE = /^([\da-f]{1,12})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?$/i;
+const TOKEN = /[!#$%&'*+.^_`|~\da-z-]+/.source;
+const QUOTED = /"(?:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"/.source;
+/** Sizes of chunks are exact up to 12 digits. Extensions as RFC 9112 has them, 7.1.1. */
+const CHUNK_LINE = new RegExp(
+  String.raw`^([\da-f]{1,12})(?:[\t ]*;[\t ]*${TOKEN}(?:[\t ]*=[\t ]*(?:${TOKEN}|${QUOTED}))?)*$`,
+  "i",
+);
 const HEAD_END = Buffer.from("\r\n\r\n");
 const LINE_END = Buffer.from("\r\n");
 

@@ -143,6 +143,9 @@ describe("a fault is", () => {
     ["a trailer that is none", `${CHUNKED}0\r\nnone\r\n\r\n`],
     ["a head without end", `${OK}X-A: ${"b".repeat(70_000)}`],
     ["hints without end", "HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n".repeat(2_000)],
+    ["an extension of a chunk without a name", `${CHUNKED}1;\r\na\r\n0\r\n\r\n`],
+    ["an extension of a chunk that is no token", `${CHUNKED}1\r\na\r\n0;:\r\n\r\n`],
+    ["a quoted extension of a chunk that does not end", `${CHUNKED}1;a="b\r\na\r\n0\r\n\r\n`],
     ["a chunk's extension without end", `${CHUNKED}1;${"b".repeat(10_000)}`],
     ["more than was asked for", `${OK}Content-Length: 1\r\n\r\na${OK}`],
   ])("%s", (_, text) => {
