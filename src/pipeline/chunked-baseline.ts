@@ -191,6 +191,8 @@ export class ChunkedBaseline {
     let isStaged = false;
     let isWritten = false;
     try {
+      // What has moved may go back at any time, and nothing moves as long as this goes on.
+      const epoch = stored === undefined ? 0 : await writer.learnMoved(stream.type);
       snapshot = await reader.open(signal);
       const { sees, fence } = snapshot;
       frontier.opened({ sees, fence: fence.slice(0, 16) });
@@ -205,7 +207,6 @@ export class ChunkedBaseline {
       const goesOn = known !== undefined || this.#records.get(stream.type)!.tables !== undefined;
       const range = { after, end, tables, known };
       const read: ChunkCounts = { rows: 0, bytes: 0, aggregates: 0, events: 0, gone: 0, moved: 0 };
-      if (known !== undefined) await writer.learnMoved();
       for await (const stage of this.#stages(stream, snapshot, range, signal)) {
         if (giveTurn === undefined) {
           giveTurn = await writer.turn(signal);
@@ -232,6 +233,8 @@ export class ChunkedBaseline {
       }
       if ((await snapshot.rewritten()).length > 0) return false;
       giveTurn ??= await writer.turn(signal);
+      // Whether the rows hold what the service decided is not known of what went back meanwhile.
+      if (stored !== undefined && (await writer.learnMoved(stream.type)) !== epoch) return false;
       // From here on it is written, whatever the log's own writer has left behind.
       signal.throwIfAborted();
       const written = frontier.written();

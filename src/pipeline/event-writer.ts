@@ -163,9 +163,14 @@ export class EventWriter {
     return true;
   }
 
-  /** Brings {@link isMoved} up to date. */
-  async learnMoved(): Promise<void> {
+  /**
+   * Brings {@link isMoved} up to date.
+   *
+   * @returns another number than before if anything was decided about aggregates of the type since
+   */
+  async learnMoved(streamType = ""): Promise<number> {
     await this.#authority.refresh();
+    return this.#authority.epochOf(streamType);
   }
 
   /** Whether the new service decides over a stream. */

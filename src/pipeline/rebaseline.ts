@@ -18,7 +18,6 @@ import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { BaselineSnapshot } from "../source/change-source.ts";
-import { NOTHING_MOVED } from "../store/authority.ts";
 import type { BaselineRecord, EventStore, PipelineRecord } from "../store/event-store.ts";
 
 export interface RebaselineResult {
@@ -48,10 +47,9 @@ type Counts = Pick<RebaselineResult, "restated" | "gone" | "moved">;
  * over which the new service decides are left as their events have them: what it decided may not be in
  * their rows.
  *
- * Small tables, those that cannot be read in chunks, and those of which aggregates have moved are read as
- * of one exact point, where the log is read on, and all of that is one store transaction. It also notes
- * the others as begun, which are read in chunks beside the log from that point on, as a baseline is: see
- * {@link readAnewInChunks}. Killed before that transaction, nothing is written, and it is run again; killed
+ * Small tables and those that cannot be read in chunks are read as of one exact point, where the log is
+ * read on, and all of that is one store transaction. It also notes the others as begun, which are read in
+ * chunks beside the log from that point on, as a baseline is: see {@link readAnewInChunks}. Killed before that transaction, nothing is written, and it is run again; killed
  * after it, this or any other run of the pipeline goes on behind the last chunk.
  *
  * @param isWanted asked once it is known what will be done, before anything is changed
@@ -152,32 +150,17 @@ async function beginAnew(
   }
 }
 
-/**
- * How each stream type is read. What the log tells of an aggregate that has yet to be read in chunks is
- * left out; of one that has moved that would be lost, because it is not read anew.
- */
+/** How each stream type is read. */
 async function plansOf({
   source,
   store,
   streams,
   baseline = "auto",
-  authority = NOTHING_MOVED,
 }: PipelineOptions): Promise<readonly StreamBaseline[]> {
-  await authority.refresh();
   const tables = await source.discover(plannedTables(streams));
   const mapping = compileMapping(streams, tables, await store.mappings());
-  const plans = await planBaselines(
-    source,
-    mapping,
-    mapping.streams.map((stream) => ({ stream })),
-    baseline,
-  );
-  const why = "cannot be read in chunks: aggregates of it have moved to the new service";
-  return plans.map((plan) =>
-    plan.isChunked && authority.hasMovedOf(plan.stream.type)
-      ? { ...plan, isChunked: false, why }
-      : plan,
-  );
+  const all = mapping.streams.map((stream) => ({ stream }));
+  return await planBaselines(source, mapping, all, baseline);
 }
 
 async function restate(

@@ -5,8 +5,8 @@
 export interface Authority {
   /** Whether any aggregate has moved to the new service; cheap enough to be asked for every batch. */
   readonly hasMoved: boolean;
-  /** Whether any aggregate of a stream type has moved, or may have. */
-  hasMovedOf(streamType: string): boolean;
+  /** Raised with every decision about aggregates of a stream type. */
+  epochOf(streamType: string): number;
   /** Whether the new service decides over the aggregate of this stream. */
   isMoved(stream: string): boolean;
   /** Whether any stream type has begun to move. */
@@ -26,7 +26,7 @@ export interface Authority {
 /** Of a migration in which legacy decides over everything. */
 export const NOTHING_MOVED: Authority = {
   hasMoved: false,
-  hasMovedOf: () => false,
+  epochOf: () => 0,
   isMoved: () => false,
   hasBegun: false,
   bucketOf: () => undefined,

@@ -202,30 +202,51 @@ test("a place that is lost again in the midst is begun anew: what was reached ha
   await running.stop();
 });
 
-test("what moves is not read anew and not lost: such a type is read under the snapshot, and it is said why", async () => {
-  await using b = await chunkBench("full", ROWS);
-  await lose(b);
-  await b.sql(UNSEEN);
-  const isMoved = (stream: string): boolean => /^ticket-[78]$/.test(stream);
-  const authority = {
-    ...NOTHING_MOVED,
-    hasMoved: true,
-    hasMovedOf: (type: string) => type === "ticket",
-    isMoved,
-  };
-  const told: StreamBaseline[] = [];
-  const onBaseline = (plans: readonly StreamBaseline[]): void => void told.push(...plans);
-  const done = await rebaseline(b, { authority, onBaseline });
-  expect(done).toMatchObject({ unfinished: [] });
-  expect(told.map(({ stream, isChunked }) => `${stream.type} ${isChunked}`)).toEqual([
-    "customer true",
-    "parcel true",
-    "ticket false",
-  ]);
-  expect(told[2]!.why).toMatch(/moved to the new service/);
-  expect(await eventsOf(b.store, "ticket-7")).toHaveLength(1);
-  expect((await eventsOf(b.store, "ticket-9"))[1]!.data).toMatchObject({ $gap: { isGone: true } });
-});
+test.each(["full", "default"] as const)(
+  "what has moved stays as its events have it, and what goes back to legacy meanwhile is read anew (%s)",
+  async (identity) => {
+    await using b = await chunkBench(identity, ROWS);
+    const from = await lose(b);
+    await b.sql(`${UNSEEN}
+      UPDATE ticket SET n = 70 WHERE id IN (10, 400);
+      INSERT INTO remark VALUES (80001, 10), (80002, 400);`);
+    const moved = new Set(["ticket-7", "ticket-10", "ticket-14", "ticket-400"]);
+    let looks = 0;
+    const authority = {
+      ...NOTHING_MOVED,
+      hasMoved: true,
+      hasBegun: true,
+      isMoved: (stream: string) => moved.has(stream),
+      epochOf: (type: string) => {
+        // The first is ahead of the first chunk of the type, the second behind all that was read of it.
+        if (type === "ticket" && ++looks === 2)
+          for (const stream of ["ticket-10", "ticket-400"]) moved.delete(stream);
+        return type === "ticket" && looks >= 2 ? 2 : 1;
+      },
+    };
+    const told: StreamBaseline[] = [];
+    const onBaseline = (plans: readonly StreamBaseline[]): void => void told.push(...plans);
+    const going = rebaseline(b, { authority, onBaseline });
+    await untilChunks(b, "ticket", 1);
+    await b.sql("UPDATE ticket SET n = n + 1 WHERE id IN (10, 400)");
+    const done = await going;
+    expect(done).toMatchObject({ unfinished: [], moved: 1 });
+    expect(told.filter(({ isChunked }) => isChunked)).toHaveLength(3);
+    for (const stream of ["ticket-7", "ticket-14"])
+      expect(await eventsOf(b.store, stream)).toHaveLength(1);
+    for (const stream of ["ticket-10", "ticket-400"]) {
+      const gap = (await eventsOf(b.store, stream))[1]!;
+      expect(gap).toMatchObject({ type: "TicketHistoryGapped", data: { $gap: { from } } });
+    }
+    await using running = await b.start();
+    await running.reach();
+    expect(await brokenStreams(b.store, SHAPES)).toEqual([]);
+    // The service alone knows what became of it.
+    const { samples } = await running.verify();
+    expect([...new Set(samples.map(({ stream }) => stream))]).toEqual(["ticket-7"]);
+    await running.stop();
+  },
+);
 
 test("many aggregates that are gone are told in chunks as small as others, with few rows between them", async () => {
   const { ticket } = STREAMS;
