@@ -1,5 +1,3 @@
-import { mkdtemp } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openPostgresEventStore } from "../../connectors/postgres/event-store.ts";
 import { postgresLegacyIds } from "../../connectors/postgres/legacy-ids.ts";
@@ -17,7 +15,7 @@ import { runJudge } from "../../src/verify/dual/run-judge.ts";
 
 /* One loop of the shop's migration as a process of its own, that can be killed: `capture`, or `daemon`. */
 
-const [, , what, legacyUrl, storeUrl, slot] = process.argv;
+const [, , what, legacyUrl, storeUrl, slot, spill] = process.argv;
 const url = legacyUrl!;
 process.env["SHOP_URL"] = url;
 const { streams, dual, limits } = await loadConfig(join(shopFolder(), "banyan.config.ts"));
@@ -32,7 +30,6 @@ const openSource = () =>
 if (what === "capture") {
   const state = new PostgresRolloutState(storeUrl!, pipeline);
   const authority = new MovedStreams(state);
-  const spillDirectory = await mkdtemp(join(tmpdir(), "banyan-spill-"));
   await runWithRetry({
     backoffMsMin: 50,
     backoffMsMax: 500,
@@ -41,10 +38,14 @@ if (what === "capture") {
     onRetry: ({ error }) => process.stderr.write(`capture again: ${error.code} ${error.message}\n`),
     attempt: async () => {
       const source = openSource();
-      const more = { limits: { ...limits, idleMs: 50, lingerMs: 0 }, spillDirectory, authority };
+      const more = { limits: { ...limits, idleMs: 50, lingerMs: 0 }, authority };
       try {
         await runPipeline(
-          { name: pipeline, source, store, streams, ...more, onProgress: () => undefined },
+          {
+            ...{ name: pipeline, source, store, streams, ...more },
+            spillDirectory: spill!,
+            onProgress: () => undefined,
+          },
           signal,
         );
       } finally {

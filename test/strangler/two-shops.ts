@@ -1,5 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
@@ -157,6 +159,7 @@ export async function openTwoShops(label: string, orders: number): Promise<TwoSh
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...children.values()].map(end));
+      rmSync(spillOf(source), { recursive: true, force: true });
       await fresh.close();
       await legacy.close();
       await mark.close();
@@ -170,6 +173,11 @@ export async function openTwoShops(label: string, orders: number): Promise<TwoSh
   return shops;
 }
 
+/** It is killed, and cannot remove it itself. */
+function spillOf({ name }: TestDatabase): string {
+  return join(tmpdir(), `banyan-spill-${name}`);
+}
+
 function startChild(loop: LoopName, source: TestDatabase, events: TestDatabase): ChildProcess {
   return spawn(
     process.execPath,
@@ -180,6 +188,7 @@ function startChild(loop: LoopName, source: TestDatabase, events: TestDatabase):
       source.url,
       events.url,
       source.name,
+      spillOf(source),
     ],
     { stdio: ["ignore", "inherit", "pipe"] },
   );
