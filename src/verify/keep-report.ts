@@ -114,7 +114,7 @@ export async function keepChanges(
     kept = { ...told, findings, wantsSweep: wasCut ? merged.length === 0 : isCut };
     if (saved === undefined) return { findings };
     const isOurs = isSameSweep(saved, keptReport(look.reportBefore));
-    if (!isOurs && told.state === "equal") return { findings };
+    if (!isOurs && !isWorse(told.state, saved.state)) return { findings };
     const samples = look.conflicts.slice(0, samplesMax);
     const amended: KeptReport = {
       ...saved,
@@ -150,6 +150,11 @@ function tell(
     settled > 0 || conflicts.length > 0 || (isCut && saved?.state === "different");
   const state = isDifferent ? "different" : reasons.length > 0 ? "inconclusive" : "equal";
   return { state, reasons };
+}
+
+function isWorse(state: ParityState, than: ParityState): boolean {
+  const order: readonly ParityState[] = ["equal", "inconclusive", "different"];
+  return order.indexOf(state) > order.indexOf(than);
 }
 
 function worse(state: ParityState, findings: readonly ParityFinding[]): ParityState {
