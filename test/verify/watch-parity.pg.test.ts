@@ -59,6 +59,25 @@ describe("a watch", () => {
     expect(report).toMatchObject({ state: "equal", finishedAt: sweep.at });
   });
 
+  test("notes in the report as of when it saw that all that changed is equal, and not where something is not", async () => {
+    await using b = await bench();
+    const checkedAt = async (): Promise<string | undefined> =>
+      ((await b.store.parity.report("bank"))!.report as { checkedAt?: string }).checkedAt;
+    await using w = watch(b);
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    expect(await checkedAt()).toBeUndefined();
+    const from = new Date().toISOString();
+    await b.db.query("UPDATE account SET balance = 9 WHERE id = '3'");
+    await b.pipeline.reach();
+    await expect.poll(checkedAt, { timeout: WAIT_MS_MAX }).toSatisfy((at) => at > from);
+    const at = (await checkedAt())!;
+    expect(at > sweep.at && at <= new Date().toISOString()).toBe(true);
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    await b.db.query("UPDATE account SET balance = 10 WHERE id = '3'");
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    expect(await checkedAt()).toBe(at);
+  });
+
   test("does not call equal what differs and never settles, because events go on", async () => {
     await using b = await bench();
     await using w = watch(b);
