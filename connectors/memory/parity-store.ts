@@ -7,10 +7,13 @@ import type {
   FoldScope,
   FoldSnapshot,
   FoldSums,
+  KeptParity,
   ParityFinding,
   ParityStore,
+  ParityUpdate,
   ReverseState,
   SavedReport,
+  StreamChanges,
 } from "../../src/store/parity-store.ts";
 
 const DECIDED: ReadonlySet<string> = new Set(["native", "import"]);
@@ -78,7 +81,9 @@ export class MemoryParityStore implements ParityStore {
   async openFolds(scope: FoldScope): Promise<FoldSnapshot> {
     const folds = this.#foldsOf(scope);
     if (folds === undefined) {
-      throw new BanyanError("STORE_REFUSED", `there are no folds of ${scope.streamType}`);
+      throw new BanyanError("STORE_REFUSED", `there are no folds of ${scope.streamType}`, {
+        detail: { foldsGone: true },
+      });
     }
     const byStream = new Map(folds.byStream);
     const all = [...byStream.values()].flat();
@@ -122,25 +127,43 @@ export class MemoryParityStore implements ParityStore {
     return Promise.resolve({ after: undefined, conflicts: [] });
   }
 
-  saveReport(pipeline: string, report: unknown): Promise<void> {
-    this.#reports.set(pipeline, {
-      report: structuredClone(report),
-      savedAt: new Date().toISOString(),
+  changedSince(
+    streamTypes: readonly string[],
+    since: string | undefined,
+    limit: number,
+  ): Promise<StreamChanges> {
+    const place = String(this.#state.log.length);
+    const isWanted = ({ stream }: { readonly stream: string }): boolean =>
+      streamTypes.some((type) => stream.startsWith(`${type}-`));
+    const changed = this.#state.log.slice(Number(since ?? place)).filter(isWanted);
+    const all = [...new Set(changed.map(({ stream }) => stream))];
+    return Promise.resolve({
+      streams: all.slice(0, limit),
+      total: all.length,
+      place,
+      end: place,
     });
-    return Promise.resolve();
   }
 
   report(pipeline: string): Promise<SavedReport | undefined> {
     return Promise.resolve(this.#reports.get(pipeline));
   }
 
-  saveFindings(pipeline: string, findings: readonly ParityFinding[]): Promise<void> {
-    this.#findings.set(pipeline, structuredClone(findings));
-    return Promise.resolve();
-  }
-
   findings(pipeline: string): Promise<readonly ParityFinding[]> {
     return Promise.resolve(this.#findings.get(pipeline) ?? []);
+  }
+
+  update(pipeline: string, change: (kept: KeptParity) => ParityUpdate): Promise<void> {
+    const now = new Date().toISOString();
+    const before = this.#reports.get(pipeline);
+    const kept = { report: before, findings: this.#findings.get(pipeline) ?? [], now };
+    const { findings, report, isAmended = false } = change(kept);
+    this.#findings.set(pipeline, structuredClone(findings));
+    if (report !== undefined) {
+      const savedAt = isAmended ? (before?.savedAt ?? now) : now;
+      this.#reports.set(pipeline, { report: structuredClone(report), savedAt });
+    }
+    return Promise.resolve();
   }
 
   #foldsOf(scope: FoldScope): Folds | undefined {

@@ -8,15 +8,20 @@ const PROXY_SILENT_SECONDS = 15;
 
 const OF_TYPE = "LIKE replace(replace(replace($2, '\\', '\\\\'), '_', '\\_'), '%', '\\%') || '-%'";
 
-/** All but traffic, in one row. A clock ahead of the store's makes no report younger than it is there. */
+/**
+ * All but traffic, in one row. A clock ahead of the store's makes no report younger than it is there. It is
+ * as good as of when what changed since was looked at, which a watch notes in it.
+ */
 const FACTS = `
   WITH stands AS MATERIALIZED (
          SELECT coalesce((SELECT changed_at FROM banyan.rollouts WHERE pipeline = $1 AND stream_type = $2),
                          clock_timestamp()) AS since)
   SELECT extract(epoch FROM clock_timestamp() - s.since)::float8 AS stands,
          (SELECT jsonb_build_object('state', r.report -> 'state', 'conclusive', r.report -> 'conclusive',
-                   'age', extract(epoch FROM clock_timestamp() - least((r.report ->> 'finishedAt')::timestamptz, r.saved_at)))
-            FROM banyan.parity_reports r WHERE r.pipeline = $1) AS parity,
+                   'age', extract(epoch FROM clock_timestamp() - greatest(r.swept, least(coalesce((r.report ->> 'checkedAt')::timestamptz, r.swept), clock_timestamp()))),
+                   'swept', extract(epoch FROM clock_timestamp() - r.swept))
+            FROM (SELECT report, least((report ->> 'finishedAt')::timestamptz, saved_at) AS swept
+                    FROM banyan.parity_reports WHERE pipeline = $1) r) AS parity,
          (SELECT count(*)::int FROM banyan.parity_findings f WHERE f.pipeline = $1 AND f.stream_id ${OF_TYPE}) AS findings,
          (SELECT jsonb_object_agg(verdict, n) FROM (
             SELECT verdict, count(*) AS n FROM banyan.shadow_writes w
@@ -94,6 +99,7 @@ interface FactsRow {
     readonly state: ParityFacts["state"];
     readonly conclusive: boolean;
     readonly age: number;
+    readonly swept: number;
   } | null;
   readonly findings: number;
   readonly dual: Readonly<Record<string, number>> | null;
@@ -174,6 +180,7 @@ function factsOf(row: FactsRow, traffic: readonly TrafficRow[]): GateFacts {
             state: parity.state,
             conclusive: parity.conclusive,
             ageSeconds: parity.age,
+            sweptSeconds: parity.swept,
             openFindings: row.findings,
           },
         }),

@@ -153,6 +153,11 @@ function judge(error: DriverError, side: Side): Verdict {
       "The database takes no sessions for now (datallowconn); it is tried again. ALTER DATABASE … ALLOW_CONNECTIONS true opens it.",
     );
   if (side === "source") {
+    if (isDroppedTable(error))
+      return {
+        kind: "SOURCE_CHANGED",
+        hint: "A table or a partition of it was dropped while it was being read; run the command again.",
+      };
     const special = judgeReplication(error) ?? BY_SQLSTATE_SOURCE[error.code];
     if (special !== undefined) return special;
   }
@@ -174,6 +179,15 @@ function isClosedToSessions({ code, routine, message }: DriverError): boolean {
   return (
     code === "55000" &&
     (routine === "CheckMyDatabase" || /not currently accepting connections/.test(message))
+  );
+}
+
+/** XX000 means many things, most of them broken; of a table that another session has dropped it says only this. */
+function isDroppedTable({ code, routine, message }: DriverError): boolean {
+  return (
+    code === "XX000" &&
+    (/^(try_)?(relation_open|table_open)$/.test(routine) ||
+      /could not open relation with OID/.test(message))
   );
 }
 

@@ -42,8 +42,11 @@ export async function openFoldSnapshot(client: pg.Client, scope: FoldScope): Pro
   if (known === undefined) {
     throw new BanyanError(
       "STORE_REFUSED",
-      `the folds of ${scope.streamType} are being made anew by another program with another config`,
-      { hint: "Run the command again when the other verification has ended." },
+      `the folds of ${scope.streamType} are being made anew by another program`,
+      {
+        hint: "Run the command again when the other verification has ended.",
+        detail: { foldsGone: true },
+      },
     );
   }
   return new PostgresFoldSnapshot(client, scope, known);

@@ -5,6 +5,8 @@ import { FEED_END } from "./store-events.ts";
 import { ofStreamType } from "./store-fold.ts";
 import { eventsFrom, findScope, openFoldSnapshot } from "./store-fold-snapshot.ts";
 import { advanceFolds } from "./store-fold-writer.ts";
+import { readChanges } from "./store-changes.ts";
+import { readFindings, readReport, updateParity } from "./store-findings.ts";
 import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import {
   REVERSE_CONFLICTS_MAX,
@@ -15,9 +17,12 @@ import type {
   FoldScope,
   FoldSnapshot,
   FoldSums,
+  KeptParity,
   ParityFinding,
   ParityStore,
+  ParityUpdate,
   SavedReport,
+  StreamChanges,
 } from "../../src/store/parity-store.ts";
 
 /** Parity's part of the store; its sessions are opened when needed and closed after. */
@@ -97,64 +102,35 @@ export class PostgresParityStore implements ParityStore {
     });
   }
 
-  async saveReport(pipeline: string, report: unknown): Promise<void> {
-    await this.#run("keeping a report", () =>
-      this.#pool.query(
-        `INSERT INTO banyan.parity_reports (pipeline, report) VALUES ($1, $2)
-         ON CONFLICT (pipeline) DO UPDATE SET report = excluded.report, saved_at = now()`,
-        [pipeline, JSON.stringify(report)],
-      ),
+  async changedSince(
+    streamTypes: readonly string[],
+    since: string | undefined,
+    limit: number,
+  ): Promise<StreamChanges> {
+    return await this.#run("asking which streams changed", () =>
+      readChanges(this.#pool, streamTypes, since, limit),
     );
   }
 
   async report(pipeline: string): Promise<SavedReport | undefined> {
-    return await this.#run("reading the latest report", async () => {
-      const { rows } = await this.#pool.query<{ report: unknown; at: Date }>(
-        "SELECT report, saved_at AS at FROM banyan.parity_reports WHERE pipeline = $1",
-        [pipeline],
-      );
-      const [row] = rows;
-      return row && { report: row.report, savedAt: row.at.toISOString() };
-    });
-  }
-
-  async saveFindings(pipeline: string, findings: readonly ParityFinding[]): Promise<void> {
-    await this.#run("keeping findings", () =>
-      this.#pool.query(
-        `WITH gone AS (DELETE FROM banyan.parity_findings WHERE pipeline = $1
-            AND (table_name, stream_id, row_key) NOT IN (SELECT f."table", f.stream, f.key
-                 FROM json_to_recordset($2::json) AS f("table" text, stream text, key text)))
-         INSERT INTO banyan.parity_findings
-         SELECT $1, f."table", f.stream, f.key, f.verdict,
-                ARRAY(SELECT json_array_elements_text(f.columns)), f.version, f."firstSeen", f."lastSeen", f.rechecks
-           FROM json_to_recordset($2::json) AS f("table" text, stream text, key text, verdict text, columns json, version int,
-                  "firstSeen" timestamptz, "lastSeen" timestamptz, rechecks int)
-         ON CONFLICT (pipeline, table_name, stream_id, row_key) DO UPDATE
-            SET verdict = excluded.verdict, columns = excluded.columns, version = excluded.version, first_seen = excluded.first_seen,
-                last_seen = excluded.last_seen, rechecks = excluded.rechecks`,
-        [pipeline, JSON.stringify(findings)],
-      ),
-    );
+    return await this.#run("reading the latest report", () => readReport(this.#pool, pipeline));
   }
 
   async findings(pipeline: string): Promise<readonly ParityFinding[]> {
-    return await this.#run("reading findings", async () => {
-      const { rows } = await this.#pool.query<FindingRow>(
-        `SELECT stream_id, table_name, row_key, verdict, columns, version, first_seen, last_seen, rechecks
-           FROM banyan.parity_findings WHERE pipeline = $1 ORDER BY first_seen, table_name, stream_id, row_key`,
-        [pipeline],
-      );
-      return rows.map((row) => ({
-        stream: row.stream_id,
-        table: row.table_name,
-        key: row.row_key,
-        verdict: row.verdict,
-        columns: row.columns,
-        version: row.version,
-        firstSeen: row.first_seen.toISOString(),
-        lastSeen: row.last_seen.toISOString(),
-        rechecks: row.rechecks,
-      }));
+    return await this.#run("reading findings", () => readFindings(this.#pool, pipeline));
+  }
+
+  async update(pipeline: string, change: (kept: KeptParity) => ParityUpdate): Promise<void> {
+    await this.#run("keeping findings", async () => {
+      const client = await this.#pool.connect();
+      try {
+        await updateParity(client, pipeline, change);
+        client.release();
+      } catch (error) {
+        // A session in an unknown state is not used again.
+        client.release(true);
+        throw error;
+      }
     });
   }
 
@@ -165,18 +141,6 @@ export class PostgresParityStore implements ParityStore {
       throw isAbort(error) ? error : classifyStore(error, doing);
     }
   }
-}
-
-interface FindingRow {
-  readonly stream_id: string;
-  readonly table_name: string;
-  readonly row_key: string;
-  readonly verdict: ParityFinding["verdict"];
-  readonly columns: readonly string[];
-  readonly version: number;
-  readonly first_seen: Date;
-  readonly last_seen: Date;
-  readonly rechecks: number;
 }
 
 /** The reason of a signal that aborted, or timed out. */

@@ -26,7 +26,10 @@ export interface GateFacts {
   readonly parity?: {
     readonly state: ParityState;
     readonly conclusive: boolean;
+    /** Since it was verified, or since a watch last saw that it still holds. */
     readonly ageSeconds: number;
+    /** Since everything was compared. */
+    readonly sweptSeconds: number;
     /** Of this stream type. */
     readonly openFindings: number;
   };

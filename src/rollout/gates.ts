@@ -34,6 +34,9 @@ export interface GateAnswer {
 /** A process that keeps its figures current says so more often than this. */
 const SILENT_SECONDS_MAX = 15;
 
+/** A look at what changed says nothing of what no event told; everything must have been compared since. */
+const SWEPT_HOURS_MAX = 24;
+
 /** The gates that a move must pass, in the order in which they are told. */
 export function gatesOf(kind: MoveKind, from: Standing, to: Standing): readonly GateName[] {
   const isPlain = movingBuckets(from, to) === undefined;
@@ -113,7 +116,7 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
     parity({ parity }, { parityMinutesMax }) {
       if (parity === undefined)
         return ["inconclusive", "nothing was verified yet; run banyan verify"];
-      const { state, ageSeconds, openFindings, conclusive } = parity;
+      const { state, ageSeconds, sweptSeconds, openFindings, conclusive } = parity;
       if (openFindings > 0) return ["fail", `${openFindings} open findings; see banyan verify`];
       if (state === "different")
         return ["fail", "rows of another stream type differ; see banyan verify"];
@@ -122,6 +125,12 @@ const JUDGES: Readonly<Record<GateName, (facts: GateFacts, settings: GateSetting
         return [
           "inconclusive",
           `verified ${minutes} min ago, more than ${parityMinutesMax}; run banyan verify`,
+        ];
+      const hours = whole(sweptSeconds / 3_600);
+      if (sweptSeconds > SWEPT_HOURS_MAX * 3_600)
+        return [
+          "inconclusive",
+          `everything was last compared ${hours} h ago, more than ${SWEPT_HOURS_MAX}; run banyan verify`,
         ];
       if (state !== "equal" || !conclusive)
         return ["inconclusive", "the last verification could not tell; run banyan verify"];

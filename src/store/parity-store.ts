@@ -34,14 +34,57 @@ export interface ParityStore {
   /** How far what services decided is in the legacy rows, as the reverse sync last said. */
   reverse(pipeline: string): Promise<ReverseState>;
 
-  /** Keeps a report as the pipeline's latest. */
-  saveReport(pipeline: string, report: unknown): Promise<void>;
+  /**
+   * Which streams of some types have events that may be shown now (see `EventStore.readAll`) and could not be
+   * shown at a place. Each event is told by one of the calls that follow each other's places.
+   *
+   * @param since `place` of an earlier answer; without one nothing is told but the place
+   * @param limit of streams that are named
+   */
+  changedSince(
+    streamTypes: readonly string[],
+    since: string | undefined,
+    limit: number,
+  ): Promise<StreamChanges>;
+
   /** The latest report. Undefined when there was none. */
   report(pipeline: string): Promise<SavedReport | undefined>;
-
-  /** Findings that are open now, replacing those kept before. */
-  saveFindings(pipeline: string, findings: readonly ParityFinding[]): Promise<void>;
+  /** Findings that are open now. */
   findings(pipeline: string): Promise<readonly ParityFinding[]>;
+
+  /**
+   * Changes what is kept of the findings and the latest report of a pipeline, one caller after the other:
+   * each is shown what the one before has left, and nothing comes in between.
+   *
+   * @param change must have no effect beside what it returns
+   */
+  update(pipeline: string, change: (kept: KeptParity) => ParityUpdate): Promise<void>;
+}
+
+export interface StreamChanges {
+  readonly streams: readonly string[];
+  /** How many there are, also beyond the limit. */
+  readonly total: number;
+  /** Up to where events were told: a decimal number that never falls. */
+  readonly place: string;
+  /** What was stored before this was asked lies below it. At or beyond `place`. */
+  readonly end: string;
+}
+
+export interface KeptParity {
+  readonly report: SavedReport | undefined;
+  readonly findings: readonly ParityFinding[];
+  /** ISO 8601. Now, by the clock that `savedAt` is told by. */
+  readonly now: string;
+}
+
+export interface ParityUpdate {
+  /** All that are open, in place of those of before. */
+  readonly findings: readonly ParityFinding[];
+  /** Left as it is when absent. */
+  readonly report?: unknown;
+  /** Whether it is the report of before with something changed: it stays as old as that. */
+  readonly isAmended?: boolean;
 }
 
 export interface ReverseState {

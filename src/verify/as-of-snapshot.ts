@@ -1,3 +1,4 @@
+import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
 import type { FoldEvent } from "../store/event-store.ts";
 
@@ -13,11 +14,19 @@ export class AsOfSnapshot {
   readonly #snapshot: Pick<ParitySnapshot, "sees" | "applied">;
   readonly #seen = new Map<string, boolean>();
   #applied = new Map<string, number>();
-  /** Streams of which something decided is not in the rows yet. */
+  /** Streams of which something decided is not in the rows yet, and will be. */
   readonly late = new Set<string>();
+  /** Streams with captured events of transactions that the snapshot does not see. */
+  readonly unseen = new Set<string>();
+  readonly #completed: ReadonlySet<string>;
 
-  constructor(snapshot: Pick<ParitySnapshot, "sees" | "applied">) {
+  /** @param completed stream types of which nothing is written back any more */
+  constructor(
+    snapshot: Pick<ParitySnapshot, "sees" | "applied">,
+    completed: ReadonlySet<string> = new Set(),
+  ) {
     this.#snapshot = snapshot;
+    this.#completed = completed;
   }
 
   /** The same pages; {@link includes} may be asked of their events. Of one iteration at a time. */
@@ -36,7 +45,12 @@ export class AsOfSnapshot {
     if (!isFoldable(event)) return false;
     if (isDecided(event)) {
       const isApplied = event.version <= this.#applied.get(event.stream)!;
-      if (!isApplied && this.late.size < LATE_MAX) this.late.add(event.stream);
+      if (
+        !isApplied &&
+        this.late.size < LATE_MAX &&
+        !this.#completed.has(streamTypeOf(event.stream))
+      )
+        this.late.add(event.stream);
       return isApplied;
     }
     const { sourceTransaction } = event;
@@ -47,6 +61,7 @@ export class AsOfSnapshot {
       if (this.#seen.size > REMEMBERED_MAX) this.#seen.clear();
       this.#seen.set(sourceTransaction, visible);
     }
+    if (!visible && this.unseen.size < LATE_MAX) this.unseen.add(event.stream);
     return visible;
   }
 

@@ -29,6 +29,8 @@ export interface ComparisonOptions {
   readonly mapping: Mapping;
   /** Read before the snapshot was taken. */
   readonly reverse: ReverseState;
+  /** Stream types of which nothing is written back any more. */
+  readonly completed: ReadonlySet<string>;
   readonly folder: Folder;
   readonly samplesMax: number;
   readonly showValues: boolean;
@@ -84,13 +86,18 @@ export class Comparison {
 
   constructor(options: ComparisonOptions) {
     this.#options = options;
-    this.#asOf = new AsOfSnapshot(options.snapshot);
+    this.#asOf = new AsOfSnapshot(options.snapshot, options.completed);
     this.#conflicts = new Map(options.reverse.conflicts.map((one) => [one.stream, one]));
   }
 
   /** Streams of which something that a service decided is not in the rows yet, as far as was looked. */
   get late(): ReadonlySet<string> {
     return this.#asOf.late;
+  }
+
+  /** Streams with captured events that the snapshot does not have, as far as was looked. */
+  get unseen(): ReadonlySet<string> {
+    return this.#asOf.unseen;
   }
 
   /** Sums up the rows of a stream type where they are. */

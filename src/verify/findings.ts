@@ -3,33 +3,59 @@ import type { Difference, ParityFinding } from "../store/parity-store.ts";
 /** Findings that are kept by key. */
 export const FINDINGS_MAX = 1_000;
 
+/** What a look came to. */
+export interface Look {
+  /** As they were kept before the look's snapshot was taken. */
+  readonly before: readonly ParityFinding[];
+  readonly found: readonly Difference[];
+  /** ISO 8601. */
+  readonly at: string;
+  /** Whether what was found earlier was looked at again; all when absent. */
+  readonly isChecked?: (finding: ParityFinding) => boolean;
+}
+
 /**
  * What is open after a look: a difference that is there again, with no event of its stream since, was
  * rechecked; any further event begins its clock anew.
  *
- * @param checked streams that were looked at; all when absent
- * @param now ISO 8601
+ * Several may look at once. What somebody else has seen since the look began stays, because the rows that
+ * were looked at may be older; the next look tells. So does what was not looked at. Both come first.
+ *
+ * @param kept as they are kept now
  */
 export function mergeFindings(
-  before: readonly ParityFinding[],
-  found: readonly Difference[],
-  now: string,
-  checked?: ReadonlySet<string>,
+  { before, found, at, isChecked = () => true }: Look,
+  kept: readonly ParityFinding[] = before,
 ): readonly ParityFinding[] {
-  const known = new Map(before.map((finding) => [idOf(finding), finding]));
-  const kept = checked === undefined ? [] : before.filter(({ stream }) => !checked.has(stream));
-  const seen = found.map((difference): ParityFinding => {
-    const earlier = known.get(idOf(difference));
-    const isSame =
-      earlier?.version === difference.version && earlier.verdict === difference.verdict;
-    return {
-      ...difference,
-      firstSeen: isSame ? earlier.firstSeen : now,
-      lastSeen: now,
-      rechecks: isSame ? earlier.rechecks + 1 : 0,
-    };
+  const [earlier, now] = [byId(before), byId(kept)];
+  const seen = new Map(found.map((difference) => [idOf(difference), difference]));
+  const isNewer = (finding: ParityFinding): boolean => {
+    const known = earlier.get(idOf(finding));
+    return known === undefined || !isSame(known, finding) || known.lastSeen !== finding.lastSeen;
+  };
+  const left = kept.filter(
+    (finding) => !seen.has(idOf(finding)) && (!isChecked(finding) || isNewer(finding)),
+  );
+  const merged = [...seen].map(([id, difference]): ParityFinding => {
+    const [known, stored] = [earlier.get(id), now.get(id)];
+    if (stored !== undefined && stored.version > difference.version && isNewer(stored))
+      return stored;
+    // What somebody else found equal meanwhile is looked at as if it were new.
+    if (stored === undefined || !isSame(stored, difference))
+      return { ...difference, firstSeen: at, lastSeen: at, rechecks: 0 };
+    const again = known !== undefined && isSame(known, difference) ? known.rechecks + 1 : 0;
+    const rechecks = Math.max(stored.rechecks, again);
+    return { ...difference, firstSeen: stored.firstSeen, lastSeen: at, rechecks };
   });
-  return [...kept, ...seen].slice(0, FINDINGS_MAX);
+  return [...left, ...merged];
+}
+
+function byId(findings: readonly ParityFinding[]): ReadonlyMap<string, ParityFinding> {
+  return new Map(findings.map((finding) => [idOf(finding), finding]));
+}
+
+function isSame(one: Difference, other: Difference): boolean {
+  return one.version === other.version && one.verdict === other.verdict;
 }
 
 /** Whether it outlived a recheck: until then a difference may be a passing one. */
@@ -49,4 +75,13 @@ export function countFindings(findings: readonly ParityFinding[]): FindingCounts
 
 function idOf({ table, stream, key }: Difference): string {
   return JSON.stringify([table, stream, key]);
+}
+
+/** Of each verdict. */
+export function countVerdicts(
+  differences: readonly Difference[],
+): Readonly<Record<Difference["verdict"], number>> {
+  const of = (wanted: Difference["verdict"]): number =>
+    differences.filter(({ verdict }) => verdict === wanted).length;
+  return { missing: of("missing"), extra: of("extra"), different: of("different") };
 }

@@ -8,8 +8,8 @@ import { isBefore, type Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { Folder } from "../projection/fold.ts";
 import type { ChangeSource, ParitySnapshot } from "../source/change-source.ts";
-import type { EventStore, FoldEvent, PipelineRecord } from "../store/event-store.ts";
-import type { FoldSums, ReverseState } from "../store/parity-store.ts";
+import type { EventStore, PipelineRecord } from "../store/event-store.ts";
+import type { ReverseState } from "../store/parity-store.ts";
 
 const FENCE_LOOK_MS = 15;
 
@@ -26,8 +26,6 @@ export interface VerifyOptions {
   readonly showValues: boolean;
   /** Throws away what is kept of folds, and folds all events anew. */
   readonly refold?: boolean;
-  /** Told which streams have decisions of a service that are not in the rows yet. */
-  readonly onLate?: (streams: ReadonlySet<string>) => void;
   readonly onProgress?: (progress: { readonly step: string; readonly rows: number }) => void;
 }
 
@@ -105,8 +103,6 @@ export async function waitForFence(
 export interface AdvanceOptions {
   /** So many events are left to be folded beside them; 0. */
   readonly behindMax?: number;
-  /** Told which streams were folded. */
-  readonly onFolded?: (streamType: string, streams: readonly string[]) => void;
 }
 
 /** Brings the kept folds up to date with the events. */
@@ -114,7 +110,7 @@ export async function advanceFolds(
   options: VerifyOptions,
   { tables, mapping, folder }: CompiledTables,
   signal: AbortSignal,
-  { behindMax = 0, onFolded }: AdvanceOptions = {},
+  { behindMax = 0 }: AdvanceOptions = {},
 ): Promise<void> {
   const { parity } = options.store;
   for (const stream of mapping.streams) {
@@ -123,13 +119,7 @@ export async function advanceFolds(
     const behind = await parity.behind(scope, behindMax + 1);
     if (behind !== undefined && behind <= behindMax) continue;
     options.onProgress?.({ step: `folding ${stream.type}`, rows: 0 });
-    const isFirst = behind === undefined;
-    const fold = (events: AsyncIterable<readonly FoldEvent[]>): AsyncIterable<FoldSums> =>
-      told(hashes.fold(events, folder), (streams) => {
-        // Of all streams there is nothing to tell.
-        if (!isFirst) onFolded?.(stream.type, streams);
-      });
-    await parity.advance(scope, fold, signal);
+    await parity.advance(scope, (events) => hashes.fold(events, folder), signal);
   }
 }
 
@@ -168,12 +158,15 @@ export async function openComparison(
   }
 > {
   // Before the snapshot: whatever is written back by then, the snapshot sees.
-  const reverse = await options.store.parity.reverse(options.pipeline);
+  const { store, pipeline } = options;
+  const reverse = await store.parity.reverse(pipeline);
+  const completed = await store.reverse.completed(pipeline);
   const snapshot = await options.source.openParity(tables, signal);
   try {
     const compiled = await compileTables(options, snapshot.tables);
     const onProgress = (step: string, rows: number): void => options.onProgress?.({ step, rows });
-    const comparison = new Comparison({ ...options, ...compiled, snapshot, reverse, onProgress });
+    const seen = { snapshot, reverse, completed, onProgress };
+    const comparison = new Comparison({ ...options, ...compiled, ...seen });
     return { ...compiled, snapshot, comparison, reverse };
   } catch (error) {
     await snapshot.close();
@@ -188,14 +181,4 @@ export async function quarantinedStreams({
 }: VerifyOptions): Promise<ReadonlySet<string>> {
   const waiting = await store.quarantine.streams(pipeline);
   return new Set(waiting.map(({ stream }) => stream));
-}
-
-async function* told(
-  pages: AsyncIterable<FoldSums>,
-  tell: (streams: readonly string[]) => void,
-): AsyncGenerator<FoldSums, void, void> {
-  for await (const page of pages) {
-    yield page;
-    tell(page.folded);
-  }
 }

@@ -1,6 +1,7 @@
-import { EVENTS_BESIDE_MAX, type RowSums } from "./comparison.ts";
-import { mergeFindings } from "./findings.ts";
+import { EVENTS_BESIDE_MAX, type Comparison, type RowSums } from "./comparison.ts";
+import { keepSweep, keepUntold, type Kept } from "./keep-report.ts";
 import type { ParityReport } from "./parity-report.ts";
+import { passingReason } from "./passing.ts";
 import {
   advanceFolds,
   discoverTables,
@@ -8,12 +9,39 @@ import {
   quarantinedStreams,
   requireBaseline,
   waitForFence,
+  type CompiledTables,
   type VerifyOptions,
 } from "./prepare.ts";
 import { inconclusive, reportOf } from "./write-report.ts";
+import type { Position } from "../model/position.ts";
 import type { Difference } from "../store/parity-store.ts";
 
 export type { VerifyOptions } from "./prepare.ts";
+
+/** How a sweep goes that is one of many; all absent for one that is asked for by itself. */
+export interface SweepPlan {
+  /** Tables that are changed under it, and folds that are thrown away, are no error: it could not tell. */
+  readonly isRepeated?: boolean;
+  /** Nothing is read before the pipeline has passed a fence. */
+  readonly awaitsFirst?: boolean;
+  /** Told when what is kept of folds was thrown away, with `refold`. */
+  readonly onForgotten?: () => void;
+}
+
+export interface Sweep {
+  readonly report: ParityReport;
+  /** What is known with it. A difference that was found by others is in there too. */
+  readonly kept: Kept;
+  /** By key, as many as are counted so. */
+  readonly differences: readonly Difference[];
+  /** Absent when it could not tell, for a reason that may pass; then some or all was not looked at. */
+  readonly told?: {
+    readonly comparison: Pick<Comparison, "late" | "unseen">;
+    readonly quarantined: ReadonlySet<string>;
+  };
+  /** Without what was waited for. */
+  readonly workMs: number;
+}
 
 /**
  * Compares the fold of all streams with all rows, as of one point, while both sides go on changing.
@@ -31,56 +59,105 @@ export async function verifyParity(
   options: VerifyOptions,
   signal: AbortSignal,
 ): Promise<ParityReport> {
+  return (await sweepParity(options, signal)).report;
+}
+
+/** The same, with what is to be known beside the report. */
+export async function sweepParity(
+  options: VerifyOptions,
+  signal: AbortSignal,
+  plan: SweepPlan = {},
+): Promise<Sweep> {
   const startedAt = new Date().toISOString();
-  const { store, pipeline } = options;
+  const { store, pipeline, source } = options;
+  const clock = new WorkClock();
+  const untold = async (reason: string, fence?: Position): Promise<Sweep> => {
+    const report = inconclusive(options, startedAt, fence, reason);
+    return { report, kept: await keepUntold(options, report), differences: [], ...clock.read() };
+  };
   const notYet = await requireBaseline(options);
-  if (notYet !== undefined) return inconclusive(options, startedAt, undefined, notYet);
-  if (options.refold === true) await store.parity.forget(pipeline);
+  if (notYet !== undefined) {
+    // Nothing was looked at, and nothing is kept of that.
+    const report = inconclusive(options, startedAt, undefined, notYet);
+    const { state, reasons } = report;
+    const findings = await store.parity.findings(pipeline);
+    const kept = { state, reasons, findings, wantsSweep: false };
+    return { report, kept, differences: [], ...clock.read() };
+  }
+  if (options.refold === true) {
+    await store.parity.forget(pipeline);
+    plan.onForgotten?.();
+  }
+  if (plan.awaitsFirst === true) {
+    const fence = await source.fence();
+    const stuck = await clock.waiting(() => waitForFence(options, fence, signal));
+    if (stuck !== undefined) return await untold(stuck, fence);
+  }
   const known = await discoverTables(options);
+  try {
+    const swept = await compareAll({ ...options, startedAt }, known, clock, signal);
+    if ("late" in swept) return await untold(swept.late, swept.fence);
+    return { ...swept, ...clock.read() };
+  } catch (error) {
+    const reason = plan.isRepeated === true ? passingReason(error) : undefined;
+    if (reason === undefined || signal.aborted) throw error;
+    return await untold(reason);
+  }
+}
+
+async function compareAll(
+  options: VerifyOptions & { readonly startedAt: string },
+  known: CompiledTables,
+  clock: WorkClock,
+  signal: AbortSignal,
+): Promise<Omit<Sweep, "workMs"> | { readonly late: string; readonly fence: Position }> {
+  const { store, pipeline, startedAt } = options;
   await advanceFolds(options, known, signal);
+  const before = await store.parity.findings(pipeline);
   const { snapshot, comparison, ...seen } = await openComparison(options, known.tables, signal);
   try {
     const { mapping, reverse } = seen;
     const sums: RowSums[] = [];
     for (const stream of mapping.streams) sums.push(await comparison.sumRows(stream, signal));
-    const reached = await waitForFence(options, snapshot.fence, signal);
-    if (reached !== undefined) {
-      const untold = inconclusive(options, startedAt, snapshot.fence, reached);
-      await store.parity.saveReport(pipeline, untold);
-      return untold;
-    }
+    const { fence } = snapshot;
+    const late = await clock.waiting(() => waitForFence(options, fence, signal));
+    if (late !== undefined) return { late, fence };
     const quarantined = await quarantinedStreams(options);
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
     await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
-    options.onLate?.(comparison.late);
     const rewritten = await snapshot.rewritten();
     const found = { comparison, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);
     const differences = comparison.differences.filter(({ table }) => !rewritten.includes(table));
-    await keep(options, report, differences);
-    return report;
+    const kept = await keepSweep(options, report, {
+      before,
+      found: differences,
+      at: report.finishedAt,
+      isChecked: ({ stream, table }) => !quarantined.has(stream) && !rewritten.includes(table),
+    });
+    const told = rewritten.length > 0 ? {} : { told: { comparison, quarantined } };
+    return { report, kept, differences, ...told };
   } finally {
     await snapshot.close();
   }
 }
 
-/** Keeps what was found for status, gates and the next verification; values never. */
-async function keep(
-  { store, pipeline }: VerifyOptions,
-  report: ParityReport,
-  found: readonly Difference[],
-): Promise<void> {
-  const before = await store.parity.findings(pipeline);
-  const findings = mergeFindings(before, found, report.finishedAt);
-  await store.parity.saveFindings(pipeline, findings);
-  await store.parity.saveReport(pipeline, withoutValues(report));
-}
+/** Time that was spent at work. */
+class WorkClock {
+  readonly #startedMs = performance.now();
+  #waitedMs = 0;
 
-function withoutValues(report: ParityReport): ParityReport {
-  const samples = report.samples.map((sample) => ({
-    ...sample,
-    columns: sample.columns.map(({ column }) => ({ column, row: null, fold: null })),
-  }));
-  return { ...report, samples };
+  async waiting<T>(wait: () => Promise<T>): Promise<T> {
+    const fromMs = performance.now();
+    try {
+      return await wait();
+    } finally {
+      this.#waitedMs += performance.now() - fromMs;
+    }
+  }
+
+  read(): { readonly workMs: number } {
+    return { workMs: performance.now() - this.#startedMs - this.#waitedMs };
+  }
 }

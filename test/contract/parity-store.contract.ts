@@ -24,7 +24,42 @@ export function parityStoreContract(name: string, open: Open): void {
   describe(`parity store contract: ${name}`, () => {
     describe("kept folds", () => foldsContract(open));
     describe("bringing folds up to date", () => advanceContract(open));
+    describe("streams that changed", () => changesContract(open));
     describe("reports and findings", () => findingsContract(open));
+  });
+}
+
+function changesContract(open: Open): void {
+  test("are told once, by type, with how many there are beyond those that are named", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { parity } = store;
+    await tell(store, [["order-1", { rows: 1, sum: 1n }]]);
+    const types = ["order", "basket"];
+    const begun = await parity.changedSince(types, undefined, 10);
+    expect(begun).toMatchObject({ streams: [], total: 0 });
+    await tell(store, [
+      ["order-1", { rows: 2, sum: 2n }],
+      ["order-1", { rows: 3, sum: 3n }],
+      ["order-2", { rows: 1, sum: 1n }],
+      ["basket-9", { rows: 1, sum: 1n }],
+      // Types whose names begin alike, and one that was not asked for.
+      ["orders-1", { rows: 1, sum: 1n }],
+      ["orde-1", { rows: 1, sum: 1n }],
+      ["other-1", { rows: 1, sum: 1n }],
+    ]);
+    const all = await parity.changedSince(types, begun.place, 10);
+    expect(all.streams.toSorted()).toEqual(["basket-9", "order-1", "order-2"]);
+    expect(all.total).toBe(3);
+    const some = await parity.changedSince(types, begun.place, 2);
+    expect([some.streams.length, some.total]).toEqual([2, 3]);
+    expect(await parity.changedSince([], begun.place, 10)).toMatchObject({ streams: [], total: 0 });
+    expect(await parity.changedSince(types, all.place, 10)).toMatchObject({
+      streams: [],
+      total: 0,
+    });
+    for (const { place, end } of [begun, all]) expect(BigInt(end) >= BigInt(place)).toBe(true);
+    expect(BigInt(all.place) >= BigInt(begun.end)).toBe(true);
   });
 }
 
@@ -180,7 +215,10 @@ function foldsContract(open: Open): void {
     await advance(store);
     const other = scope({ fingerprint: "two" });
     expect(await store.parity.behind(other, 10)).toBeUndefined();
-    await expect(store.parity.openFolds(other)).rejects.toMatchObject({ code: "STORE_REFUSED" });
+    await expect(store.parity.openFolds(other)).rejects.toMatchObject({
+      code: "STORE_REFUSED",
+      detail: { foldsGone: true },
+    });
     // Folds of another pipeline or type are not theirs.
     await advance(store, scope({ pipeline: "another" }));
     await advance(store, scope({ streamType: "basket" }));

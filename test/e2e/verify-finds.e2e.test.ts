@@ -188,6 +188,20 @@ test("a repair reads just those aggregates anew, says so in their history, and e
   expect((await events()) - before).toBe(3);
 });
 
+test("a repair reads nothing anew for a reverse conflict, and says so", async () => {
+  const before = await events();
+  await desk.events.query(
+    `INSERT INTO banyan.reverse_conflicts VALUES
+       ('${desk.name}', 'ticket-5', 1, 'public.tickets', '5', '{title}', 'the row was changed by somebody else')`,
+  );
+  const { exitCode, stderr } = await desk.banyan("verify --repair --yes");
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("only reverse conflicts are left, which nothing is read anew for");
+  expect(stderr).not.toContain("differs again");
+  expect((await events()) - before).toBe(0);
+  await desk.events.query("DELETE FROM banyan.reverse_conflicts");
+});
+
 test("a watch goes on until it is stopped, and tells each thing once", async () => {
   const watching = desk.start("verify --watch --check-every 1");
   const line = async (pattern: RegExp): Promise<void> => {

@@ -25,7 +25,13 @@ function traffic(requests: number, errors: number, withinMs: number): SideTraffi
 
 const WELL: GateFacts = {
   standsSeconds: 60,
-  parity: { state: "equal", conclusive: true, ageSeconds: 60, openFindings: 0 },
+  parity: {
+    state: "equal",
+    conclusive: true,
+    ageSeconds: 60,
+    sweptSeconds: 86_400,
+    openFindings: 0,
+  },
   dual: { pass: 100, fail: 0, inconclusive: 3, waiting: 0 },
   shadow: { compared: 1_000, different: 1, uncompared: 10, dropped: 0 },
   moved: traffic(200, 0, 10),
@@ -63,6 +69,12 @@ describe("a gate", () => {
     ["parity", { parity: { ...WELL.parity!, state: "different" } }, "fail", /another stream type/],
     ["parity", { parity: { ...WELL.parity!, openFindings: 1 } }, "fail", /1 open findings/],
     ["parity", { parity: { ...WELL.parity!, ageSeconds: 601 } }, "inconclusive", /10 min ago/],
+    [
+      "parity",
+      { parity: { ...WELL.parity!, sweptSeconds: 90_001 } },
+      "inconclusive",
+      /everything was last compared 25 h ago, more than 24/,
+    ],
     ["parity", { parity: { ...WELL.parity!, conclusive: false } }, "inconclusive", /not tell/],
     ["parity", { parity: { ...WELL.parity!, state: "inconclusive" } }, "inconclusive", /not tell/],
     [

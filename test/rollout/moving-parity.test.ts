@@ -27,7 +27,8 @@ async function optionsOf(done: boolean): Promise<VerifyOptions> {
     status: {},
   });
   const now = new Date().toISOString();
-  await store.parity.saveReport("shop", { startedAt: now, finishedAt: now, state: "equal" });
+  const report = { startedAt: now, finishedAt: now, state: "equal" };
+  await store.parity.update("shop", () => ({ findings: [], report }));
   const source = { fence: () => Promise.resolve(position(1)) };
   return { store, source, pipeline: "shop" } as unknown as VerifyOptions;
 }

@@ -6,6 +6,7 @@ import { openRolloutPool, PostgresRolloutStore } from "../../connectors/postgres
 import { parseConfig } from "../../src/config/load-config.ts";
 import { stream, table } from "../../src/mapping/rules.ts";
 import type { Position } from "../../src/model/position.ts";
+import type { GateFacts } from "../../src/rollout/gate-facts.ts";
 import type { Standing } from "../../src/rollout/move.ts";
 import { runMove, type MoveWorld } from "../../src/rollout/run-move.ts";
 import { watchRollout, type RolloutEvent } from "../../src/rollout/watch-rollout.ts";
@@ -184,6 +185,23 @@ test("facts are what the tables hold of one stream type, since it stands where i
     "UPDATE banyan.parity_reports SET report = report || jsonb_build_object('finishedAt', clock_timestamp() + interval '1 hour'), saved_at = clock_timestamp() - interval '20 min'",
   );
   expect((await facts.read("facts", 3_600)).parity!.ageSeconds).toBeGreaterThan(1_199);
+  const checked = async (ago: string): Promise<GateFacts["parity"]> => {
+    await query(
+      `UPDATE banyan.parity_reports SET report = report || jsonb_build_object('checkedAt', clock_timestamp() - interval '${ago}')`,
+    );
+    return (await facts.read("facts", 3_600)).parity;
+  };
+  // What a watch has seen since counts; not before, nor ahead of the store's clock.
+  for (const [ago, from, to] of [
+    ["2 min", 119, 180],
+    ["-1 hour", -1, 60],
+    ["1 day", 1_199, 1_300],
+  ] as const) {
+    const { ageSeconds, sweptSeconds } = (await checked(ago))!;
+    expect(ageSeconds).toBeGreaterThanOrEqual(from);
+    expect(ageSeconds).toBeLessThan(to);
+    expect(sweptSeconds).toBeGreaterThan(1_199);
+  }
   await query(`
     INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, seen_at)
     VALUES ('shop', gen_random_uuid(), 'gone', 'facts', 1, clock_timestamp() - interval '25 hours')`);

@@ -1,62 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { watchParity, type WatchOptions, type WatchRound } from "../../src/verify/watch-parity.ts";
-import { bench, STREAMS, unseen, type Bench } from "../support/verify-bench.ts";
-
-const WAIT_MS_MAX = 20_000;
-
-interface Watch extends AsyncDisposable {
-  readonly rounds: readonly WatchRound[];
-  /** Waits for a round that is so, among those to come. */
-  until(what: string, holds: (round: WatchRound) => boolean): Promise<WatchRound>;
-  /** @returns the last round */
-  stop(): Promise<WatchRound | undefined>;
-}
-
-function watch(b: Bench, more: Partial<WatchOptions> = {}): Watch {
-  const stop = new AbortController();
-  const rounds: WatchRound[] = [];
-  const options: WatchOptions = {
-    pipeline: "bank",
-    source: b.db.open(),
-    store: b.store,
-    streams: STREAMS,
-    waitMsMax: 10_000,
-    samplesMax: 5,
-    showValues: false,
-    checkEveryMs: 20,
-    sweepEveryMs: 3_600_000,
-    activeSessionsMax: 1_000,
-    onRound: (round) => void rounds.push(round),
-    ...more,
-  };
-  const ended = watchParity(options, stop.signal);
-  ended.catch(() => undefined);
-  const end = async (): Promise<WatchRound | undefined> => {
-    stop.abort();
-    return await ended.catch((error: unknown) => {
-      if ((error as Error).name !== "AbortError") throw error;
-      return rounds.at(-1);
-    });
-  };
-  return {
-    rounds,
-    async until(what, holds) {
-      const from = rounds.length;
-      const deadline = Date.now() + WAIT_MS_MAX;
-      for (;;) {
-        const found = rounds.slice(from).find(holds);
-        if (found !== undefined) return found;
-        if (Date.now() > deadline) {
-          throw new Error(`in vain for ${what}: ${JSON.stringify(rounds.slice(-3))}`);
-        }
-        await Promise.race([sleep(20), ended]);
-      }
-    },
-    stop: end,
-    [Symbol.asyncDispose]: async () => void (await end()),
-  };
-}
+import type { WatchRound } from "../../src/verify/watch-parity.ts";
+import { WAIT_MS_MAX, watch } from "../support/parity-watch.ts";
+import { bench, unseen } from "../support/verify-bench.ts";
 
 describe("a watch", () => {
   test("begins with a sweep, then looks at what changed, and ends with its last round", async () => {
@@ -111,6 +57,25 @@ describe("a watch", () => {
     await w.until("a look", ({ kind }) => kind === "changes");
     const { report } = (await b.store.parity.report("bank"))!;
     expect(report).toMatchObject({ state: "equal", finishedAt: sweep.at });
+  });
+
+  test("notes in the report as of when it saw that all that changed is equal, and not where something is not", async () => {
+    await using b = await bench();
+    const checkedAt = async (): Promise<string | undefined> =>
+      ((await b.store.parity.report("bank"))!.report as { checkedAt?: string }).checkedAt;
+    await using w = watch(b);
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    expect(await checkedAt()).toBeUndefined();
+    const from = new Date().toISOString();
+    await b.db.query("UPDATE account SET balance = 9 WHERE id = '3'");
+    await b.pipeline.reach();
+    await expect.poll(checkedAt, { timeout: WAIT_MS_MAX }).toSatisfy((at) => at > from);
+    const at = (await checkedAt())!;
+    expect(at > sweep.at && at <= new Date().toISOString()).toBe(true);
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    await b.db.query("UPDATE account SET balance = 10 WHERE id = '3'");
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    expect(await checkedAt()).toBe(at);
   });
 
   test("does not call equal what differs and never settles, because events go on", async () => {

@@ -18,8 +18,13 @@ import { parityHtml } from "../verify-html.ts";
 import { BanyanError, EXIT } from "../../model/errors.ts";
 import { FINDINGS_MAX } from "../../verify/findings.ts";
 import type { ParityReport, ParityState } from "../../verify/parity-report.ts";
-import { verifyParity, type VerifyOptions } from "../../verify/verify-parity.ts";
-import { watchParity, type WatchOptions, type WatchRound } from "../../verify/watch-parity.ts";
+import { sweepParity, type Sweep, type VerifyOptions } from "../../verify/verify-parity.ts";
+import {
+  watchParity,
+  WatchMemory,
+  type WatchOptions,
+  type WatchRound,
+} from "../../verify/watch-parity.ts";
 
 interface VerifyArgs extends CommonArgs {
   readonly wait: number;
@@ -154,17 +159,20 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
       if (args.watch) {
         let state: ParityState = "inconclusive";
         const watching = watchOptions(args, (round) => (state = round.state));
+        const memory = new WatchMemory(watching);
         await runWithRetries(progress, scope.signal, async () => {
-          await watchParity({ ...options, ...watching }, scope.signal);
+          await watchParity({ ...options, ...watching }, scope.signal, memory);
         });
         process.exitCode = exitCodeOf(state);
         return;
       }
       for (const type of await options.store.reverse.completed(config.name))
         note(`${type} is complete: nothing is written back any more; rows and events as of then`);
-      const first = await verifyParity(options, scope.signal);
+      const first = await sweepParity(options, scope.signal);
       progress.stop();
-      const report = args.repair ? await repair(args, session, options, first, progress) : first;
+      const { report } = args.repair
+        ? await repair(args, session, options, first, progress)
+        : first;
       if (args.html !== undefined) {
         writePage(args.html, parityHtml(report));
         note(`wrote ${args.html}`);
@@ -190,32 +198,28 @@ const REPAIR_ROUNDS_MAX = 100;
 
 /**
  * Reads what differs anew until nothing does, each aggregate once: what differs again has a cause that
- * goes on.
+ * goes on. What other verifications find meanwhile is theirs.
  *
- * @returns the last report
+ * @returns the last sweep
  */
 async function repair(
   args: VerifyArgs,
   session: Session,
   options: VerifyOptions,
-  first: ParityReport,
+  first: Sweep,
   progress: Progress,
-): Promise<ParityReport> {
+): Promise<Sweep> {
   const { config, scope } = session;
-  const { parity } = options.store;
   const repaired = new Set<string>();
-  let report = first;
+  let sweep = first;
   let pipeline: ReadAnewOptions | undefined;
-  for (let round = 0; report.state === "different"; round++) {
-    const found = new Set((await parity.findings(config.name)).map(({ stream }) => stream));
+  for (let round = 0; sweep.report.state === "different"; round++) {
+    const { report, differences } = sweep;
+    const found = new Set(differences.slice(0, FINDINGS_MAX).map(({ stream }) => stream));
     const streams = [...found].filter((stream) => !repaired.has(stream));
     if (streams.length === 0 || round === REPAIR_ROUNDS_MAX) {
-      note(
-        streams.length === 0
-          ? "what was read anew differs again: its cause goes on"
-          : `stopped after ${count(round)} rounds; the same command goes on`,
-      );
-      return report;
+      note(whyNoMore(sweep, streams.length, round));
+      return sweep;
     }
     for (const stream of streams) repaired.add(stream);
     const isRunning = await isPipelineRunning(session);
@@ -228,7 +232,7 @@ async function repair(
       noteReadAnew(config.name, streams.length, isRunning);
       if (!(await isConfirmed(args.yes))) {
         note("nothing was changed");
-        return report;
+        return sweep;
       }
     }
     pipeline ??= await pipelineOptionsOf(session, progress);
@@ -237,12 +241,20 @@ async function repair(
     if (!isRunning || scope.signal.aborted) {
       // A fence is passed by a pipeline that runs.
       note("read anew; next: banyan run, and beside it banyan verify");
-      return report;
+      return sweep;
     }
-    report = await verifyParity({ ...options, refold: false }, scope.signal);
+    sweep = await sweepParity({ ...options, refold: false }, scope.signal);
     progress.stop();
   }
-  return report;
+  return sweep;
+}
+
+/** @param streams that would be read anew next */
+function whyNoMore({ differences }: Sweep, streams: number, round: number): string {
+  if (streams > 0) return `stopped after ${count(round)} rounds; the same command goes on`;
+  return differences.length === 0
+    ? "only reverse conflicts are left, which nothing is read anew for; see banyan status"
+    : "what was read anew differs again: its cause goes on";
 }
 
 function exitCodeOf(state: ParityState): number {

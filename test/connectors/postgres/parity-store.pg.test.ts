@@ -125,6 +125,29 @@ describe("kept folds on a server", () => {
     await folds.close();
   });
 
+  test("of streams that changed in a transaction that is still open are told once it has ended", async () => {
+    await using opened = await openTestStore("parity_changed");
+    const { store, database } = opened;
+    const types = ["order"];
+    const begun = await store.parity.changedSince(types, undefined, 10);
+    await using open = await session(database.url);
+    await open.query(`
+      BEGIN;
+      INSERT INTO banyan.events (event_id, time, version, origin, mapping_version, stream_id, type, data)
+      VALUES (gen_random_uuid(), now(), 1, 'capture', 1, 'order-1', 'Amended', '{"rows":5,"sum":"5"}')`);
+    // Committed behind it, and with a higher number.
+    await tell(store, [["order-2", { rows: 2, sum: 2n }]]);
+    const waiting = await store.parity.changedSince(types, begun.place, 10);
+    expect(waiting).toMatchObject({ streams: [], total: 0 });
+    expect(BigInt(waiting.end)).toBeGreaterThan(BigInt(waiting.place));
+    await open.query("COMMIT");
+    const told = await store.parity.changedSince(types, waiting.place, 10);
+    expect(told.streams.toSorted()).toEqual(["order-1", "order-2"]);
+    expect(BigInt(told.place)).toBeGreaterThanOrEqual(BigInt(waiting.end));
+    const over = await store.parity.changedSince(types, told.place, 10);
+    expect(over).toMatchObject({ streams: [], total: 0 });
+  });
+
   test("are waited for while another program makes them, and no longer than is asked for", async () => {
     await using opened = await openTestStore("parity_lock");
     const { store } = opened;

@@ -60,6 +60,9 @@ describe("classification of driver errors", () => {
       "SLOT_LOST",
     ],
     ["42704", 'type "x" does not exist', "", "SOURCE_REFUSED"],
+    ["XX000", "could not open relation with OID 16384", "relation_open", "SOURCE_CHANGED"],
+    ["XX000", "could not open relation with OID 16384", "", "SOURCE_CHANGED"],
+    ["XX000", "cache lookup failed for type 16384", "lookup_type_cache", "SOURCE_REFUSED"],
   ])("%s with %j is told apart", (code, message, routine, expected) => {
     expect(classify(driverError(code, message, routine), "source")).toMatchObject({
       code: expected,
