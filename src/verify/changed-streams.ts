@@ -49,6 +49,15 @@ export class ChangedStreams {
     return this.#changed.size === 0 && this.#late.size === 0;
   }
 
+  /** Whether a fence that was passed could be told of now, by one more look. */
+  get hasPassed(): boolean {
+    return (
+      this.#passed !== undefined &&
+      this.#place !== undefined &&
+      BigInt(this.#place) >= BigInt(this.#passed.end)
+    );
+  }
+
   /** Asks what had events since it was asked last. What is complete changes for its service alone. */
   async collect({ store, pipeline, streams }: VerifyOptions): Promise<StreamChanges> {
     const completed = await store.reverse.completed(pipeline);
@@ -122,7 +131,8 @@ export class ChangedStreams {
       this.#passed ??= mark;
       return undefined;
     }
-    this.#passed = mark;
+    // Where nothing changes one is enough, until the next look that is wanted for something else.
+    this.#passed = total === 0 ? undefined : mark;
     return earlier.at;
   }
 

@@ -46,22 +46,24 @@ export async function checkChanges(
   signal: AbortSignal,
 ): Promise<Checked | undefined> {
   const { store, pipeline } = options;
-  const known = await discoverTables(options);
-  await advanceFolds(options, known, signal);
   const report = await store.parity.report(pipeline);
   const findings = await store.parity.findings(pipeline);
   const before: Before = { report, findings };
-  if (changed.isEmpty && findings.length === 0 && !isWanted) return undefined;
-  const notYet = await requireBaseline(options);
+  const isDue = !changed.isEmpty || findings.length > 0 || isWanted;
+  const notYet = isDue ? await requireBaseline(options) : undefined;
   if (notYet !== undefined) return untold(before, [notYet]);
   const taken = changed.take();
+  let known: CompiledTables | undefined;
   let isDone = false;
   try {
+    known = await discoverTables(options);
+    await advanceFolds(options, known, signal);
+    if (!isDue) return undefined;
     const checked = await lookAt({ options, known, changed, taken, before }, signal);
     isDone = checked.checked !== undefined;
     return checked;
   } catch (error) {
-    const reason = passingReason(error);
+    const reason = passingReason(error, known !== undefined);
     if (reason === undefined || signal.aborted) throw error;
     return untold(before, [reason]);
   } finally {

@@ -93,13 +93,14 @@ export async function sweepParity(
     const stuck = await clock.waiting(() => waitForFence(options, fence, signal));
     if (stuck !== undefined) return await untold(stuck, fence);
   }
-  const known = await discoverTables(options);
+  let known: CompiledTables | undefined;
   try {
+    known = await discoverTables(options);
     const swept = await compareAll({ ...options, startedAt }, known, clock, signal);
     if ("late" in swept) return await untold(swept.late, swept.fence);
     return { ...swept, ...clock.read() };
   } catch (error) {
-    const reason = plan.isRepeated === true ? passingReason(error) : undefined;
+    const reason = plan.isRepeated === true ? passingReason(error, known !== undefined) : undefined;
     if (reason === undefined || signal.aborted) throw error;
     return await untold(reason);
   }

@@ -108,6 +108,29 @@ test("all that changed is looked at as of a look's own fence where nothing was s
   expect(await passedBy([quiet], false)).toEqual([undefined]);
 });
 
+test("what was not shown at once is told by one more look, as soon as it is", async () => {
+  const changed = new ChangedStreams();
+  changed.swept({ late: NONE, unseen: NONE }, NONE);
+  const options = answering([
+    { place: "5" },
+    { place: "5", end: "7" },
+    { place: "6", end: "8" },
+    { place: "8" },
+    { place: "8", end: "9" },
+  ]);
+  await changed.collect(options);
+  expect(changed.hasPassed).toBe(false);
+  const first = changed.take();
+  expect(changed.passed(first, "look 1", await changed.collect(options))).toBeUndefined();
+  await changed.collect(options);
+  expect(changed.hasPassed).toBe(false);
+  await changed.collect(options);
+  expect(changed.hasPassed).toBe(true);
+  const second = changed.take();
+  expect(changed.passed(second, "look 2", await changed.collect(options))).toBe("look 1");
+  expect(changed.hasPassed).toBe(false);
+});
+
 test("as of an earlier one where more comes all the time, once all of before that was shown", async () => {
   const streams = ["order-1"];
   expect(

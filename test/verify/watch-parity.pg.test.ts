@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { WatchRound } from "../../src/verify/watch-parity.ts";
-import { WAIT_MS_MAX, watch } from "../support/parity-watch.ts";
+import { WAIT_MS_MAX, watch, withParity } from "../support/parity-watch.ts";
 import { bench, unseen } from "../support/verify-bench.ts";
 
 describe("a watch", () => {
@@ -76,6 +76,36 @@ describe("a watch", () => {
     await b.db.query("UPDATE account SET balance = 10 WHERE id = '3'");
     await w.until("a settled finding", ({ findings }) => findings.settled === 1);
     expect(await checkedAt()).toBe(at);
+  });
+
+  test("says what one look cannot take, and calls nothing equal until everything is swept", async () => {
+    await using b = await bench(
+      "INSERT INTO account SELECT i::text, 'owner', i FROM generate_series(1, 5100) i",
+    );
+    // It is told of all of them at once.
+    let held = Promise.resolve();
+    const store = withParity(b.store, (parity) => ({
+      changedSince: async (...asked) => (await held, await parity.changedSince(...asked)),
+    }));
+    await using w = watch(b, { store, sweepEveryMs: 60_000 });
+    await w.until("a sweep", ({ kind, state }) => kind === "sweep" && state === "equal");
+    let release = (): void => undefined;
+    held = new Promise((resolve) => (release = resolve));
+    await b.db.query("UPDATE account SET balance = 9");
+    await b.pipeline.reach();
+    release();
+    const reason = "changed aggregates are left to the next sweep";
+    const full = await w.until("a full look", ({ skipped = 0 }) => skipped > 0);
+    expect(full.state).toBe("inconclusive");
+    expect(full.reasons.join()).toContain(reason);
+    await b.db.query("UPDATE account SET balance = 10 WHERE id = '3'");
+    const next = await w.until("another look", ({ kind }) => kind === "changes");
+    expect(next).toMatchObject({ state: "inconclusive", findings: { open: 0 } });
+    expect(next.reasons.join()).toContain(reason);
+    expect((await b.store.parity.report("bank"))!.report).toMatchObject({ state: "inconclusive" });
+    // It comes sooner than in a minute.
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    expect(sweep.state).toBe("equal");
   });
 
   test("does not call equal what differs and never settles, because events go on", async () => {
