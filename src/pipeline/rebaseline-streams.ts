@@ -197,6 +197,7 @@ function noteRefreshed(
   { sees, fence }: ReadChunk,
 ): void {
   if (streams.length === 0) return;
-  const make = (): ChunkFrontier => new ChunkFrontier(keyOrder(mapping, stream), "all");
+  const make = (): ChunkFrontier =>
+    new ChunkFrontier(keyOrder(mapping, stream), "all", [], (table) => mapping.hasAllImages(table));
   frontiers.refreshed(stream.type, { sees, fence }, streams, make);
 }

@@ -252,6 +252,11 @@ export interface BaselineRecord {
   readonly stream: string;
   /** The tables whose rows alone are read, because they joined streams that were there; absent for all. */
   readonly tables?: readonly string[];
+  /**
+   * The tables of whose rows images were kept from here on, so that a row without one is in no aggregate
+   * that was read; absent in records of before that was noted.
+   */
+  readonly imaged?: readonly string[];
   /** Where in the log it began. */
   readonly position: Position;
   /** Why it is read in chunks, for people; absent in records of before that was noted. */
