@@ -114,6 +114,21 @@ export interface EventStore {
     limit: number,
   ): Promise<readonly RebaselineRequest[]>;
 
+  /**
+   * Counts, durable at once, that requests are about to be carried out (1), or that an attempt has ended
+   * and was no death (-1). @param ids those that are settled meanwhile are left as they are
+   */
+  noteAttempts(ids: readonly string[], by: 1 | -1): Promise<void>;
+
+  /**
+   * Settles requests that were not carried out, as if they had not been asked for. One that is being
+   * carried out may be done all the same.
+   *
+   * @param streams undefined for all
+   * @returns how many there were
+   */
+  withdrawRebaselines(pipeline: string, streams?: readonly string[]): Promise<number>;
+
   /** What was carried out with a fence behind `after`, which the log has yet to pass. */
   rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]>;
 
@@ -305,6 +320,8 @@ export interface RebaselineRequest {
   readonly id: string;
   readonly stream: string;
   readonly reason: string;
+  /** How often it was begun and not ended, see {@link EventStore.noteAttempts}. */
+  readonly attempts: number;
 }
 
 /** Streams that were read anew under one snapshot. */
