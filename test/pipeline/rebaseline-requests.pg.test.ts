@@ -191,3 +191,35 @@ test("a failure that is told is no death: what it met is tried again and not set
   expect(await typesOf(b.store, "ticket-1")).toEqual(["TicketBaselined", "TicketHistoryGapped"]);
   await running.stop();
 });
+
+test("streams of a table that has no index to find their rows by are read by the thousand, and not 200 for each reading of all of it", async () => {
+  const { ticket } = STREAMS;
+  const streams = { ticket: ticket! };
+  const rows = 450;
+  for (const [index, snapshots] of [
+    ["is there", 3],
+    ["is missing", 1],
+  ] as const) {
+    await using b = await chunkBench("default", rows, streams);
+    if (index === "is missing") await b.sql("DROP INDEX remark_ticket_id_idx");
+    const source = b.db.open();
+    const open = source.openChunks.bind(source);
+    let opened = 0;
+    const openChunks: typeof open = (tables) => {
+      opened += 1;
+      return open(tables);
+    };
+    Object.assign(source, { openChunks });
+    await using running = await b.start({ source, baseline: "snapshot" });
+    await running.reach();
+    const asked = Array.from({ length: rows }, (_, i) => `ticket-${i + 1}`);
+    await requestRebaseline(b.store, "chunks", asked, "a test asked for it");
+    await untilSettled(running, b.store, "chunks");
+    expect([index, opened]).toEqual([index, snapshots]);
+    await running.reach();
+    expect(await brokenStreams(b.store, { ticket: SHAPES["ticket"]! })).toEqual([]);
+    expect(await typesOf(b.store, `ticket-${rows}`)).toHaveLength(2);
+    expect(await running.verify()).toMatchObject({ state: "equal" });
+    await running.stop();
+  }
+});
