@@ -121,7 +121,7 @@ function attemptsFault({ attempts }: RebaselineRequest): string | undefined {
 
 /** Notes durably that streams are being read, for whoever comes after a process that dies of it. */
 async function attempt(
-  { store }: RebaselineStreamsOptions,
+  { store, writer }: RebaselineStreamsOptions,
   requests: readonly RebaselineRequest[],
   work: () => Promise<void>,
 ): Promise<void> {
@@ -130,6 +130,8 @@ async function attempt(
   try {
     await work();
   } catch (error) {
+    // What was staged may hold the requests, which are noted past it.
+    await writer.dropBaseline();
     // Who fails and says so is not dead. Where the store is gone, it counts all the same.
     await store.noteAttempts(ids, -1).catch(() => undefined);
     throw error;

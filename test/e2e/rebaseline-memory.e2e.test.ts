@@ -39,7 +39,7 @@ async function toldOf(store: TestDatabase): Promise<readonly unknown[]> {
   const { rows } = await store.query(
     "SELECT stream_id, type FROM banyan.events WHERE type <> 'DeviceBaselined' ORDER BY 1",
   );
-  return rows;
+  return rows as readonly unknown[];
 }
 
 const WAIT = { timeout: 60_000, interval: 100 };

@@ -178,8 +178,13 @@ test("a failure that is told is no death: what it met is tried again and not set
   await requestRebaseline(b.store, "chunks", ["ticket-1"], "a test asked for it");
   for (let n = 0; n < 4; n++) {
     const source = b.db.open();
-    const openChunks: typeof source.openChunks = () => {
-      throw new Error("no chunk today");
+    const open = source.openChunks.bind(source);
+    // When nothing was staged, and when all was.
+    const openChunks: typeof open = (tables) => {
+      if (n % 2 === 0) throw new Error("no chunk today");
+      const close = (): Promise<void> => Promise.reject(new Error("no chunk today"));
+      const reader = open(tables);
+      return { open: (signal) => reader.open(signal), close };
     };
     Object.assign(source, { openChunks });
     await using failing = await b.start({ source });

@@ -185,3 +185,18 @@ test.each([
     await running.stop();
   },
 );
+
+test("changes under the names of partitions, which would be told of no table, are refused before a baseline", async () => {
+  await using db = await sourceDatabase("devices", DEVICES, "device, reading");
+  await using opened = await openTestStore("devices");
+  await using running = await startPipeline({
+    name: "devices",
+    openSource: () => db.open(),
+    store: opened.store,
+    streams: devices,
+    more: { baseline: "chunked", pace: PACE },
+  });
+  await expect(running.until(() => false)).rejects.toMatchObject({
+    message: expect.stringContaining("names instead of the table's") as unknown,
+  });
+});
