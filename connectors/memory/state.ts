@@ -44,7 +44,7 @@ export interface ParkedEntry {
 
 export interface RebaselineEntry {
   readonly pipeline: string;
-  readonly request: RebaselineRequest;
+  request: RebaselineRequest;
   done?: { readonly seen: string; readonly fence: Position };
   isRefused?: boolean;
 }

@@ -326,6 +326,9 @@ function condition(table: SourceTable, columns: readonly number[], range: ChunkR
   const row = (parts: readonly string[]): string =>
     parts.length === 1 ? parts[0]! : `(${parts.join(", ")})`;
   if ("keys" in range) {
+    // Looked up in a hash table where there are many, and not one by one for each row.
+    if (names.length === 1 && range.keys.length > 0 && range.keys.every(([text]) => text !== null))
+      return ` WHERE ${names[0]} IN (${range.keys.map(([text]) => literal(text!, 0)).join(", ")})`;
     const terms = range.keys.map((key) =>
       key
         .map((text, i) =>

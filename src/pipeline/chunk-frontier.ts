@@ -49,6 +49,7 @@ type Reading = "opening" | (ReadChunk & { end: ChunkKey | undefined; isBounded: 
  */
 export class ChunkFrontier {
   readonly #order: readonly OrderColumn["as"][];
+  readonly #isImaged: (table: string) => boolean;
   /** Finished chunks whose fence the log has not passed, in key order. */
   readonly #chunks: Range[];
   /** Up to this key all is told; "none" and "all" are the two ends. */
@@ -62,13 +63,16 @@ export class ChunkFrontier {
   /**
    * @param order of the root's key columns
    * @param told where a baseline stands that an earlier run began, before `chunks`
+   * @param isImaged whether images of a table's rows were kept of all that was told
    */
   constructor(
     order: readonly OrderColumn["as"][],
     told: ChunkKey | "none" | "all",
     chunks: readonly RangeChunk[] = [],
+    isImaged: (table: string) => boolean = () => false,
   ) {
     this.#order = order;
+    this.#isImaged = isImaged;
     this.#told = told;
     this.#chunks = chunks.map((chunk) => ({ ...chunk, isDurable: true }));
   }
@@ -148,6 +152,14 @@ export class ChunkFrontier {
   /** Whether anything at all is told of a transaction: of a TRUNCATE, which concerns all aggregates. */
   tellsAnyOf(transaction: Committed): boolean {
     return this.#told !== "none" || this.#chunks.some((chunk) => !isSeenBy(chunk, transaction));
+  }
+
+  /**
+   * Whether a row of a table that has no image may be told all the same: that of a table whose images
+   * were not kept from the first chunk on, unless nothing at all is told of the transaction.
+   */
+  mayBeTold(transaction: Committed, table: string): boolean {
+    return !this.#isImaged(table) && this.tellsAnyOf(transaction);
   }
 
   /** Called before a snapshot is asked for: what it will see is not known until {@link opened}. */

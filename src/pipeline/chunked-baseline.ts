@@ -72,7 +72,10 @@ export class ChunkedBaseline {
   readonly #options: ChunkedBaselineOptions;
   readonly #records: Map<string, BaselineRecord>;
   readonly #pace: ChunkPace;
+  /** By the time in which it reads. */
   readonly #rate = new RowRate();
+  /** By the clock, by which the rest is going to take its time too. */
+  readonly #progress = new RowRate();
   #rowsNow = 0;
   /** A commit that failed ends all, also where nobody writes any more: the log may wait for that chunk. */
   readonly #broken = new AbortController();
@@ -311,6 +314,7 @@ export class ChunkedBaseline {
     this.#records.set(type, record);
     this.#rowsNow += read.rows;
     this.#rate.sample(this.#rowsNow, Date.now() - this.#pace.restedMs);
+    this.#progress.sample(this.#rowsNow, Date.now() - this.#pace.pausedMs);
     const { aggregates: baselined, rows: baselineRows, events } = read;
     writer.addToLedger(before.gap === undefined ? { baselined, baselineRows, events } : { events });
     this.#tell();
@@ -347,7 +351,7 @@ export class ChunkedBaseline {
       // So little says nothing of a run that goes on.
       rowsPerSecond: this.#rate.isKnown ? this.#rate.perSecond : 0,
       bytesRead: sum((record) => record.bytesRead),
-      secondsLeft: this.#rate.secondsLeft(expected - rowsRead),
+      secondsLeft: this.#progress.secondsLeft(expected - rowsRead),
       chunks: sum((record) => record.chunksRead),
       streams: { done: records.filter(({ done }) => done).length, total: records.length },
       paused,

@@ -280,6 +280,8 @@ export interface ChunkSurvey {
   readonly bytes: number;
   /** Why these tables cannot be read in chunks; absent when they can. */
   readonly obstacle?: string;
+  /** Tables without an index that begins with the root's key: whatever is read of one, all of it is. */
+  readonly unindexed?: readonly string[];
 }
 
 /** Key of a root row: canonical text of its key columns. */

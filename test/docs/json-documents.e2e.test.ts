@@ -197,6 +197,7 @@ async function bringAbout(): Promise<void> {
     "SELECT FROM banyan.pipelines WHERE jsonb_array_length(status->'notReadAnew') > 0",
   );
   await note("status", "status");
+  await note("rebaseline withdrawal", "rebaseline", "--withdraw");
   await note("quarantine list", "quarantine", "list");
   printed.get("run")!.push(JSON.parse(await stop(first)));
 
