@@ -230,6 +230,7 @@ export class ChunkedBaseline {
         read.gone += stage.gone;
         read.moved += stage.moved;
       }
+      await snapshot.durable(signal);
       if ((await snapshot.rewritten()).length > 0) return false;
       giveTurn ??= await writer.turn(signal);
       // From here on it is written, whatever the log's own writer has left behind.

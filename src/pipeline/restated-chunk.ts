@@ -131,6 +131,7 @@ export class RestatedChunk {
         },
       );
     }
+    await snapshot.durable(signal);
     await stage();
     const changed = await this.#images(images);
     const { seen, fence, sees } = snapshot;

@@ -326,6 +326,13 @@ export interface ChunkSnapshot {
   ): AsyncIterable<readonly Cells[]>;
   /** As {@link RowSnapshot.rewritten}. */
   rewritten(): Promise<readonly string[]>;
+  /**
+   * Resolves once a crash of the source can undo nothing of what the snapshot sees: a source may show a
+   * commit to others before it is on its disk. Nothing of the snapshot may be kept before.
+   *
+   * @throws BanyanError `SOURCE_UNREACHABLE` when that takes too long; the signal's reason
+   */
+  durable(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -2,23 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { event } from "../contract/event-batches.ts";
 import { chunkBench, STREAMS } from "../support/chunk-bench.ts";
+import { overriding } from "../support/overriding.ts";
 import type { CaptureWriter, EventStore } from "../../src/store/event-store.ts";
 
 const ROWS = 60;
 const END_MS_MAX = 20_000;
 const STAGE_MS = 100;
-
-/** The same with some methods of its own. */
-function overriding<T extends object>(inner: T, own: Partial<T>): T {
-  return new Proxy(inner, {
-    get(target, name) {
-      const value: unknown = Reflect.get(name in own ? own : target, name);
-      return typeof value === "function"
-        ? (value.bind(name in own ? own : target) as unknown)
-        : value;
-    },
-  });
-}
 
 /** Takes its time to stage, so that others come to wait for their turn meanwhile. */
 function slowStore(inner: EventStore): EventStore {

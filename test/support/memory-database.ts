@@ -357,6 +357,7 @@ class MemorySource implements ChangeSource {
             }
           },
           rewritten: () => Promise.resolve([]),
+          durable: () => Promise.resolve(),
           close: () => Promise.resolve(),
         };
       },
