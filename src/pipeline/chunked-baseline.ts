@@ -2,12 +2,14 @@ import { noRows, occupied } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
 import { keyedTables, keyOrder } from "./baseline-plan.ts";
 import { rowsExpected, withChunk, type ChunkCounts, type WrittenChunk } from "./baseline-record.ts";
+import { ChunkCut } from "./chunk-cut.ts";
 import type { ChunkFrontier } from "./chunk-frontier.ts";
 import { ChunkPace, type PaceLimits } from "./chunk-pace.ts";
-import { ChunkSize } from "./chunk-size.ts";
+import { ChunkSize, type SizedChunk } from "./chunk-size.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
 import { gapStages } from "./gap-stages.ts";
+import { ReadingTime } from "./reading-time.ts";
 import { RowRate } from "./row-rate.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { StoredStreams } from "./stored-streams.ts";
@@ -60,6 +62,13 @@ interface Reading {
   /** Of a type that is read anew: what the store has of it. */
   readonly stored: StoredStreams | undefined;
 }
+
+/** A chunk on its way to the store, or why nothing of it was kept. */
+type ChunkOutcome =
+  | SizedChunk
+  /** The table below it that was. */
+  | { readonly rewritten: string }
+  | { readonly isHeld: true };
 
 /**
  * Reads the baseline of stream types in chunks while the log is followed: each chunk under a short
@@ -141,12 +150,15 @@ export class ChunkedBaseline {
       while (frontier.cursor !== "all") {
         await this.#pace.ready(signal);
         const known = await reading.stored?.bound(cursorKey(frontier), size.rows, signal);
-        const startedMs = Date.now();
         const ended = this.#pace.begin();
         try {
-          const isRead = await this.#readChunk(reading, size.rows, known, ended, signal);
-          if (isRead) size.succeeded(Date.now() - startedMs);
+          const outcome = await this.#readChunk(reading, size, known, ended, signal);
+          if ("readMs" in outcome) size.succeeded(outcome);
           else ended();
+          if ("rewritten" in outcome) {
+            const reason = `${outcome.rewritten} was truncated or rewritten while it was read`;
+            await this.#pace.failed(size.rewritten(), reason, signal);
+          }
         } catch (error) {
           ended();
           signal.throwIfAborted();
@@ -172,20 +184,20 @@ export class ChunkedBaseline {
   /**
    * @param endMax the chunk ends there at the latest: the store has no more streams up to there than rows
    *   are read at once; absent where that sets no end
-   * @returns false when a table was rewritten meanwhile, so that nothing of the chunk was kept
    */
   async #readChunk(
     { stream, frontier, reader, stored }: Reading,
-    rowsMax: number,
+    size: ChunkSize,
     endMax: ChunkKey | undefined,
     onDurable: () => void,
     signal: AbortSignal,
-  ): Promise<boolean> {
-    const { frontiers, writer, mapping } = this.#options;
+  ): Promise<ChunkOutcome> {
+    const { frontiers, writer, mapping, limits } = this.#options;
     const after = cursorKey(frontier);
     // Between two chunks somebody may have begun to write what must not meet one.
-    if (this.#options.isHeld()) return false;
+    if (this.#options.isHeld()) return { isHeld: true };
     frontier.opening();
+    const beginning = new ReadingTime();
     let snapshot: ChunkSnapshot | undefined;
     let giveTurn: (() => void) | undefined;
     let isStaged = false;
@@ -197,20 +209,25 @@ export class ChunkedBaseline {
       frontiers.notify();
       failpoint("chunk-opened");
       const order = keyOrder(mapping, stream);
-      const end = firstOf(await snapshot.bound(after, rowsMax), endMax, order);
+      const bound = await beginning.without(snapshot.bound(after, size.rows));
+      const end = firstOf(bound, endMax, order);
       frontier.bounded(end);
       frontiers.notify();
       const tables = await shapesOf(snapshot.tables, this.#options, signal);
-      const known = stored?.range(after, end);
+      const known = stored && ((cutAt: ChunkKey | undefined) => stored.range(after, cutAt ?? end));
       const goesOn = known !== undefined || this.#records.get(stream.type)!.tables !== undefined;
-      const range = { after, end, tables, known };
+      const beginMs = beginning.ms;
       const read: ChunkCounts = { rows: 0, bytes: 0, aggregates: 0, events: 0, gone: 0, moved: 0 };
       if (known !== undefined) await writer.learnMoved();
+      const reading = new ReadingTime();
+      const { baselineChunkMsMax: msMax = size.readMsMax } = limits;
+      const cut = new ChunkCut(() => reading.ms, msMax);
+      const range = { after, end, tables, known, cut };
       for await (const stage of this.#stages(stream, snapshot, range, signal)) {
         if (giveTurn === undefined) {
-          giveTurn = await writer.turn(signal);
+          giveTurn = await reading.without(writer.turn(signal));
           // The log tells of other tables of streams that go on: where they end is in the store.
-          if (goesOn) await writer.settle();
+          if (goesOn) await reading.without(writer.settle());
         }
         if (goesOn) await writer.assignVersions(stage.events);
         isStaged = true;
@@ -230,8 +247,11 @@ export class ChunkedBaseline {
         read.gone += stage.gone;
         read.moved += stage.moved;
       }
+      const sized = { readMs: reading.ms, beginMs, ...(cut.key && { cutAt: cut.aggregates }) };
+      if (cut.key !== undefined) frontier.bounded(cut.key);
       await snapshot.durable(signal);
-      if ((await snapshot.rewritten()).length > 0) return false;
+      const [rewritten] = await snapshot.rewritten();
+      if (rewritten !== undefined) return { rewritten };
       giveTurn ??= await writer.turn(signal);
       // From here on it is written, whatever the log's own writer has left behind.
       signal.throwIfAborted();
@@ -241,10 +261,11 @@ export class ChunkedBaseline {
         onDurable();
       };
       isWritten = true;
-      await this.#commit(stream, frontier, { seen: snapshot.seen, fence, end }, read, durable);
+      const chunk = { seen: snapshot.seen, fence, end: cut.key ?? end };
+      await this.#commit(stream, frontier, chunk, read, durable);
       // The same the other way round: the log's writer must not ask before.
       if (goesOn) await writer.settle();
-      return true;
+      return sized;
     } finally {
       if (!isWritten) {
         frontier.abandoned();
@@ -262,13 +283,15 @@ export class ChunkedBaseline {
     {
       tables,
       known,
+      cut,
       ...range
     }: {
       readonly tables: ChunkSnapshot["tables"];
       readonly after: ChunkKey | undefined;
       readonly end: ChunkKey | undefined;
-      /** What the store has of the range; absent in a first baseline. */
-      readonly known: readonly ListedStream[] | undefined;
+      /** What the store has of the range, up to where it is cut; absent in a first baseline. */
+      readonly known: ((cutAt: ChunkKey | undefined) => readonly ListedStream[]) | undefined;
+      readonly cut: ChunkCut;
     },
     signal: AbortSignal,
   ): ReturnType<typeof baselineStages> {
@@ -288,6 +311,7 @@ export class ChunkedBaseline {
       position: snapshot.fence,
       tag: writer.mapper.tag,
       ordinal,
+      cut,
     };
     if (gap === undefined || known === undefined)
       return baselineStages(rowsOf, stream, mappers, facts, signal);
