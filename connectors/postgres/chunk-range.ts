@@ -28,15 +28,26 @@ type KeyRange = Exclude<ChunkRange, { readonly keys: unknown }>;
 type NamedKeys = Exclude<ChunkRange, KeyRange>;
 
 /** Asks for the key of the n-th row behind another one. */
-export function boundQuery(
+export function boundQuery(root: RangeTable, after: ChunkKey | undefined, rows: number): string {
+  return keyQuery(root, after, "", rows - 1);
+}
+
+/** Asks for the key of the last row behind another one. */
+export function lastQuery(root: RangeTable, after: ChunkKey | undefined): string {
+  return keyQuery(root, after, " DESC", 0);
+}
+
+function keyQuery(
   { table, from, columns }: RangeTable,
   after: ChunkKey | undefined,
-  rows: number,
+  direction: "" | " DESC",
+  offset: number,
 ): string {
   const names = namesOf(table, columns);
   const texts = names.map((name) => `concat(${name})`).join(", ");
+  const order = names.map((name) => name + direction).join(", ");
   const terms = between(table, columns, { after, end: undefined });
-  return `SELECT ARRAY[${texts}] AS key FROM ${from}${where(terms)} ORDER BY ${names.join(", ")} OFFSET ${rows - 1} LIMIT 1`;
+  return `SELECT ARRAY[${texts}] AS key FROM ${from}${where(terms)} ORDER BY ${order} OFFSET ${offset} LIMIT 1`;
 }
 
 /** Asks for the rows of a range in the order of their key, NULLs last. */

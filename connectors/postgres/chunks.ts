@@ -1,6 +1,13 @@
 import type pg from "pg";
 import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
-import { BY_INDEX, BY_LOOKUP, boundQuery, keysQuery, rangeQuery } from "./chunk-range.ts";
+import {
+  BY_INDEX,
+  BY_LOOKUP,
+  boundQuery,
+  keysQuery,
+  lastQuery,
+  rangeQuery,
+} from "./chunk-range.ts";
 import type { RangeTable } from "./chunk-range.ts";
 import { copyOut } from "./copy-out.ts";
 import { quoteLiteral, quoteTable } from "./identifiers.ts";
@@ -236,11 +243,16 @@ class Chunk implements ChunkSnapshot {
   }
 
   async bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined> {
-    const root = this.#rangeOf(this.tables[0]!);
-    const ask = askClient(this.#parts.holder);
-    const doing = `finding the end of a chunk of ${root.table.name}`;
-    const found = await ask<{ key: string[] }>(doing, boundQuery(root, after, rows), []);
-    return found[0]?.key;
+    return await this.#askForKey(boundQuery(this.#rangeOf(this.tables[0]!), after, rows));
+  }
+
+  async last(after: ChunkKey | undefined): Promise<ChunkKey | undefined> {
+    return await this.#askForKey(lastQuery(this.#rangeOf(this.tables[0]!), after));
+  }
+
+  async #askForKey(sql: string): Promise<ChunkKey | undefined> {
+    const doing = `finding the end of a chunk of ${this.tables[0]!.name}`;
+    return (await askClient(this.#parts.holder)<{ key: string[] }>(doing, sql, []))[0]?.key;
   }
 
   async *readRange(

@@ -37,22 +37,26 @@ export class ChunkCut {
     groups: AsyncIterable<readonly MergedAggregate[]>,
     mappers: readonly TableMapper[],
   ): AsyncGenerator<readonly MergedAggregate[], void, void> {
-    let last: MergedAggregate | undefined;
+    let lastKey: ChunkKey | undefined;
+    // Such rows lie behind all others, and may come in between: where they do, nothing lies behind.
+    let hasNull = false;
     // A group was read at once: to leave out a part of the first would be to read it again and again.
     let isBetween = false;
     for await (const group of groups) {
       for (const [i, aggregate] of group.entries()) {
         if (!aggregate.continues) {
-          if (last !== undefined && (isBetween || this.#msMax === 0) && this.#isDue())
-            this.#key = wholeKey(mappers, last);
-          if (this.#key !== undefined) {
+          const mayEnd = lastKey !== undefined && (isBetween || this.#msMax === 0);
+          if (mayEnd && this.#isDue()) {
+            this.#key = lastKey;
             if (i > 0) yield group.slice(0, i);
             return;
           }
           isBetween = false;
           this.#aggregates += 1;
+          const key = keyOf(mappers, aggregate);
+          hasNull ||= key.includes(null);
+          lastKey = hasNull ? undefined : (key as ChunkKey);
         }
-        last = aggregate;
       }
       yield group;
       isBetween = true;
@@ -64,14 +68,13 @@ export class ChunkCut {
   }
 }
 
-/** By a row of its root, or of one that belongs to it; undefined when it has a NULL. */
-function wholeKey(
+/** By a row of its root, or of one that belongs to it. */
+function keyOf(
   mappers: readonly TableMapper[],
   { root, children }: MergedAggregate,
-): ChunkKey | undefined {
+): readonly (string | null)[] {
   const child = children.findIndex(({ length }) => length > 0);
   const cells = root ?? children[child]![0]!;
   const { streamColumns } = mappers[root === undefined ? child + 1 : 0]!.parts;
-  const key = streamColumns.map((column) => cells[column] ?? null);
-  return key.includes(null) ? undefined : (key as ChunkKey);
+  return streamColumns.map((column) => cells[column] ?? null);
 }

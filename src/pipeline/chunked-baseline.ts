@@ -209,7 +209,9 @@ export class ChunkedBaseline {
       frontiers.notify();
       failpoint("chunk-opened");
       const order = keyOrder(mapping, stream);
-      const bound = await beginning.without(snapshot.bound(after, size.rows));
+      let bound = await beginning.without(snapshot.bound(after, size.rows));
+      // Among keys of several columns those with a NULL are in between: a chunk with them cannot end early.
+      if (bound === undefined && order.length > 1) bound = await snapshot.last(after);
       const end = firstOf(bound, endMax, order);
       frontier.bounded(end);
       frontiers.notify();
@@ -226,8 +228,9 @@ export class ChunkedBaseline {
       for await (const stage of this.#stages(stream, snapshot, range, signal)) {
         if (giveTurn === undefined) {
           giveTurn = await reading.without(writer.turn(signal));
-          // The log tells of other tables of streams that go on: where they end is in the store.
-          if (goesOn) await reading.without(writer.settle());
+          // What the log's writer has in line says nothing of the chunk. And the log tells of other tables
+          // of streams that go on: where they end is in the store.
+          await reading.without(writer.settle());
         }
         if (goesOn) await writer.assignVersions(stage.events);
         isStaged = true;

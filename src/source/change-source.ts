@@ -313,6 +313,8 @@ export interface ChunkSnapshot {
   readonly sees: (transaction: string) => boolean;
   /** Key of the n-th root row behind `after`; undefined when there are fewer. */
   bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined>;
+  /** Key of the last root row behind `after`; undefined when there is none. */
+  last(after: ChunkKey | undefined): Promise<ChunkKey | undefined>;
   /**
    * Rows of one of the tables in the order of their root's key, NULLs last, in groups, pulled. Several
    * tables may be read at once, each on its own connection.

@@ -6,6 +6,7 @@ import {
   BY_LOOKUP,
   boundQuery,
   keysQuery,
+  lastQuery,
   rangeQuery,
   type RangeTable,
 } from "../../../connectors/postgres/chunk-range.ts";
@@ -77,6 +78,7 @@ test.each(["with statistics", "never analysed"])(
       const nearTheEnd = await bound(after, ROWS / 2 - 7 - CHUNK);
       const statements = {
         bound: boundQuery(roots, after, CHUNK),
+        "last key": lastQuery(roots, after),
         root: rangeQuery(roots, { after, end }),
         child: rangeQuery(children, { after, end }),
         first: rangeQuery(children, { after: undefined, end: await bound(undefined, CHUNK) }),
