@@ -180,17 +180,7 @@ export class SnapshotRows {
       return client;
     } catch (error) {
       await disconnect(client);
-      if (["22023", "42704", "55000"].includes(sqlstateOf(error))) {
-        throw new BanyanError(
-          "SOURCE_UNREACHABLE",
-          "the snapshot is gone, because the session that held it ended",
-          {
-            cause: error,
-            hint: "Run the command again: it begins with a new snapshot.",
-          },
-        );
-      }
-      throw classify(error, "source", "joining the snapshot");
+      throw notJoined(error, "joining the snapshot");
     }
   }
 
@@ -198,6 +188,17 @@ export class SnapshotRows {
   from(table: SourceTable): string {
     return this.#partitioned.has(table.name) ? quoteTable(table) : `ONLY ${quoteTable(table)}`;
   }
+}
+
+/** What it means that a session could not join a snapshot: as a rule the one that exported it has ended. */
+export function notJoined(error: unknown, doing: string): BanyanError {
+  if (!["22023", "42704", "55000"].includes(sqlstateOf(error)))
+    return classify(error, "source", doing);
+  return new BanyanError(
+    "SOURCE_UNREACHABLE",
+    "the snapshot is gone, because the session that held it ended",
+    { cause: error, hint: "Run the command again: it begins with a new snapshot." },
+  );
 }
 
 export function columnList({ columns }: SourceTable): string {

@@ -174,10 +174,18 @@ export class ChunkFrontier {
     this.#reading = { ...chunk, end: undefined, isBounded: false };
   }
 
-  /** @param end undefined for the last chunk */
+  /**
+   * Said again, it lowers the end: what is behind it is yet to be read then, as if the end had not been
+   * known before.
+   *
+   * @param end undefined for the last chunk
+   */
   bounded(end: ChunkKey | undefined): void {
     const reading = this.#reading;
     invariant(reading !== undefined && reading !== "opening", "a chunk is opened first");
+    const isNoHigher =
+      reading.end === undefined || (end !== undefined && this.#isUpTo(end, reading.end));
+    invariant(isNoHigher, "the end of a chunk is not raised");
     Object.assign(reading, { end, isBounded: true });
   }
 

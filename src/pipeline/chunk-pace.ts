@@ -27,6 +27,11 @@ export interface PaceLimits {
   readonly baselineSlowdownMax: number;
   /** Root rows of one chunk. */
   readonly baselineChunkRowsMax: number;
+  /**
+   * How long one is read before it is ended early, 0 for no more than an aggregate; depends on how long it
+   * takes to begin one when absent.
+   */
+  readonly baselineChunkMsMax?: number;
 }
 
 export interface PaceOptions {

@@ -124,6 +124,7 @@ export class RestatedChunk {
         },
       );
     }
+    await snapshot.durable(signal);
     await stage();
     const { seen, fence, sees } = snapshot;
     if (told.length > 0) await this.#settle(told, { seen, fence });

@@ -315,6 +315,8 @@ export interface ChunkSnapshot {
   readonly sees: (transaction: string) => boolean;
   /** Key of the n-th root row behind `after`; undefined when there are fewer. */
   bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined>;
+  /** Key of the last root row behind `after`; undefined when there is none. */
+  last(after: ChunkKey | undefined): Promise<ChunkKey | undefined>;
   /**
    * Rows of one of the tables in the order of their root's key, NULLs last, in groups, pulled. Several
    * tables may be read at once, each on its own connection.
@@ -328,6 +330,13 @@ export interface ChunkSnapshot {
   ): AsyncIterable<readonly Cells[]>;
   /** As {@link RowSnapshot.rewritten}. */
   rewritten(): Promise<readonly string[]>;
+  /**
+   * Resolves once a crash of the source can undo nothing of what the snapshot sees: a source may show a
+   * commit to others before it is on its disk. Nothing of the snapshot may be kept before.
+   *
+   * @throws BanyanError `SOURCE_UNREACHABLE` when that takes too long; the signal's reason
+   */
+  durable(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

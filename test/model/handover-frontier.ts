@@ -43,8 +43,8 @@ function made(
   frontier.opening();
   if (chunk.seen === null || !chunk.isKnown) return frontier;
   frontier.opened({ sees: seesOf(chunk.seen, fault), fence: digits(chunk.fence) });
-  if (chunk.to === null) return frontier;
-  frontier.bounded(chunk.to === LAST_KEY ? undefined : [String(chunk.to)]);
+  for (const end of [chunk.until ?? null, chunk.to])
+    if (end !== null) frontier.bounded(end === LAST_KEY ? undefined : [String(end)]);
   return frontier;
 }
 

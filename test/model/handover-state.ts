@@ -67,6 +67,8 @@ export interface OpenChunk {
   /** Whether the process has heard of it: a snapshot is taken a moment before. */
   readonly isKnown: boolean;
   readonly fence: number;
+  /** The last key that it is meant to have; absent where it is read up to there in the same step. */
+  readonly until?: number;
   /** The last key read; null until then. */
   readonly to: number | null;
 }
