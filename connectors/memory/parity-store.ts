@@ -1,5 +1,5 @@
 import { bytewise } from "./bytewise.ts";
-import type { MemoryState } from "./state.ts";
+import { foldEvent, type MemoryState } from "./state.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
@@ -165,7 +165,7 @@ export class MemoryParityStore implements ParityStore {
     const ordered = [...new Set(streams)].sort(bytewise);
     for (const stream of ordered) {
       const events = this.#state.streams.get(stream) ?? [];
-      yield structuredClone(events.filter((event) => !later.has(event)));
+      yield structuredClone(events.filter((event) => !later.has(event)).map(foldEvent));
     }
   }
 }

@@ -222,6 +222,8 @@ export interface BaselineSnapshot extends RowSnapshot {
 }
 
 export interface ParitySnapshot extends RowSnapshot {
+  /** Lies before the snapshot was taken: what another one saw that was read at a place before it, this one sees. */
+  readonly begin: Position;
   /** Lies after every transaction that the snapshot sees. */
   readonly fence: Position;
   /** The tables as the snapshot sees them, in the order asked. */

@@ -7,6 +7,7 @@ import {
   openComparison,
   quarantinedStreams,
   requireBaseline,
+  unfinishedNow,
   waitForFence,
   type VerifyOptions,
 } from "./prepare.ts";
@@ -22,7 +23,8 @@ export type { VerifyOptions } from "./prepare.ts";
  * much has changed. Then a snapshot of the source is taken and a fence written into its log, the rows are
  * summed up where they are, and the store awaited at the fence: it then holds every transaction that the
  * snapshot sees, and perhaps some that it does not. The events of those carry the transaction's id and are
- * left out of the fold. So lag is never a difference.
+ * left out of the fold. So lag is never a difference. Streams that were read anew after the snapshot was
+ * taken are left out altogether, and while a baseline goes on nothing is told.
  *
  * @throws BanyanError of the source or store; a pipeline that does not reach the fence is not an error
  *   but an inconclusive report
@@ -43,17 +45,20 @@ export async function verifyParity(
     const { mapping, reverse } = seen;
     const sums: RowSums[] = [];
     for (const stream of mapping.streams) sums.push(await comparison.sumRows(stream, signal));
+    const untold = async (reason: string): Promise<ParityReport> => {
+      const report = inconclusive(options, startedAt, snapshot.fence, reason);
+      await store.parity.saveReport(pipeline, report);
+      return report;
+    };
     const reached = await waitForFence(options, snapshot.fence, signal);
-    if (reached !== undefined) {
-      const untold = inconclusive(options, startedAt, snapshot.fence, reached);
-      await store.parity.saveReport(pipeline, untold);
-      return untold;
-    }
+    if (reached !== undefined) return await untold(reached);
     const quarantined = await quarantinedStreams(options);
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
     await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
-    options.onLate?.(comparison.late);
+    const unfinished = await unfinishedNow(options);
+    if (unfinished !== undefined) return await untold(unfinished);
+    options.onLate?.(new Set([...comparison.late, ...comparison.untold]));
     const rewritten = await snapshot.rewritten();
     const found = { comparison, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);

@@ -6,11 +6,18 @@ import {
   discoverTables,
   openComparison,
   quarantinedStreams,
+  unfinishedNow,
   waitForFence,
   type VerifyOptions,
 } from "./prepare.ts";
 import { verifyParity } from "./verify-parity.ts";
-import { conflictsOf, hiddenRows, inConflict, waitingStreams } from "./write-report.ts";
+import {
+  conflictsOf,
+  hiddenRows,
+  inConflict,
+  untoldStreams,
+  waitingStreams,
+} from "./write-report.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
@@ -191,15 +198,18 @@ async function checkChanged(
       const compared = await comparison.compareStreams(hashes, [...streams], quarantined, signal);
       for (const id of compared) checked.add(id);
     }
+    const unfinished = await unfinishedNow(options);
+    if (unfinished !== undefined) return untold([unfinished]);
     const rewritten = await snapshot.rewritten();
     if (rewritten.length > 0) return untold(rewritten.map(hiddenRows));
     const { skipped } = changed;
     changed.clear();
-    changed.addLate(comparison.late);
+    changed.addLate(new Set([...comparison.late, ...comparison.untold]));
     const merged = mergeFindings(before, comparison.differences, at, checked);
     await store.parity.saveFindings(pipeline, merged);
     const conflicts = conflictsOf(opened.reverse, mapping);
-    const told = await updateReport(options, merged, waitingStreams(quarantined), conflicts);
+    const unclear = [...waitingStreams(quarantined), ...untoldStreams(comparison.untold)];
+    const told = await updateReport(options, merged, unclear, conflicts);
     const findings = countFindings(merged);
     return { kind: "changes", at, ...told, fence, checked: checked.size, skipped, findings };
   } finally {

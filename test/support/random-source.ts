@@ -80,6 +80,7 @@ export class ScriptedSource implements ChangeSource {
       ...snapshot,
       ...sumsHere(snapshot),
       columnsLeftOut: new Map(),
+      begin: endOf(this.#script.transactions.length + 1),
       fence: await this.fence(),
       tables,
       seen: "all",

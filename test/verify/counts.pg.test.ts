@@ -1,5 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { NIGHTLY, openExam, UNMAPPABLE } from "./exam-support.ts";
+import { ACCOUNTS, NIGHTLY, openExam, UNMAPPABLE } from "./exam-support.ts";
+import { describeParity } from "../../src/cli/commands/verify.ts";
+import { parityHtml } from "../../src/cli/verify-html.ts";
+import { count } from "../../src/model/count-text.ts";
 
 /*
  * What a report counts is right however many rows differ: beyond what is looked at in one go, when one
@@ -71,6 +74,48 @@ describe("thousands of differences", () => {
       extra: accounts / 20,
       different: accounts / 20,
     });
+  });
+});
+
+describe("more differences than are looked into", () => {
+  test("are counted as far as they were, and of the rest is told how many there are at least", async () => {
+    await using exam = await openExam(SEED);
+    await exam.writeUnseen(
+      "UPDATE account SET balance = balance + 1; UPDATE entry SET amount = -1",
+    );
+    const cut = await exam.verify({ limits: { examinedMax: 100 }, samplesMax: 3 });
+    const left = ACCOUNTS - 100;
+    expect(cut).toMatchObject({
+      ...NONE,
+      state: "different",
+      conclusive: false,
+      present: ACCOUNTS * 3,
+      different: 300,
+      unexamined: 2 * left,
+      effort: { aggregatesExamined: 200 },
+    });
+    expect(cut.tables).toMatchObject([
+      { ...NONE, table: "public.account", compared: 100, different: 100, unexamined: left },
+      { ...NONE, table: "public.entry", compared: 200, different: 200, unexamined: left },
+    ]);
+    expect(cut.reasons[0]).toBe(
+      `public.account: at least ${count(left)} more aggregates with sums that differ were not looked into, because so many do`,
+    );
+    expect(describeParity(cut)).toContain(
+      "✗ different: at least 0 missing, 0 extra, 300 different",
+    );
+    expect(parityHtml(cut)).toContain("At least 300 rows");
+    expect((await exam.verify({ limits: { examinedMax: ACCOUNTS } })).unexamined).toBe(0);
+  });
+
+  test("are no difference before one was seen, and nothing is called equal", async () => {
+    await using exam = await openExam(SEED, { accounts: 500, entriesEach: 0 });
+    await exam.writeUnseen("UPDATE account SET balance = balance + 1 WHERE id <= 3");
+    const late = await exam.verify({ limits: { lookMsMax: -1 } });
+    expect(late).toMatchObject({ ...NONE, state: "inconclusive", samples: [], unexamined: 3 });
+    expect(late.compared).toBeGreaterThan(400);
+    expect(late.compared).toBeLessThan(498);
+    expect(await exam.verify()).toMatchObject({ state: "different", different: 3, unexamined: 0 });
   });
 });
 
