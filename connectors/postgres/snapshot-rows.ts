@@ -200,7 +200,7 @@ export class SnapshotRows {
   }
 }
 
-export function columnList({ columns }: SourceTable): string {
+function columnList({ columns }: SourceTable): string {
   return columns.map(({ name }) => quoteIdentifier(name)).join(", ");
 }
 

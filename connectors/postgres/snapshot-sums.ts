@@ -1,4 +1,4 @@
-import type { Cells, SourceTable } from "../../src/model/table.ts";
+import type { SourceTable } from "../../src/model/table.ts";
 import type { ParitySnapshot } from "../../src/source/change-source.ts";
 import {
   aggregatesHere,
@@ -7,14 +7,9 @@ import {
   type AggregateSum,
   type RowHashPlan,
 } from "../../src/source/row-hash.ts";
-import {
-  aggregatesCondition,
-  hashesAlike,
-  sumAggregatesSql,
-  sumRowsSql,
-  wrapSum,
-} from "./row-sums.ts";
-import { columnList, type SnapshotRows } from "./snapshot-rows.ts";
+import { readAggregateRows } from "./aggregate-rows.ts";
+import { hashesAlike, sumAggregatesSql, sumRowsSql, wrapSum } from "./row-sums.ts";
+import type { SnapshotRows } from "./snapshot-rows.ts";
 import { eachStretch } from "./table-stretches.ts";
 
 type Sums = Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates">;
@@ -75,10 +70,7 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
 
     sumAggregates,
 
-    readAggregates(table, plan, keys, signal): AsyncIterable<readonly Cells[]> {
-      const condition = aggregatesCondition(table, plan, keys);
-      const sql = `SELECT ${columnList(table)} FROM ${rows.from(table)} WHERE ${condition}`;
-      return rows.copySelect(table, sql, table.columns.length, signal);
-    },
+    readAggregates: (table, plan, keys, signal) =>
+      readAggregateRows(rows, table, plan.key, keys, signal),
   };
 }

@@ -10,6 +10,7 @@ import {
 import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
 import { sourceDatabase } from "../connectors/postgres/source-support.ts";
 import { startPipeline } from "../support/live-pipeline.ts";
+import { bench, STREAMS } from "../support/verify-bench.ts";
 
 const WAIT_MS_MAX = 30_000;
 
@@ -59,6 +60,41 @@ test("aggregates that are looked at are compared cell by cell: a text that moves
         ],
       },
     ]);
+  } finally {
+    await snapshot.close();
+  }
+});
+
+test("a look asks each table once for the rows of all aggregates, however many they are", async () => {
+  const accounts = 1_200;
+  await using b = await bench(`
+    INSERT INTO account SELECT i::text, 'owner ' || i, i FROM generate_series(1, ${accounts}) i;
+    INSERT INTO entry SELECT i, (1 + i % ${accounts})::text, i FROM generate_series(1, ${3 * accounts}) i`);
+  const signal = AbortSignal.timeout(WAIT_MS_MAX);
+  const source = b.db.open();
+  const limits = { waitMsMax: WAIT_MS_MAX, samplesMax: 5, showValues: true };
+  const options = { pipeline: "bank", source, store: b.store, streams: STREAMS, ...limits };
+  const known = await discoverTables(options);
+  await advanceFolds(options, known, signal);
+  const asked: string[] = [];
+  const openParity = source.openParity.bind(source);
+  source.openParity = async (...args) => {
+    const snapshot = await openParity(...args);
+    const readAggregates: typeof snapshot.readAggregates = (table, ...more) => {
+      asked.push(table.name);
+      return snapshot.readAggregates(table, ...more);
+    };
+    return { ...snapshot, readAggregates };
+  };
+  const { snapshot, comparison, mapping } = await openComparison(options, known.tables, signal);
+  try {
+    await waitForFence(options, snapshot.fence, signal);
+    const hashes = hashesOf(mapping, mapping.stream("account")!, snapshot.tables);
+    const streams = Array.from({ length: accounts }, (_, i) => `account-${i + 1}`);
+    const looked = await comparison.compareStreams(hashes, streams, new Set(), signal);
+    expect(looked).toHaveLength(accounts);
+    expect(comparison.differences).toEqual([]);
+    expect(asked).toEqual(["public.account", "public.entry"]);
   } finally {
     await snapshot.close();
   }
