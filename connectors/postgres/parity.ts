@@ -8,7 +8,7 @@ import { checkpointAt, lsnDigits, parseLsn } from "./lsn.ts";
 import { connect, disconnect } from "./session.ts";
 import { readLoad } from "./source-load.ts";
 import { readApplied } from "./applied-events.ts";
-import { askClient, SnapshotRows } from "./snapshot-rows.ts";
+import { askClient, HOLD_LOCKS, release, SnapshotRows } from "./snapshot-rows.ts";
 import { snapshotSums } from "./snapshot-sums.ts";
 
 export interface ParityOptions {
@@ -58,7 +58,10 @@ export async function openParity(
     // The fence only now: before the snapshot it could lie before a transaction that the snapshot sees.
     const position = await fence();
     const names = tables.map(({ name }) => name);
+    // Whoever asks for the partitions of a table locks them.
+    await ask(doing, HOLD_LOCKS, []);
     const entries = await readTables(ask, names, publication, keys);
+    await release(holder, doing);
     requireAll(names, entries);
     signal.throwIfAborted();
     const partitioned = new Set(

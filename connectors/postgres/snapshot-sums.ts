@@ -10,7 +10,7 @@ import {
 import { readAggregateRows } from "./aggregate-rows.ts";
 import { hashesAlike, sumAggregatesSql, sumRowsSql, wrapSum } from "./row-sums.ts";
 import type { SnapshotRows } from "./snapshot-rows.ts";
-import { eachStretch } from "./table-stretches.ts";
+import { eachStretch, type Stretch } from "./table-stretches.ts";
 
 type Sums = Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates">;
 
@@ -35,8 +35,8 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
     }
     const width = plan.key.length;
     const found: AggregateSum[][] = [];
-    const readPart = async (part: string): Promise<void> => {
-      const sql = sumAggregatesSql(table, plan, buckets, rows.from(table), part);
+    const readPart = async ({ from, where }: Stretch): Promise<void> => {
+      const sql = sumAggregatesSql(table, plan, buckets, from, where);
       for await (const group of rows.copySelect(table, sql, width + 2, signal)) {
         found.push(
           group.map((cells) => ({
@@ -55,8 +55,8 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
     async sumRows(table, plan, signal) {
       if (!(await isServers())) return await sumHere(rows.readRows(table, [], signal), table, plan);
       const sums = emptySums(plan.buckets);
-      const addPart = async (part: string): Promise<void> => {
-        const sql = sumRowsSql(table, plan, rows.from(table), part);
+      const addPart = async ({ from, where }: Stretch): Promise<void> => {
+        const sql = sumRowsSql(table, plan, from, where);
         for await (const group of rows.copySelect(table, sql, 3, signal)) {
           for (const [bucket, count, sum] of group) {
             sums.counts[Number(bucket)]! += Number(count);

@@ -168,6 +168,8 @@ export interface BaselinePlan extends CapturePlan {
 
 export interface PlannedTable {
   readonly name: string;
+  /** Of a child: its columns that hold the root's key. */
+  readonly parent?: readonly string[];
   /** Key columns named by the config, for a table without primary key. */
   readonly key?: readonly string[];
 }
