@@ -25,6 +25,7 @@ import {
 export interface ComparisonLimits {
   readonly examinedMax: number;
   readonly lookMsMax: number;
+  readonly rowsPerLook: number;
 }
 
 export interface ComparisonOptions {
@@ -59,7 +60,11 @@ const LATE_STREAMS_MAX = 100_000;
 /** More events than these are folded into what is kept, instead of once for this comparison. */
 export const EVENTS_BESIDE_MAX = 50_000;
 
-const LIMITS: ComparisonLimits = { examinedMax: EXAMINED_MAX, lookMsMax: LOOK_MS_MAX };
+const LIMITS: ComparisonLimits = {
+  examinedMax: EXAMINED_MAX,
+  lookMsMax: LOOK_MS_MAX,
+  rowsPerLook: ROWS_PER_LOOK,
+};
 
 /** What one stream type's rows came to, read before the folds were there. */
 export interface RowSums {
@@ -99,9 +104,11 @@ export class Comparison {
   readonly #asOf: AsOfSnapshot;
   #lookedIntoSinceMs: number | undefined;
   readonly #conflicts: ReadonlyMap<string, ReverseConflict>;
+  readonly #limits: ComparisonLimits;
 
   constructor(options: ComparisonOptions) {
     this.#options = options;
+    this.#limits = { ...LIMITS, ...options.limits };
     this.#asOf = new AsOfSnapshot(options.snapshot);
     this.#conflicts = new Map(options.reverse.conflicts.map((one) => [one.stream, one]));
   }
@@ -248,8 +255,9 @@ export class Comparison {
     const wanted = [...looked, ...[...differing].filter((bucket) => !looked.has(bucket))];
     this.effort.buckets += buckets;
     this.effort.bucketsDiffering += wanted.length;
+    const { rowsPerLook } = this.#limits;
     const most = Math.max(buckets, present, folded);
-    const perPass = Math.max(1, Math.floor((ROWS_PER_LOOK * buckets) / most));
+    const perPass = Math.max(1, Math.floor((rowsPerLook * buckets) / most));
     const { counts, unexamined, passed } = await this.#lookInto(look, { wanted, perPass }, signal);
     const left = wanted.slice(passed);
     const leftDiffering = left.filter((bucket) => differing.has(bucket));
@@ -275,7 +283,7 @@ export class Comparison {
     { wanted, perPass }: { readonly wanted: readonly number[]; readonly perPass: number },
     signal: AbortSignal,
   ): Promise<Looked> {
-    const { examinedMax, lookMsMax } = { ...LIMITS, ...this.#options.limits };
+    const { examinedMax, lookMsMax } = this.#limits;
     const { role, hashes } = look;
     const counts = noCounts();
     const unexamined = { aggregates: 0, rows: 0 };

@@ -108,6 +108,32 @@ describe("more differences than are looked into", () => {
     expect((await exam.verify({ limits: { examinedMax: ACCOUNTS } })).unexamined).toBe(0);
   });
 
+  test("take no pass more than the limit asks for, and none is lost between two passes", async () => {
+    await using exam = await openExam(SEED, { accounts: 1_000, entriesEach: 0 });
+    await exam.writeUnseen("UPDATE account SET balance = balance + 1 WHERE id % 10 = 0");
+    let passes = 0;
+    const source = exam.db.open();
+    const openParity = source.openParity.bind(source);
+    source.openParity = async (...args) => {
+      const snapshot = await openParity(...args);
+      const sumAggregates: typeof snapshot.sumAggregates = (...more) => {
+        passes += 1;
+        return snapshot.sumAggregates(...more);
+      };
+      return { ...snapshot, sumAggregates };
+    };
+    const cut = await exam.verify({ source, limits: { rowsPerLook: 63, examinedMax: 15 } });
+    expect(cut).toMatchObject({ ...NONE, state: "different", different: 15 });
+    // At least one in each bucket that was not looked into.
+    expect(cut.unexamined).toBeGreaterThan(5);
+    expect(cut.unexamined).toBeLessThanOrEqual(85);
+    expect(passes).toBeGreaterThan(1);
+    expect(passes).toBeLessThan(6);
+    expect(cut.compared + cut.unexamined).toBeLessThan(1_000);
+    const whole = await exam.verify({ limits: { rowsPerLook: 63 } });
+    expect(whole).toMatchObject({ ...NONE, different: 100, unexamined: 0, compared: 1_000 });
+  });
+
   test("are no difference before one was seen, and nothing is called equal", async () => {
     await using exam = await openExam(SEED, { accounts: 500, entriesEach: 0 });
     await exam.writeUnseen("UPDATE account SET balance = balance + 1 WHERE id <= 3");
