@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import { isDecimal, type SourceTable } from "../../src/model/table.ts";
 import { joinHalves, TextHash } from "../../src/model/text-hash.ts";
@@ -62,8 +63,19 @@ export function sumRowsSql(
   plan: RowHashPlan,
   from: string,
   where: string,
+  within?: SomeBuckets,
 ): string {
-  return `SELECT ${bucketOf(table, plan)}, count(*), sum(${rowHash(table)}) FROM ${from} WHERE ${where} GROUP BY 1`;
+  const isIn = within === undefined ? "" : ` AND ${isInBuckets(table, plan, within)}`;
+  return `SELECT ${bucketOf(table, plan)}, count(*), sum(${rowHash(table)}) FROM ${from} WHERE ${where}${isIn} GROUP BY 1`;
+}
+
+/** As a join, by hash: older servers go through a list from its beginning for each row. */
+function isInBuckets(
+  table: SourceTable,
+  { key }: RowHashPlan,
+  { buckets, wanted }: SomeBuckets,
+): string {
+  return `${bucketOf(table, { key, buckets })} IN (SELECT unnest('{${wanted.join(",")}}'::int[]))`;
 }
 
 /** The columns of the key, count and sum. */
@@ -81,7 +93,7 @@ export function sumAggregatesSql(
   });
   const places = key.map((_, i) => i + 1).join(", ");
   return `SELECT ${key.join(", ")}, count(*), sum(${rowHash(table)}) FROM ${from}
-           WHERE ${where} AND ${bucketOf(table, plan)} IN (${buckets.join(", ")}) GROUP BY ${places}`;
+           WHERE ${where} AND ${isInBuckets(table, plan, { buckets: plan.buckets, wanted: buckets })} GROUP BY ${places}`;
 }
 
 /**

@@ -52,11 +52,12 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
   }
 
   return {
-    async sumRows(table, plan, signal) {
-      if (!(await isServers())) return await sumHere(rows.readRows(table, [], signal), table, plan);
+    async sumRows(table, plan, signal, within) {
+      if (!(await isServers()))
+        return await sumHere(rows.readRows(table, [], signal), table, plan, within);
       const sums = emptySums(plan.buckets);
       const addPart = async ({ from, where }: Stretch): Promise<void> => {
-        const sql = sumRowsSql(table, plan, from, where);
+        const sql = sumRowsSql(table, plan, from, where, within);
         for await (const group of rows.copySelect(table, sql, 3, signal)) {
           for (const [bucket, count, sum] of group) {
             sums.counts[Number(bucket)]! += Number(count);

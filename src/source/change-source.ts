@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../model/buckets.ts";
 import type { TransactionPart } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { Cell } from "../model/cell.ts";
@@ -235,8 +236,15 @@ export interface ParitySnapshot extends RowSnapshot {
   /**
    * Sums of row hashes by bucket of the aggregate's key, of all rows: one pass, computed where the rows
    * are. See row-hash.ts.
+   *
+   * @param within only of the rows of these buckets; all when absent
    */
-  sumRows(table: SourceTable, plan: RowHashPlan, signal: AbortSignal): Promise<BucketSums>;
+  sumRows(
+    table: SourceTable,
+    plan: RowHashPlan,
+    signal: AbortSignal,
+    within?: SomeBuckets,
+  ): Promise<BucketSums>;
   /**
    * The same by aggregate, for the rows of some of the buckets; in groups, in any order. An aggregate may
    * come more than once, each time with some of its rows.

@@ -2,11 +2,10 @@ import { AsOfSnapshot } from "./as-of-snapshot.ts";
 import { examine, type Examination, type Examined, type FoundDifference } from "./examine.ts";
 import { Overlay } from "./overlay.ts";
 import type { ParitySample, TableParity } from "./parity-report.ts";
+import { RoleComparison } from "./role-comparison.ts";
 import { StreamHashes } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
-import type { TableMapper } from "../mapping/table-mapper.ts";
-import type { Cell } from "../model/cell.ts";
 import type { Folder } from "../projection/fold.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
 import type { BucketSums, RowHashPlan } from "../source/row-hash.ts";
@@ -228,147 +227,51 @@ export class Comparison {
     return [...late].filter((stream) => !folded.has(stream));
   }
 
-  async #compareRole(look: RoleLook, signal: AbortSignal): Promise<void> {
-    const { role, folds, overlay, leftOut, hashes, plans, sums: rowSums } = look;
+  async #compareRole(
+    { hashes, plans, sums, ...look }: RoleSums,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { snapshot, onProgress } = this.#options;
+    const { examinedMax, rowsPerLook, lookMsMax } = this.#limits;
+    const { role, folds } = look;
     const { table } = hashes.mappers[role]!;
-    const { buckets } = plans[role]!;
-    const rows = rowSums[role]!;
-    const kept = await folds.sums(role, buckets);
-    const mask = BigInt(buckets - 1);
-    overlay.apply(role, (key, count, sum) => {
-      const bucket = Number(key & mask);
-      kept.counts[bucket]! += count;
-      kept.sums[bucket]! += sum;
+    const counts = noCounts();
+    const compared = new RoleComparison({
+      ...look,
+      ...{ hashes, snapshot, examinedMax, rowsPerLook },
+      plan: plans[role]!,
+      rows: sums[role]!,
+      isLate: () => {
+        this.#lookedIntoSinceMs ??= performance.now();
+        return performance.now() - this.#lookedIntoSinceMs > lookMsMax;
+      },
+      examine: (some) =>
+        this.#examine({ folds, hashes, plans, roles: [role] }, some, atRole(role, counts), signal),
+      onLeftOut: (rows, isNamed) => {
+        counts.excluded += rows;
+        if (!isNamed) this.unnamedRows += rows;
+      },
+      onProgress: (step) => onProgress(step, 0),
     });
-    const differing = new Set<number>();
-    let present = 0;
-    let folded = 0;
-    for (let bucket = 0; bucket < buckets; bucket++) {
-      present += rows.counts[bucket]!;
-      folded += kept.counts[bucket]!;
-      const isEqual =
-        rows.counts[bucket] === kept.counts[bucket] && rows.sums[bucket] === kept.sums[bucket];
-      if (!isEqual) differing.add(bucket);
-    }
-    const looked = new Set([...leftOut].map((stream) => Number(hashes.keyOf(stream) & mask)));
-    // Those with streams that are left out come first: where there is an end to looking, it is known of them.
-    const wanted = [...looked, ...[...differing].filter((bucket) => !looked.has(bucket))];
+    const { present, buckets, bucketsDiffering, unexamined } = await compared.run(signal);
     this.effort.buckets += buckets;
-    this.effort.bucketsDiffering += wanted.length;
-    const { rowsPerLook } = this.#limits;
-    const most = Math.max(buckets, present, folded);
-    const perPass = Math.max(1, Math.floor((rowsPerLook * buckets) / most));
-    const { counts, unexamined, passed } = await this.#lookInto(look, { wanted, perPass }, signal);
-    const left = wanted.slice(passed);
-    const leftDiffering = left.filter((bucket) => differing.has(bucket));
-    const rowsLeft = left.reduce((sum, bucket) => sum + rows.counts[bucket]!, unexamined.rows);
+    this.effort.bucketsDiffering += bucketsDiffering;
     const { excluded, ...found } = counts;
     this.excludedRows += excluded;
     this.tables.push({
       table: table.name,
       streamType: hashes.stream.type,
       present,
-      compared: present - excluded - rowsLeft,
+      compared: present - excluded - unexamined.rows,
       ...found,
-      // At least one in each.
-      unexamined: unexamined.aggregates + leftDiffering.length,
+      unexamined: unexamined.aggregates,
       columns: table.columns.length,
-      columnsLeftOut: this.#options.snapshot.columnsLeftOut.get(table.name) ?? [],
+      columnsLeftOut: snapshot.columnsLeftOut.get(table.name) ?? [],
     });
-  }
-
-  /** Examines what differs in these buckets, a pass of the table for some of them at a time, within the budget. */
-  async #lookInto(
-    look: RoleLook,
-    { wanted, perPass }: { readonly wanted: readonly number[]; readonly perPass: number },
-    signal: AbortSignal,
-  ): Promise<Looked> {
-    const { examinedMax, lookMsMax } = this.#limits;
-    const { role, hashes } = look;
-    const counts = noCounts();
-    const unexamined = { aggregates: 0, rows: 0 };
-    let examined = 0;
-    let passed = 0;
-    while (passed < wanted.length) {
-      this.#lookedIntoSinceMs ??= performance.now();
-      const isLate = performance.now() - this.#lookedIntoSinceMs > lookMsMax;
-      if (isLate || examined >= examinedMax) break;
-      const pass = `pass ${passed / perPass + 1} of ${Math.ceil(wanted.length / perPass)}`;
-      const what = `looking into what differs of ${hashes.mappers[role]!.table.name}`;
-      this.#options.onProgress(perPass < wanted.length ? `${what}, ${pass}` : what, 0);
-      const buckets = wanted.slice(passed, passed + perPass);
-      const suspects = await this.#suspects(look, buckets, counts, signal);
-      const some = suspects.slice(0, examinedMax - examined);
-      await this.#examine({ ...look, roles: [role] }, some, atRole(role, counts), signal);
-      for (const { rows } of suspects.slice(some.length)) {
-        unexamined.aggregates += 1;
-        unexamined.rows += rows;
-      }
-      examined += some.length;
-      passed += buckets.length;
-    }
-    return { counts, unexamined, passed: Math.min(passed, wanted.length) };
-  }
-
-  /** Aggregates of these buckets whose rows and kept folds do not come to the same. */
-  async #suspects(
-    { role, folds, overlay, leftOut, hashes, plans }: RoleLook,
-    buckets: readonly number[],
-    found: { excluded: number },
-    signal: AbortSignal,
-  ): Promise<readonly Suspect[]> {
-    const { snapshot } = this.#options;
-    const mapper = hashes.mappers[role]!;
-    const plan = plans[role]!;
-    const suspects = new Map<string, Suspect>();
-    const suspect = (stream: string): Suspect => {
-      let entry = suspects.get(stream);
-      if (entry === undefined) {
-        suspects.set(stream, (entry = { stream, keys: [], rows: 0, count: 0, sum: 0n }));
-      }
-      return entry;
-    };
-    // Two servers are asked at once.
-    const keptThere = folds.foldsIn(plan.buckets, buckets, role);
-    keptThere.catch(() => undefined);
-    for await (const page of snapshot.sumAggregates(mapper.table, plan, buckets, signal)) {
-      for (const { key, count, sum } of page) {
-        const stream = streamOfKey(mapper, plan, key);
-        if (stream === undefined) this.unnamedRows += count;
-        if (stream === undefined || leftOut.has(stream)) found.excluded += count;
-        else {
-          const entry = suspect(stream);
-          // Each stretch of the table tells of its own rows.
-          if (!entry.keys.some((known) => known.every((cell, i) => cell === key[i])))
-            entry.keys.push(key);
-          entry.rows += count;
-          entry.count += count;
-          entry.sum += sum;
-        }
-      }
-    }
-    const subtract = (stream: string, count: number, sum: bigint): void => {
-      if (leftOut.has(stream)) return;
-      const entry = suspect(stream);
-      entry.count -= count;
-      entry.sum -= sum;
-    };
-    const kept = await keptThere;
-    kept.streams.forEach((stream, i) => {
-      if (!overlay.folded.has(stream)) subtract(stream, kept.counts[i]!, kept.sums[i]!);
-    });
-    const mask = BigInt(plan.buckets - 1);
-    const wanted = new Set(buckets);
-    overlay.each(role, (stream, key, count, sum) => {
-      if (wanted.has(Number(key & mask))) subtract(stream, count, sum);
-    });
-    return [...suspects.values()].filter(
-      ({ count, sum }) => count !== 0 || BigInt.asIntN(64, sum) !== 0n,
-    );
   }
 
   async #examine(
-    look: Pick<RoleLook, "folds" | "hashes" | "plans"> & Pick<Examination, "roles">,
+    look: Pick<Examination, "folds" | "hashes" | "plans" | "roles">,
     suspects: readonly Examined[],
     found: readonly Counts[],
     signal: AbortSignal,
@@ -416,28 +319,11 @@ function atRole(role: number, counts: Counts): readonly Counts[] {
   return all;
 }
 
-interface Looked {
-  readonly counts: Counts;
-  /** Differing by their sums, beyond the budget. */
-  readonly unexamined: { readonly aggregates: number; readonly rows: number };
-  /** Buckets that were looked into. */
-  readonly passed: number;
-}
-
-interface RoleLook extends RowSums {
+interface RoleSums extends RowSums {
   readonly role: number;
   readonly folds: FoldSnapshot;
   readonly overlay: Overlay;
   readonly leftOut: ReadonlySet<string>;
-}
-
-interface Suspect extends Examined {
-  readonly keys: (readonly Cell[])[];
-  /** That are there. */
-  rows: number;
-  /** Of the rows, less those of the folds. */
-  count: number;
-  sum: bigint;
 }
 
 /** The hashes of a stream type, whose tables have these shapes now. */
@@ -460,21 +346,6 @@ export function scopeOf(pipeline: string, { stream, fingerprint }: StreamHashes)
 function bucketsFor(rows: number): number {
   const wanted = Math.min(FOLD_BUCKETS_MAX, Math.max(16, rows / ROWS_PER_BUCKET));
   return 2 ** Math.ceil(Math.log2(wanted));
-}
-
-/** Undefined for a key that is too long to name a stream: its changes wait in quarantine. */
-function streamOfKey(
-  mapper: TableMapper,
-  { key: columns }: RowHashPlan,
-  key: readonly Cell[],
-): string | undefined {
-  const cells: Cell[] = [];
-  columns.forEach((column, i) => (cells[column] = key[i]));
-  try {
-    return mapper.streamOf(cells);
-  } catch {
-    return undefined;
-  }
 }
 
 /** How many rows of these streams the kept folds know. */

@@ -176,7 +176,8 @@ function sumsHere({
   "sumRows" | "sumAggregates" | "readAggregates"
 > {
   return {
-    sumRows: (table, plan, signal) => sumHere(readRows(table, [], signal), table, plan),
+    sumRows: (table, plan, signal, within) =>
+      sumHere(readRows(table, [], signal), table, plan, within),
     async *sumAggregates(table, plan, buckets, signal) {
       yield await aggregatesHere(readRows(table, [], signal), table, plan, buckets);
     },
