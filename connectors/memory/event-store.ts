@@ -11,6 +11,7 @@ import { MemoryServiceStore } from "./service-store.ts";
 import {
   addEvents,
   emptyState,
+  foldEvent,
   isoMicros,
   type MemoryPipeline,
   type RebaselineEntry,
@@ -286,9 +287,4 @@ function newPipeline(name: string, source: string): MemoryPipeline {
     isHeld: false,
     images: new Map(),
   };
-}
-
-function foldEvent(event: RecordedEvent): FoldEvent {
-  const { stream, version, type, data, origin, mappingVersion, sourceTransaction, time } = event;
-  return { stream, version, type, data, origin, mappingVersion, sourceTransaction, time };
 }

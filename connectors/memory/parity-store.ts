@@ -1,6 +1,7 @@
 import { bytewise } from "./bytewise.ts";
-import type { MemoryState } from "./state.ts";
+import { foldEvent, type MemoryState } from "./state.ts";
 import { BanyanError } from "../../src/model/errors.ts";
+import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
 import type {
@@ -91,10 +92,12 @@ export class MemoryParityStore implements ParityStore {
     const { log } = this.#state;
     const to = log.length;
     return {
-      sums(role: number, buckets: number) {
+      sums(role: number, buckets: number, within?: SomeBuckets) {
         const sums = emptySums(buckets);
         for (const entry of all) {
           if (entry.role !== role) continue;
+          const isIn = within?.wanted.includes(Number(entry.key & BigInt(within.buckets - 1)));
+          if (isIn === false) continue;
           const bucket = Number(entry.key & BigInt(buckets - 1));
           sums.counts[bucket]! += entry.count;
           sums.sums[bucket]! += entry.sum;
@@ -188,7 +191,7 @@ export class MemoryParityStore implements ParityStore {
     const ordered = [...new Set(streams)].sort(bytewise);
     for (const stream of ordered) {
       const events = this.#state.streams.get(stream) ?? [];
-      yield structuredClone(events.filter((event) => !later.has(event)));
+      yield structuredClone(events.filter((event) => !later.has(event)).map(foldEvent));
     }
   }
 }

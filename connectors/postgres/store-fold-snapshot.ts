@@ -6,6 +6,7 @@ import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
 import { wrapSum } from "./row-sums.ts";
 import { classifyStore } from "./store-errors.ts";
 import { BanyanError } from "../../src/model/errors.ts";
+import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
 import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import type {
@@ -62,6 +63,7 @@ export function eventsFrom(transaction: string): string {
 
 const STREAMS_PER_COPY = 1_000;
 
+type SumRow = readonly [bucket: number, rows: string, sum: string];
 type FoldRow = readonly [stream: string, role: number, key: string, rows: number, sum: string];
 
 class PostgresFoldSnapshot implements FoldSnapshot {
@@ -75,13 +77,21 @@ class PostgresFoldSnapshot implements FoldSnapshot {
     this.#known = known;
   }
 
-  async sums(role: number, buckets: number): Promise<FoldBucketSums> {
+  async sums(role: number, buckets: number, within?: SomeBuckets): Promise<FoldBucketSums> {
     const sums = emptySums(buckets);
-    const rows = await this.#query<readonly [number, string, string]>(
-      `SELECT bucket & $3::int, sum(rows)::text, sum(row_sum)::text
-         FROM banyan.parity_sums WHERE scope_id = $1 AND role = $2 GROUP BY 1`,
-      [this.#known.id, role, buckets - 1],
-    );
+    const rows =
+      within === undefined
+        ? await this.#query<SumRow>(
+            `SELECT bucket & $3::int, sum(rows)::text, sum(row_sum)::text
+               FROM banyan.parity_sums WHERE scope_id = $1 AND role = $2 GROUP BY 1`,
+            [this.#known.id, role, buckets - 1],
+          )
+        : await this.#query<SumRow>(
+            `SELECT (key_hash & $3::bigint)::int, sum(rows)::text, sum(row_sum)::text
+               FROM banyan.parity_folds
+              WHERE scope_id = $1 AND role = $2 AND (key_hash & $4::bigint)::int IN (SELECT unnest($5::int[])) GROUP BY 1`,
+            [this.#known.id, role, buckets - 1, within.buckets - 1, [...within.wanted]],
+          );
     for (const [bucket, count, sum] of rows) {
       sums.counts[bucket] = Number(count);
       sums.sums[bucket] = wrapSum(sum);
@@ -95,7 +105,7 @@ class PostgresFoldSnapshot implements FoldSnapshot {
 
   /** Reads all folds of the type, which no index divides by bucket: filling one would cost each fold more. */
   async foldsIn(buckets: number, wanted: readonly number[], role: number): Promise<FoldSums> {
-    return this.#folds("role = $2 AND (key_hash & $3::bigint)::int = ANY ($4::int[])", [
+    return this.#folds("role = $2 AND (key_hash & $3::bigint)::int IN (SELECT unnest($4::int[]))", [
       role,
       buckets - 1,
       [...wanted],

@@ -44,7 +44,7 @@ function headline(report: ParityReport): string {
     case "equal":
       return "The events fold to exactly the rows";
     case "different":
-      return `${plural(report.missing + report.extra + report.different, "row")} and their events do not agree`;
+      return `${report.unexamined > 0 ? "At least " : ""}${plural(report.missing + report.extra + report.different, "row")} and their events do not agree`;
     case "inconclusive":
       return "It could not be told whether events and rows agree";
   }
@@ -72,6 +72,15 @@ function coverage(report: ParityReport): string {
     { label: "equal", value: compared - missing - different, colour: "equal" },
     { label: "not agreeing", value: missing + different, colour: "differs" },
     { label: "left out", value: excluded.rows, colour: "unclear" },
+    ...(report.unexamined === 0
+      ? []
+      : [
+          {
+            label: "not looked into",
+            value: report.present - compared - excluded.rows,
+            colour: "unclear",
+          },
+        ]),
   ];
   return `<section class="card"><h3>The ${count(report.present)} rows that there are</h3>
 <div style="margin-top:12px">${stackedBar("Rows by outcome", parts)}</div></section>`;

@@ -293,23 +293,29 @@ export function examineMapping(
 /** The tables a config needs, before anything is known of the database. @throws BanyanError `MAPPING_INVALID` */
 export function plannedTables(
   streams: Readonly<Record<string, StreamRef>>,
-): readonly { readonly name: string; readonly key?: readonly string[] }[] {
+): readonly MappedTable[] {
   const { mapping, problems } = examineMapping(streams, []);
   refuseProblems(problems);
   return tablesOf(mapping);
 }
 
+interface MappedTable {
+  readonly name: string;
+  /** Named by the config. */
+  readonly key?: readonly string[];
+  /** Of a child: its columns that hold the root's key. */
+  readonly parent?: readonly string[];
+}
+
 /** The tables of a mapping, by the names that the config gives them. */
-export function tablesOf({
-  streams,
-}: Mapping): readonly { readonly name: string; readonly key?: readonly string[] }[] {
+export function tablesOf({ streams }: Mapping): readonly MappedTable[] {
   return streams
     .flatMap((plan) => plan.roles)
-    .map(({ tableRef }) =>
-      tableRef.key === undefined
-        ? { name: tableRef.name }
-        : { name: tableRef.name, key: tableRef.key },
-    );
+    .map(({ tableRef: { name, key }, child }) => ({
+      name,
+      ...(key === undefined ? {} : { key }),
+      ...(child === undefined ? {} : { parent: Object.keys(child.parent) }),
+    }));
 }
 
 function planStreams(

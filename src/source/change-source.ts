@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../model/buckets.ts";
 import type { TransactionPart } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { Cell } from "../model/cell.ts";
@@ -168,6 +169,8 @@ export interface BaselinePlan extends CapturePlan {
 
 export interface PlannedTable {
   readonly name: string;
+  /** Of a child: its columns that hold the root's key. */
+  readonly parent?: readonly string[];
   /** Key columns named by the config, for a table without primary key. */
   readonly key?: readonly string[];
 }
@@ -222,6 +225,8 @@ export interface BaselineSnapshot extends RowSnapshot {
 }
 
 export interface ParitySnapshot extends RowSnapshot {
+  /** Lies before the snapshot was taken: what another one saw that was read at a place before it, this one sees. */
+  readonly begin: Position;
   /** Lies after every transaction that the snapshot sees. */
   readonly fence: Position;
   /** The tables as the snapshot sees them, in the order asked. */
@@ -231,8 +236,15 @@ export interface ParitySnapshot extends RowSnapshot {
   /**
    * Sums of row hashes by bucket of the aggregate's key, of all rows: one pass, computed where the rows
    * are. See row-hash.ts.
+   *
+   * @param within only of the rows of these buckets; all when absent
    */
-  sumRows(table: SourceTable, plan: RowHashPlan, signal: AbortSignal): Promise<BucketSums>;
+  sumRows(
+    table: SourceTable,
+    plan: RowHashPlan,
+    signal: AbortSignal,
+    within?: SomeBuckets,
+  ): Promise<BucketSums>;
   /**
    * The same by aggregate, for the rows of some of the buckets; in groups, in any order. An aggregate may
    * come more than once, each time with some of its rows.

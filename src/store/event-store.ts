@@ -198,7 +198,10 @@ export type FoldEvent = Pick<
   | "mappingVersion"
   | "sourceTransaction"
   | "time"
->;
+> & {
+  /** Of a baseline event: where in the log its rows were read. Absent where only folds are wanted. */
+  readonly readAt?: Position;
+};
 
 export type PipelinePhase = "new" | "baseline" | "tail" | "stopped";
 

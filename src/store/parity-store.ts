@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../model/buckets.ts";
 import type { FeedCursor, FoldEvent } from "./event-store.ts";
 
 /**
@@ -132,8 +133,13 @@ export interface FoldSums {
 }
 
 export interface FoldSnapshot {
-  /** Of one role, by bucket. @param buckets a power of two, at most {@link FOLD_BUCKETS_MAX} */
-  sums(role: number, buckets: number): Promise<FoldBucketSums>;
+  /**
+   * Of one role, by bucket.
+   *
+   * @param buckets a power of two, at most {@link FOLD_BUCKETS_MAX}, or any with `within`
+   * @param within only of the folds in these buckets, which are all read for it; all when absent
+   */
+  sums(role: number, buckets: number, within?: SomeBuckets): Promise<FoldBucketSums>;
   /** What is kept of these streams. */
   foldsOf(streams: readonly string[]): Promise<FoldSums>;
   /** What is kept in these buckets. `folded` is empty. */

@@ -9,7 +9,7 @@ const STREAMS_PER_CHECK_MAX = 5_000;
 /** Beside them, those with decisions that are not in the rows yet. */
 const LATE_PER_CHECK_MAX = 5_000;
 
-type Compared = Pick<Comparison, "late" | "unseen">;
+type Compared = Pick<Comparison, "late" | "unseen" | "untold">;
 
 /**
  * Streams to look at between two sweeps: those that had events, those whose rows have yet to get what a
@@ -88,8 +88,9 @@ export class ChangedStreams {
   }
 
   /** What was taken was looked at. @param quarantined streams that were left out */
-  looked({ late, unseen }: Compared, quarantined: ReadonlySet<string>): void {
+  looked({ late, unseen, untold }: Compared, quarantined: ReadonlySet<string>): void {
     this.#add(unseen);
+    this.#add(untold);
     const all = [...late];
     this.#late = new Set(all.slice(0, LATE_PER_CHECK_MAX));
     this.#lateSkipped += Math.max(0, all.length - LATE_PER_CHECK_MAX);

@@ -9,11 +9,12 @@ import {
   openComparison,
   quarantinedStreams,
   requireBaseline,
+  unfinishedNow,
   waitForFence,
   type CompiledTables,
   type VerifyOptions,
 } from "./prepare.ts";
-import { conflictsOf, hiddenRows, waitingStreams } from "./write-report.ts";
+import { conflictsOf, hiddenRows, untoldStreams, waitingStreams } from "./write-report.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
 import type { ParityFinding, SavedReport } from "../store/parity-store.ts";
@@ -108,6 +109,8 @@ async function lookAt(
       const compared = await comparison.compareStreams(hashes, [...streams], quarantined, signal);
       for (const id of compared) checked.add(id);
     }
+    const unfinished = await unfinishedNow(options);
+    if (unfinished !== undefined) return untold(before, [unfinished], fence);
     const rewritten = await snapshot.rewritten();
     if (rewritten.length > 0) return untold(before, rewritten.map(hiddenRows), fence);
     changed.looked(comparison, quarantined);
@@ -117,7 +120,11 @@ async function lookAt(
       found: comparison.differences,
       at,
       isChecked: ({ stream }) => checked.has(stream),
-      unclear: [...waitingStreams(quarantined), ...changed.reasons],
+      unclear: [
+        ...waitingStreams(quarantined),
+        ...untoldStreams(comparison.untold),
+        ...changed.reasons,
+      ],
       conflicts: conflictsOf(opened.reverse, mapping),
       checkedAt: changed.passed(taken, fencedAt, since),
     });

@@ -25,9 +25,11 @@ export interface ParityReport {
   readonly extra: number;
   /** Rows whose fold says something else. */
   readonly different: number;
+  /** Aggregates at least whose sums differ as well, and which were not looked into because so many do. */
+  readonly unexamined: number;
   readonly tables: readonly TableParity[];
   readonly excluded: {
-    /** Streams that wait in quarantine: not compared. */
+    /** Streams that wait in quarantine, or were read anew since the snapshot was taken: not compared. */
     readonly streams: number;
     readonly rows: number;
   };
@@ -55,6 +57,8 @@ export interface TableParity {
   readonly missing: number;
   readonly extra: number;
   readonly different: number;
+  /** Aggregates at least whose sums differ as well, and which were not looked into because so many do. */
+  readonly unexamined: number;
   /** Columns that were compared. */
   readonly columns: number;
   /** Generated columns that the log does not carry; not compared. */

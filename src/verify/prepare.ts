@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Comparison, hashesOf, scopeOf } from "./comparison.ts";
+import { Comparison, hashesOf, scopeOf, type ComparisonLimits } from "./comparison.ts";
 import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { rowsReadText } from "../model/count-text.ts";
@@ -26,6 +26,8 @@ export interface VerifyOptions {
   readonly showValues: boolean;
   /** Throws away what is kept of folds, and folds all events anew. */
   readonly refold?: boolean;
+  /** How much of what differs is looked into; the usual when absent. */
+  readonly limits?: Partial<ComparisonLimits>;
   readonly onProgress?: (progress: { readonly step: string; readonly rows: number }) => void;
 }
 
@@ -60,13 +62,22 @@ export async function requireBaseline(options: VerifyOptions): Promise<string | 
  *
  * @returns why nothing can be compared as long as that is so
  */
-export function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
+function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
   const unfinished = baselines.filter(({ done }) => !done);
   if (unfinished.length === 0) return undefined;
   const far = unfinished.map(
     ({ stream, rowsRead, rowsEstimated }) => `${stream} (${rowsReadText(rowsRead, rowsEstimated)})`,
   );
   return `the baseline is not finished: ${far.join(", ")}`;
+}
+
+/** The same, asked again before a result is taken: a baseline may have begun since. */
+export async function unfinishedNow({
+  store,
+  pipeline,
+}: Pick<VerifyOptions, "store" | "pipeline">): Promise<string | undefined> {
+  const record = await store.pipeline(pipeline);
+  return record && unfinishedBaseline(record);
 }
 
 /** A table that the config has only now has no events yet, and all of its rows would be missing. */

@@ -8,6 +8,7 @@ import {
   openComparison,
   quarantinedStreams,
   requireBaseline,
+  unfinishedNow,
   waitForFence,
   type CompiledTables,
   type VerifyOptions,
@@ -36,7 +37,7 @@ export interface Sweep {
   readonly differences: readonly Difference[];
   /** Absent when it could not tell, for a reason that may pass; then some or all was not looked at. */
   readonly told?: {
-    readonly comparison: Pick<Comparison, "late" | "unseen">;
+    readonly comparison: Pick<Comparison, "late" | "unseen" | "untold">;
     readonly quarantined: ReadonlySet<string>;
   };
   /** Without what was waited for. */
@@ -50,7 +51,8 @@ export interface Sweep {
  * much has changed. Then a snapshot of the source is taken and a fence written into its log, the rows are
  * summed up where they are, and the store awaited at the fence: it then holds every transaction that the
  * snapshot sees, and perhaps some that it does not. The events of those carry the transaction's id and are
- * left out of the fold. So lag is never a difference.
+ * left out of the fold. So lag is never a difference. Streams that were read anew after the snapshot was
+ * taken are left out altogether, and while a baseline goes on nothing is told.
  *
  * @throws BanyanError of the source or store; a pipeline that does not reach the fence is not an error
  *   but an inconclusive report
@@ -127,6 +129,8 @@ async function compareAll(
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
     await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
+    const unfinished = await unfinishedNow(options);
+    if (unfinished !== undefined) return { late: unfinished, fence };
     const rewritten = await snapshot.rewritten();
     const found = { comparison, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);

@@ -3,6 +3,7 @@ import type { ParityReport, TableParity } from "./parity-report.ts";
 import type { VerifyOptions } from "./prepare.ts";
 import type { Mapping } from "../mapping/compile.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
+import { plural } from "../model/count-text.ts";
 import type { Position } from "../model/position.ts";
 import type { ReverseConflict, ReverseState } from "../store/parity-store.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
@@ -26,6 +27,7 @@ export function inconclusive(
     missing: 0,
     extra: 0,
     different: 0,
+    unexamined: 0,
     tables: [],
     excluded: { streams: 0, rows: 0 },
     reverseConflicts: { streams: 0, samples: [] },
@@ -61,6 +63,8 @@ export function reportOf(
   const unclear = [
     ...rewritten.map(hiddenRows),
     ...waitingStreams(quarantined),
+    ...untoldStreams(comparison.untold),
+    ...tables.flatMap(leftUnexamined),
     ...counted(comparison.unnamedRows, "rows have a key that is too long to name a stream"),
   ];
   const conflicts = conflictsOf(reverse, mapping);
@@ -80,9 +84,10 @@ export function reportOf(
     missing,
     extra,
     different,
+    unexamined: total((t) => t.unexamined),
     tables,
     excluded: {
-      streams: quarantined.size,
+      streams: new Set([...quarantined, ...comparison.untold]).size,
       rows: comparison.excludedRows,
     },
     reverseConflicts: { streams: conflicts.length, samples: conflicts.slice(0, samplesMax) },
@@ -104,6 +109,20 @@ export function hiddenRows(table: string): string {
 
 export function waitingStreams(quarantined: ReadonlySet<string>): readonly string[] {
   return counted(quarantined.size, "streams wait in quarantine and were not compared");
+}
+
+/** What their rows were when the snapshot was taken is not in their events; the next look can tell. */
+export function untoldStreams(untold: ReadonlySet<string>): readonly string[] {
+  return counted(
+    untold.size,
+    "streams were read anew meanwhile and were not compared; verify again",
+  );
+}
+
+function leftUnexamined({ table, unexamined }: TableParity): readonly string[] {
+  if (unexamined === 0) return [];
+  const so = `at least ${plural(unexamined, "more aggregate")} with sums that differ`;
+  return [`${table}: ${so} were not looked into, because so many do`];
 }
 
 /** Of the streams that are compared. */

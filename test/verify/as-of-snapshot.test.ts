@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
 import { AsOfSnapshot } from "../../src/verify/as-of-snapshot.ts";
+import { changePosition } from "../../src/model/position.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
 
 const SNAPSHOT = {
   sees: (transaction: string) => transaction !== "9",
   applied: () => Promise.resolve(new Map([["order-1", 2]])),
+  begin: changePosition("0000000000000010", 1),
 };
 
 function event(stream: string, version: number, more: Partial<FoldEvent>): FoldEvent {

@@ -316,7 +316,7 @@ export function describeParity(report: ParityReport): string {
       break;
     case "different":
       lines.push(
-        `✗ different: ${count(report.missing)} missing, ${count(report.extra)} extra, ${count(report.different)} different of ${plural(report.compared, "row")}${place}`,
+        `✗ different: ${report.unexamined > 0 ? "at least " : ""}${count(report.missing)} missing, ${count(report.extra)} extra, ${count(report.different)} different of ${plural(report.compared, "row")}${place}`,
       );
       break;
     case "inconclusive":
