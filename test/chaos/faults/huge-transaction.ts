@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between } from "../random.ts";
 import { inSession } from "../session.ts";
 
@@ -6,6 +6,7 @@ import { inSession } from "../session.ts";
 export const hugeTransaction: Fault = {
   name: "huge transaction",
   needs: [],
+  isEarly: true,
   async run({ source }, random) {
     const orders = between(random, 1_200, 4_000);
     const commits = random() < 0.85;
@@ -30,7 +31,7 @@ export const hugeTransaction: Fault = {
         ].join(";\n"),
       ),
     );
-    if (done === undefined) return `of ${orders} orders, which did not come to its end`;
-    return `of ${orders} orders, ${commits ? "committed" : "rolled back at its end"}`;
+    if (done === undefined) return didNot(`of ${orders} orders, which did not come to its end`);
+    return did(`of ${orders} orders, ${commits ? "committed" : "rolled back at its end"}`);
   },
 };

@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between } from "../random.ts";
 import { inSession } from "../session.ts";
 
@@ -9,6 +9,7 @@ import { inSession } from "../session.ts";
 export const subtransactions: Fault = {
   name: "subtransactions rolled back",
   needs: [],
+  isEarly: true,
   async run({ source }, random) {
     const many = between(random, 10, 150);
     const statements: string[] = ["BEGIN"];
@@ -26,8 +27,9 @@ export const subtransactions: Fault = {
     const done = await inSession(source.url, (client) =>
       client.query([...statements, ends].join(";\n")),
     );
-    const end = done === undefined ? "which did not come to its end" : ends;
-    return `${rolledBack} of ${many}, ${end}`;
+    if (done === undefined)
+      return didNot(`${rolledBack} of ${many}, which did not come to its end`);
+    return did(`${rolledBack} of ${many}, ${ends}`);
   },
 };
 
