@@ -9,7 +9,7 @@ import { startShoppers } from "./shoppers.ts";
 import { unleash, type CarriedFault } from "./unleash.ts";
 import type { Variant } from "./variant.ts";
 import { Witness } from "./witness.ts";
-import { openWorld, type World } from "./world.ts";
+import { openWorld, WHOLE_TABLES, type World } from "./world.ts";
 
 export interface RoundOptions {
   readonly seed: number;
@@ -147,8 +147,7 @@ async function keepLooking(
 async function noteWhole({ store, variant }: World, whole: Map<string, string>): Promise<void> {
   const rows = await ask<{ table: string; since: string; checkpoint: string }>(
     store.url,
-    `SELECT t.table_name AS table, t.since, p.checkpoint FROM banyan.pipelines p JOIN banyan.captured_tables t ON t.pipeline_id = p.id
-      WHERE p.phase = 'tail'`,
+    WHOLE_TABLES,
   );
   for (const { table, since, checkpoint } of rows) {
     const relation = table.slice(table.indexOf(".") + 1);
@@ -176,11 +175,11 @@ async function conclude(
     problems.push(`${captures.alive} captures of one pipeline go on beside each other`);
   if (!(await untilWhole(world)))
     problems.push(`there is no baseline after ${BASELINE_MS_MAX / 1000} s of peace`);
+  await noteWhole(world, whole);
   const compared = await verify(world, problems);
   using _ = captures.hold();
   await captures.terminate();
   await witness.look();
-  await noteWhole(world, whole);
   const captured = world.captured();
   const audit = await readAudit(source.url);
   const changes = audit.filter(({ relation }) => captured.includes(relation));

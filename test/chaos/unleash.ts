@@ -32,8 +32,9 @@ export interface Unleashed {
 /** A baseline that was disturbed, and begins anew after retries of 15 s at most. */
 const BASELINE_MS_MAX = 120_000;
 const LOOK_MS = 50;
-/** For what was due and waits for its turn when the time is over. */
-const QUEUE_MS_MAX = 30_000;
+/** For what was due and waits for its turn when the time is over, and then for each of it, which mends early. */
+const QUEUE_MS_MAX = 40_000;
+const HURRY_MS = 2_000;
 /** For what is under way then, each with a bound of its own. */
 const MEND_MS_MAX = 90_000;
 
@@ -51,6 +52,7 @@ export async function unleash(
   const problems: string[] = [];
   const stop = new AbortController();
   const ends = AbortSignal.any([signal, stop.signal]);
+  const timeIsOver = new AbortController();
   const busy = new Map<Resource, Promise<unknown>>();
   const underWay = new Set<string>();
   const carryOut = async (
@@ -67,7 +69,14 @@ export async function unleash(
     const startedMs = Math.round(performance.now() - started);
     underWay.add(name);
     try {
-      const outcome = await fault.run(world, randomFrom(seed), ends);
+      const mend = new AbortController();
+      const hurry = (): void =>
+        void sleep(HURRY_MS, undefined, { ref: false }).then(() => mend.abort());
+      if (timeIsOver.signal.aborted) hurry();
+      else timeIsOver.signal.addEventListener("abort", hurry, { once: true });
+      const either = AbortSignal.any([ends, mend.signal]);
+      const outcome = await fault.run(world, randomFrom(seed), either);
+      timeIsOver.signal.removeEventListener("abort", hurry);
       carried.push({ part, name, seed, startedMs, ...outcome });
       const not = outcome.did ? "" : "not done: ";
       say(`${seconds(startedMs).padStart(8)}  ${name}: ${not}${outcome.text}`);
@@ -93,7 +102,10 @@ export async function unleash(
       for (const resource of fault.needs) busy.set(resource, run);
       all.push(run);
     }
-    if (part === "tail") await untilDue(started + lengthMs, isOver);
+    if (part === "tail") {
+      await untilDue(started + lengthMs, isOver);
+      timeIsOver.abort();
+    }
     // What is due has its turn, as long as that does not take for ever.
     await Promise.race([Promise.all(all), untilDue(performance.now() + QUEUE_MS_MAX, isOver)]);
   };

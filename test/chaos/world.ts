@@ -103,6 +103,13 @@ const WATCH = `
   END $$;
   CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON shipments FOR EACH STATEMENT EXECUTE FUNCTION audit.record_truncate()`;
 
+/** Those of which the store has all rows, with the place in the log where they had been read and how far it is followed. */
+export const WHOLE_TABLES = `
+  SELECT t.table_name AS table, t.since, p.checkpoint
+    FROM banyan.pipelines p JOIN banyan.captured_tables t ON t.pipeline_id = p.id
+   WHERE p.phase = 'tail' AND NOT EXISTS (
+     SELECT FROM banyan.baselines b WHERE b.stream_type = t.stream_type AND b.progress->>'done' IS DISTINCT FROM 'true')`;
+
 export async function openWorld(options: WorldOptions): Promise<World> {
   await removeLeftovers();
   const releases: (() => void | Promise<void>)[] = [];
@@ -187,10 +194,9 @@ async function makeWorld(
     phase,
     epoch: () => inStore("SELECT epoch::text AS said FROM banyan.pipelines"),
     isWhole: async (table) =>
-      (await inStore(
-        "SELECT phase AS said FROM banyan.pipelines WHERE EXISTS (SELECT FROM banyan.captured_tables WHERE table_name = $1)",
-        [`public.${table}`],
-      )) === "tail",
+      (await inStore(`SELECT 'yes' AS said FROM (${WHOLE_TABLES}) t WHERE t.table = $1`, [
+        `public.${table}`,
+      ])) === "yes",
     toSource,
     toStore,
     captures,

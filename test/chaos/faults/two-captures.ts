@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { did, didNot, type Fault } from "../fault.ts";
 import { between, oneOf, pause, seconds } from "../random.ts";
 
@@ -27,9 +28,9 @@ export const twoCaptures: Fault = {
     if (way !== "at once") {
       const deadline = performance.now() + AT_WORK_MS_MAX;
       while ((await world.epoch()) === epoch) {
-        if (signal.aborted || performance.now() > deadline || captures.alive === 0)
+        if (performance.now() > deadline || captures.alive === 0)
           return didNot("the first did not come to work");
-        await pause(POLL_MS, signal);
+        await sleep(POLL_MS);
       }
     }
     const { goOn } = way === "over a frozen one" ? captures.freeze() : { goOn: () => undefined };
