@@ -29,7 +29,10 @@ const TRUTH: Evidence = {
     ),
     change("4", "customers", { id: "1", email: "c@d", extra_1: null }, null),
   ],
-  whole: new Map(["customers", "orders", "order_lines"].map((relation) => [relation, at(10)])),
+  read: {
+    whole: new Map(["customers", "orders", "order_lines"].map((relation) => [relation, at(10)])),
+    joined: [],
+  },
   witnessed: [
     commit("1", ["customers 1"]),
     commit("2", ["customers 1", "customers 2"]),

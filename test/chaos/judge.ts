@@ -3,7 +3,7 @@ import { groupBy, placeOf, type AuditedEvent } from "../support/crash-telling.ts
 import { timeProblems } from "./event-times.ts";
 import { changeWithoutNullExtras, eventWithoutNullExtras } from "./extra-columns.ts";
 import { matchRows, type ToldChange } from "./told-rows.ts";
-import { untoldProblems, type IsBefore, type Whole } from "./untold-rows.ts";
+import { untoldProblems, type IsBefore, type Read } from "./untold-rows.ts";
 import { everyPlace, type WitnessedTransaction } from "./witness.ts";
 
 /** An event with its time, in microseconds. */
@@ -19,7 +19,7 @@ export interface Evidence {
   /** All events of the store, as readers see them. */
   readonly events: readonly TimedEvent[];
   readonly types: ColumnTypes;
-  readonly whole: Whole;
+  readonly read: Read;
 }
 
 export interface Judgement {
@@ -41,7 +41,7 @@ const PROBLEMS_MAX = 20;
  * transactions are told in the order of their commits, and the changes of each in the order in which it made
  * them; nothing else is told.
  */
-export function judge({ changes, witnessed, events: stored, types, whole }: Evidence): Judgement {
+export function judge({ changes, witnessed, events: stored, types, read }: Evidence): Judgement {
   const events = truncatedApart(stored).map(eventWithoutNullExtras);
   const captured = events.filter(({ origin }) => origin === "capture");
   const match = matchRows(changes.map(changeWithoutNullExtras), captured, types);
@@ -49,7 +49,7 @@ export function judge({ changes, witnessed, events: stored, types, whole }: Evid
   const problems = [
     ...streamProblems(events),
     ...match.problems,
-    ...untoldProblems(match.halves, events, whole, isBefore),
+    ...untoldProblems(match.halves, events, read, isBefore),
     ...orderProblems(witnessed, match.told),
     ...timeProblems(witnessed, match.told),
   ];

@@ -185,7 +185,8 @@ async function conclude(
   const changes = audit.filter(({ relation }) => captured.includes(relation));
   const events = await readTimedEvents(store.url);
   const types = await readColumnTypes(source.url);
-  const match = judge({ changes, witnessed: witness.transactions, events, types, whole });
+  const read = { whole, joined: world.variant.joining };
+  const match = judge({ changes, witnessed: witness.transactions, events, types, read });
   problems.push(...match.problems);
   const [ledger] = await ask<{ told: string; waiting: number; unbalanced: boolean }>(
     store.url,

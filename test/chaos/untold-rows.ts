@@ -13,8 +13,13 @@ interface Statement {
   readonly rows: ReadonlyMap<string, Row>;
 }
 
-/** Where the log stood when all rows of a table had been read, by table. */
-export type Whole = ReadonlyMap<string, string>;
+/** What the capture was to read. */
+export interface Read {
+  /** Where the log stood when all rows of a table had been read, by table. */
+  readonly whole: ReadonlyMap<string, string>;
+  /** Tables that came into the config later than the others. */
+  readonly joined: readonly string[];
+}
 /** Whether a transaction came before all that is told of what was committed behind a place in the log. */
 export type IsBefore = (xid: string, position: string) => boolean;
 
@@ -27,11 +32,11 @@ export type IsBefore = (xid: string, position: string) => boolean;
 export function untoldProblems(
   halves: readonly AuditedHalf[],
   events: readonly AuditedEvent[],
-  whole: Whole,
+  { whole, joined }: Read,
   isBefore: IsBefore,
 ): string[] {
   const problems: string[] = [];
-  const statements = readStatements(events, problems);
+  const statements = readStatements(events, joined, problems);
   const changes = groupBy(halves, ({ place }) => place);
   const late = new Set<RowChange>();
   for (const [place, own] of changes) {
@@ -141,6 +146,7 @@ function unmoved(
 
 function readStatements(
   events: readonly AuditedEvent[],
+  joined: readonly string[],
   problems: string[],
 ): Map<string, Statement[]> {
   const all = new Map<string, Statement[]>();
@@ -149,15 +155,13 @@ function readStatements(
     const read: Statement[] = [];
     for (const event of own) {
       if (event.origin !== "baseline") continue;
-      const statement = readStatement(event, problems);
+      const statement = readStatement(event, joined, problems);
       read.push(statement);
       if (statement.isGap) continue;
       for (const relation of statement.relations) {
         if (baselined.has(relation)) problems.push(`${stream}: ${relation} is baselined twice`);
         baselined.add(relation);
       }
-      if (event.version > 1 && statement.relations.has(rootOf(stream)))
-        problems.push(`${stream}: ${event.type} is not its first`);
     }
     if (read.length > 0) all.set(stream, read);
   }
@@ -166,6 +170,7 @@ function readStatements(
 
 function readStatement(
   { stream, version, type, position, data }: AuditedEvent,
+  joined: readonly string[],
   problems: string[],
 ): Statement {
   const isGap = data["$gap"] !== undefined;
@@ -178,14 +183,17 @@ function readStatement(
       problems.push(`${stream}: ${type} holds ${place}`);
     rows.set(place, row);
   };
-  // Of tables that join there are only the rows of those.
-  if (data["$root"] !== null || isGap || version === 1) relations.add(root);
+  // Only tables that join have a baseline in a stream that is there, and that is of their rows alone.
+  const isJoin = !isGap && version > 1;
+  if (!isJoin) relations.add(root);
   if (data["$root"] !== null) state(root, columnsOf(data));
   for (const [relation, { role, stream: streamType }] of Object.entries(SHOP_TABLES)) {
     if (streamType !== typeOf(stream) || relation === root || !Array.isArray(data[role])) continue;
-    relations.add(relation);
+    if (!isJoin || joined.includes(relation)) relations.add(relation);
     for (const row of data[role] as Row[]) state(relation, row);
   }
+  const isAlien = [...rows.keys()].some((place) => !relations.has(place.split(" ")[0]!));
+  if (isAlien) problems.push(`${stream}: ${type} is not its first`);
   return { version, position, isGap, relations, rows };
 }
 

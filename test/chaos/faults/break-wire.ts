@@ -1,3 +1,4 @@
+import type { TcpProxy } from "../../support/tcp-proxy.ts";
 import { did, didNot, type Fault, type Outcome } from "../fault.ts";
 import { between, oneOf, pause, seconds } from "../random.ts";
 
@@ -11,6 +12,9 @@ export const halfOpenStoreWire = halfOpenWire("store");
 export const stallSourceWire = stallWire("source");
 export const stallStoreWire = stallWire("store");
 
+const CONNECTED_MS_MAX = 5_000;
+const POLL_MS = 20;
+
 type Side = "source" | "store";
 
 function cutWire(side: Side): Fault {
@@ -21,6 +25,7 @@ function cutWire(side: Side): Fault {
     async run({ toSource, toStore }, random, signal) {
       const wire = side === "source" ? toSource : toStore;
       const cuts = between(random, 1, 5);
+      await untilConnected(wire, signal);
       const hits: (() => boolean)[] = [];
       const cutNow = (): void => {
         const isOpen = wire.connections() > 0;
@@ -43,6 +48,13 @@ function cutWire(side: Side): Fault {
   };
 }
 
+/** A capture may be between its end and its next start. */
+async function untilConnected(wire: TcpProxy, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + CONNECTED_MS_MAX;
+  while (wire.connections() === 0 && !signal.aborted && performance.now() < deadline)
+    await pause(POLL_MS, signal);
+}
+
 function outcome(hits: readonly (() => boolean)[], rest: string): Outcome {
   const cuts = hits.filter((isHit) => isHit()).length;
   const text = `${cuts} of ${hits.length} times${rest}`;
@@ -54,12 +66,13 @@ function halfOpenWire(side: Side): Fault {
     name: `${side} wire half open`,
     needs: [side],
     isEarly: true,
-    run({ toSource, toStore }) {
+    async run({ toSource, toStore }, _random, signal) {
       const wire = side === "source" ? toSource : toStore;
+      await untilConnected(wire, signal);
       const connections = wire.connections();
       wire.halfOpen();
       const text = `${connections} connections`;
-      return Promise.resolve(connections > 0 ? did(text) : didNot("there was no connection"));
+      return connections > 0 ? did(text) : didNot("there was no connection");
     },
   };
 }
@@ -73,6 +86,7 @@ function stallWire(side: Side): Fault {
       const wire = side === "source" ? toSource : toStore;
       const way = oneOf(random, ["up", "down", "both", "late"] as const);
       const ms = between(random, 200, 7_000);
+      await untilConnected(wire, signal);
       if (way === "late") wire.delay(between(random, 5, 150));
       else wire.stall(way);
       const before = wire.connections();

@@ -7,6 +7,8 @@ import type { World } from "../world.ts";
 import { hugeTransaction } from "./huge-transaction.ts";
 import { truncateTable } from "./truncate-table.ts";
 
+const START_MS_MAX = 2_000;
+
 /** SIGKILL, and the operator's restart some time later. */
 export const killCapture: Fault = {
   name: "capture killed",
@@ -15,6 +17,7 @@ export const killCapture: Fault = {
   async run({ captures }, random, signal) {
     const times = between(random, 1, 3);
     let killed = 0;
+    await captures.one(START_MS_MAX);
     for (let time = 0; time < times; time++) {
       using _ = captures.hold();
       killed += await captures.kill();
@@ -66,7 +69,7 @@ const BASELINE_POINTS = {
   ],
 } as const satisfies Record<string, readonly Failpoint[]>;
 const POLL_MS = 50;
-const HIT_MS_MAX = 8_000;
+const HIT_MS_MAX = 6_000;
 
 /** A capture that kills itself at some point of its work, and another one after it. */
 export const killCaptureAtPoint: Fault = {
@@ -76,7 +79,7 @@ export const killCaptureAtPoint: Fault = {
   async run(world, random, signal) {
     const told: string[] = [];
     let hits = 0;
-    const times = between(random, 1, 3);
+    const times = between(random, 1, 2);
     for (let time = 0; time < times && !signal.aborted; time++) {
       const isTail = (await world.phase()) === "tail";
       const points = isTail ? TAIL_POINTS : BASELINE_POINTS[world.variant.baseline];
