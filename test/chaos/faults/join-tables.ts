@@ -1,15 +1,14 @@
 import { did, didNot, type Fault } from "../fault.ts";
-import { pause } from "../random.ts";
+import { between, pause } from "../random.ts";
 import { inSession, persist } from "../session.ts";
 
-const JOINED_MS_MAX = 30_000;
 const POLL_MS = 100;
 
 /** Tables that were left out come to the publication and into the config, and the capture is started again with it. */
 export const joinTables: Fault = {
   name: "tables join",
   needs: ["capture", "schema"],
-  async run(world, _random, signal) {
+  async run(world, random, signal) {
     const { captures, source, variant } = world;
     const { joining } = variant;
     if (joining.length === 0 || world.captured().length === world.tables.length)
@@ -32,7 +31,8 @@ export const joinTables: Fault = {
       await captures.terminate();
       world.join();
     }
-    const deadline = performance.now() + JOINED_MS_MAX;
+    // The next fault of the capture is to meet their baseline at times.
+    const deadline = performance.now() + between(random, 0, 8_000);
     while (!(await world.isWhole(joining[0]!))) {
       if (performance.now() > deadline || signal.aborted)
         return did(`${joining.join(" and ")}, whose baseline goes on`);
