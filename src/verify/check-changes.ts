@@ -1,6 +1,7 @@
 import type { ChangedStreams, TakenStreams } from "./changed-streams.ts";
 import { hashesOf } from "./comparison.ts";
 import { countFindings, type FindingCounts } from "./findings.ts";
+import { readHistory } from "./history.ts";
 import { keepChanges, type Kept } from "./keep-report.ts";
 import { passingReason } from "./passing.ts";
 import {
@@ -108,6 +109,7 @@ async function lookAt(
     }
     const rewritten = await snapshot.rewritten();
     if (rewritten.length > 0) return untold(before, rewritten.map(hiddenRows), fence);
+    const history = await readHistory(options, opened, signal);
     changed.looked(comparison, quarantined);
     const kept = await keepChanges(options, {
       before: before.findings,
@@ -117,6 +119,7 @@ async function lookAt(
       isChecked: ({ stream }) => checked.has(stream),
       unclear: [...waitingStreams(quarantined), ...changed.reasons],
       conflicts: conflictsOf(opened.reverse, mapping),
+      history,
       checkedAt: changed.passed(taken, fencedAt, since),
     });
     const { state, reasons, wantsSweep } = kept;

@@ -1,4 +1,5 @@
 import { EVENTS_BESIDE_MAX, type Comparison, type RowSums } from "./comparison.ts";
+import { readHistory } from "./history.ts";
 import { keepSweep, keepUntold, type Kept } from "./keep-report.ts";
 import type { ParityReport } from "./parity-report.ts";
 import { passingReason } from "./passing.ts";
@@ -34,6 +35,8 @@ export interface Sweep {
   readonly kept: Kept;
   /** By key, as many as are counted so. */
   readonly differences: readonly Difference[];
+  /** Streams whose events do not follow on from each other. */
+  readonly flawed: readonly string[];
   /** Absent when it could not tell, for a reason that may pass; then some or all was not looked at. */
   readonly told?: {
     readonly comparison: Pick<Comparison, "late" | "unseen">;
@@ -73,7 +76,7 @@ export async function sweepParity(
   const clock = new WorkClock();
   const untold = async (reason: string, fence?: Position): Promise<Sweep> => {
     const report = inconclusive(options, startedAt, fence, reason);
-    return { report, kept: await keepUntold(options, report), differences: [], ...clock.read() };
+    return { report, kept: await keepUntold(options, report), differences: [], flawed: [], ...clock.read() };
   };
   const notYet = await requireBaseline(options);
   if (notYet !== undefined) {
@@ -82,7 +85,7 @@ export async function sweepParity(
     const { state, reasons } = report;
     const findings = await store.parity.findings(pipeline);
     const kept = { state, reasons, findings, wantsSweep: false };
-    return { report, kept, differences: [], ...clock.read() };
+    return { report, kept, differences: [], flawed: [], ...clock.read() };
   }
   if (options.refold === true) {
     await store.parity.forget(pipeline);
@@ -127,7 +130,8 @@ async function compareAll(
     await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
     const rewritten = await snapshot.rewritten();
-    const found = { comparison, mapping, quarantined, rewritten, reverse };
+    const history = await readHistory(options, seen, signal);
+    const found = { comparison, history, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);
     const differences = comparison.differences.filter(({ table }) => !rewritten.includes(table));
     const kept = await keepSweep(options, report, {
@@ -137,7 +141,7 @@ async function compareAll(
       isChecked: ({ stream, table }) => !quarantined.has(stream) && !rewritten.includes(table),
     });
     const told = rewritten.length > 0 ? {} : { told: { comparison, quarantined } };
-    return { report, kept, differences, ...told };
+    return { report, kept, differences, flawed: history.streams, ...told };
   } finally {
     await snapshot.close();
   }
