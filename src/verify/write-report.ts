@@ -3,7 +3,7 @@ import type { History } from "./history.ts";
 import type { HistoryParity, ParityReport, TableParity } from "./parity-report.ts";
 import type { VerifyOptions } from "./prepare.ts";
 import type { Mapping } from "../mapping/compile.ts";
-import { count } from "../model/count-text.ts";
+import { plural } from "../model/count-text.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
 import type { ReverseConflict, ReverseState } from "../store/parity-store.ts";
@@ -134,16 +134,17 @@ export function historyParity({ streams, untold, samples }: History): HistoryPar
 
 /** Rows may be as their events say, and how they came to be that all the same not be told. */
 export function flawedHistory({ streams, untold }: History): readonly string[] {
-  const many = `${count(Math.abs(untold))} ${Math.abs(untold) === 1 ? "event" : "events"}`;
+  const many = plural(Math.abs(untold), "event");
+  const flawed = plural(streams.length, "stream has", "streams have");
   return [
-    ...counted(streams.length, "streams have events that do not follow on from each other"),
+    ...(streams.length > 0 ? [`${flawed} events that do not follow on from each other`] : []),
     ...(untold > 0 ? [`the store holds ${many} more than its pipelines have written`] : []),
     ...(untold < 0 ? [`the store lacks ${many} that its pipelines have written`] : []),
   ];
 }
 
-function counted(found: number, what: string): readonly string[] {
-  return found === 0 ? [] : [`${found} ${what}`];
+function counted(count: number, what: string): readonly string[] {
+  return count === 0 ? [] : [`${count} ${what}`];
 }
 
 /** Schema changes that explain a difference: what they made of the rows is not in the log. */

@@ -106,6 +106,8 @@ function withColumn(
 
 function otherId(id: Uint8Array): Uint8Array {
   const other = Uint8Array.from(id);
+  // Of the tag, which is here in the ids of baseline events and there in those of captured ones.
+  other[11]! ^= 0xff;
   other[15]! ^= 0xff;
   return other;
 }

@@ -6,6 +6,7 @@ import { PACE_DEFAULT } from "../../src/pipeline/pipeline.ts";
 import type { EventStore } from "../../src/store/event-store.ts";
 import type { Flaw } from "../../src/verify/history-check.ts";
 import type { ParityReport } from "../../src/verify/parity-report.ts";
+import { unfinishedBaseline } from "../../src/verify/prepare.ts";
 import { verifyParity, type VerifyOptions } from "../../src/verify/verify-parity.ts";
 import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
 import { sourceDatabase, type SourceDatabase } from "../connectors/postgres/source-support.ts";
@@ -122,6 +123,9 @@ export async function openExam(
     },
   });
   await pipeline.reach();
+  await pipeline.until(
+    async () => unfinishedBaseline((await store.pipeline("exam"))!) === undefined,
+  );
   return {
     db,
     storeDatabase: opened.database,
@@ -346,9 +350,7 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
         `DELETE FROM entry WHERE id = ${-id}`,
       ],
       (id) => [lost("extra", id, -id)],
-      (id) => [
-        { ...ofRow("broken", id, 2), table: "public.entry", key: String(-id) },
-      ],
+      (id) => [{ ...ofRow("broken", id, 2), table: "public.entry", key: String(-id) }],
     ),
     plan(
       "truncate a text",
