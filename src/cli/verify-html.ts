@@ -52,11 +52,13 @@ function headline(report: ParityReport): string {
   }
 }
 
-function differing({ missing, extra, different }: ParityReport): string {
+function differing({ missing, extra, different, history }: ParityReport): string {
   const rows = missing + extra + different;
-  return rows > 0
-    ? `${plural(rows, "row")} and their events do not agree`
-    : "The events fold to the rows, but not all is well";
+  if (rows === 0 && history.streams > 0)
+    return "The events fold to the rows, but do not follow on from each other";
+  if (rows === 0 && history.untold !== 0)
+    return "The store does not hold just the events that its pipelines have written";
+  return `${plural(rows, "row")} and their events do not agree`;
 }
 
 function tiles(report: ParityReport): string {

@@ -36,7 +36,9 @@ export async function readHistory(
   const streams: string[] = [];
   const samples: Flaw[] = [];
   for (const stream of mapping.streams) {
-    const folds = await store.parity.openFolds(scopeOf(pipeline, hashesOf(mapping, stream, tables)));
+    const folds = await store.parity.openFolds(
+      scopeOf(pipeline, hashesOf(mapping, stream, tables)),
+    );
     try {
       const flawed = await folds.flawed(STREAMS_MAX);
       for (let at = 0; at < flawed.length; at += STREAMS_PER_LOOK) {

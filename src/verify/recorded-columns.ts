@@ -34,9 +34,7 @@ function identityOf({ table, key, parent = {} }: RoleDefinition): string {
 function sameIn(roles: readonly RoleDefinition[]): ReadonlyMap<string, ColumnDefinition> {
   const [first, ...others] = roles;
   const same = first!.columns.filter((column) =>
-    others.every(({ columns }) =>
-      columns.some((other) => textOf(other) === textOf(column)),
-    ),
+    others.every(({ columns }) => columns.some((other) => textOf(other) === textOf(column))),
   );
   return new Map(same.map((column) => [column.name, column]));
 }

@@ -76,7 +76,13 @@ export async function sweepParity(
   const clock = new WorkClock();
   const untold = async (reason: string, fence?: Position): Promise<Sweep> => {
     const report = inconclusive(options, startedAt, fence, reason);
-    return { report, kept: await keepUntold(options, report), differences: [], flawed: [], ...clock.read() };
+    return {
+      report,
+      kept: await keepUntold(options, report),
+      differences: [],
+      flawed: [],
+      ...clock.read(),
+    };
   };
   const notYet = await requireBaseline(options);
   if (notYet !== undefined) {

@@ -73,9 +73,18 @@ export function reportOf(
   const first = samples[0] ?? history.samples[0];
   return {
     state:
-      found || isFlawed || conflicts.length > 0 ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
+      found || isFlawed || conflicts.length > 0
+        ? "different"
+        : unclear.length > 0
+          ? "inconclusive"
+          : "equal",
     conclusive: unclear.length === 0,
-    reasons: [...unclear, ...inConflict(conflicts), ...flawedHistory(history), ...untoldChanges(tables, mapping)],
+    reasons: [
+      ...unclear,
+      ...inConflict(conflicts),
+      ...flawedHistory(history),
+      ...untoldChanges(tables, mapping),
+    ],
     pipeline,
     startedAt,
     finishedAt: new Date().toISOString(),

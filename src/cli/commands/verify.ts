@@ -261,7 +261,9 @@ async function settleEvents(
   sweep: Sweep,
 ): Promise<Sweep> {
   note(describeParity(sweep.report));
-  note("No stream shows which events these are. The number is noted, and only a further one is told of.");
+  note(
+    "No stream shows which events these are. The number is noted, and only a further one is told of.",
+  );
   if (!(await isConfirmed(args.yes))) {
     note("nothing was changed");
     return sweep;
