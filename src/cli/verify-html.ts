@@ -156,6 +156,7 @@ function difference({ verdict, table, stream, key, columns, reason }: ParitySamp
 const FLAWS: Readonly<Record<Flaw["verdict"], string>> = {
   hole: "Versions before it are not there",
   doubled: "It tells once more what the event before it told",
+  mistimed: "It happened at another time than it says of its row",
   broken: "It does not follow from the events before it",
 };
 

@@ -1,6 +1,7 @@
 import { isDecided, isFoldable } from "./as-of-snapshot.ts";
 import { recordedRoles, type RecordedRole } from "./recorded-columns.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
+import { timestampUs } from "../mapping/valid-time.ts";
 import { CODECS, cellFromJson } from "../model/codec.ts";
 import { cellOf } from "../model/column-definition.ts";
 import type { EventShape, MappingDefinition } from "../model/mapping-definition.ts";
@@ -12,9 +13,10 @@ export interface Flaw {
   /**
    * - `hole`: versions before this event are not there.
    * - `doubled`: it tells once more what the event before it told.
+   * - `mistimed`: its own time is not the one that it tells of its row.
    * - `broken`: what it says was there before is not what the events before it led to.
    */
-  readonly verdict: "hole" | "doubled" | "broken";
+  readonly verdict: "hole" | "doubled" | "mistimed" | "broken";
   readonly stream: string;
   /** Of the event with which it shows. */
   readonly version: number;
@@ -119,6 +121,25 @@ export class HistoryCheck {
       if (told !== cellOf(row, known)) columns.push(column);
     }
     if (columns.length > 0) this.#unconnected(event, role, key, columns);
+    const isUpdate = shape.kind === "changed" || data["$op"] === "update";
+    if (isUpdate) this.#followTime(event, name, key, was);
+  }
+
+  /** An update that sets the valid time of its row happened then; others, and moves, need not have. */
+  #followTime(event: FoldEvent, role: string, key: string, was: Data | undefined): void {
+    const { data, stream, mappingVersion = -1, time } = event;
+    const definition =
+      this.#mappings.get(mappingVersion)?.streams[streamTypeOf(stream)]?.roles[role];
+    const column = definition?.columns.find(({ name }) => name === definition.validTime);
+    if (definition === undefined || column === undefined || was === undefined) return;
+    const { name, codec } = column;
+    if (!Object.hasOwn(was, name) || !Object.hasOwn(data, name)) return;
+    const told = timestampUs(cellFromJson(CODECS[codec], data[name]));
+    const own = timestampUs(time.replace("T", " ").replace("Z", "+00"));
+    // Beyond some years microseconds are not kept.
+    if (told === undefined || own === undefined || told === own || !isExact(told)) return;
+    const { table } = definition;
+    this.#note({ verdict: "mistimed", event, table, key, columns: [name] });
   }
 
   #unconnected(
@@ -161,6 +182,11 @@ export class HistoryCheck {
       this.#roles.set(streamType, (roles = recordedRoles(this.#mappings, streamType)));
     return roles;
   }
+}
+
+/** Whether times around it are told apart by microseconds. */
+function isExact(timeUs: number): boolean {
+  return Math.abs(timeUs) < Number.MAX_SAFE_INTEGER - 1_000_000;
 }
 
 interface Noted extends Omit<Flaw, "stream" | "version" | "columns"> {

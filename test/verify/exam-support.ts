@@ -395,6 +395,13 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
       (id) => [set(id, "seen_at = '2024-05-05 12:00:00Z'")],
       (id) => [off(id, "seen_at")],
     ),
+    plan(
+      "re-time an event",
+      { kind: "retime" },
+      (id) => [set(id, "seen_at = '2024-05-05 12:00:00Z'")],
+      NONE,
+      (id) => [{ ...ofRow("doubled", id, 2, "seen_at"), verdict: "mistimed" }],
+    ),
     {
       name: "mis-key a child",
       fault: { kind: "miskey", to: at(elsewhere) },

@@ -253,3 +253,42 @@ test("rows whose key any mapping has otherwise are not followed, and the others 
     { ...root, verdict: "broken", version: 3, columns: ["note"] },
   ]);
 });
+
+test("an update that sets the valid time of its row has that time itself, to the microsecond", async () => {
+  const timed = { order: stream(orders, { validTime: "at" as never, otherwise: "OrderAmended" }) };
+  const definition = compile(timed, [
+    shape("public.orders", "*id:int8 at:timestamptz"),
+  ]).definition();
+  const mappings = new Map([
+    [1, definition],
+    [2, definition],
+  ]);
+  const at = (text: string) => `2026-03-0${text}+00`;
+  const amended = (op: string, data: Record<string, unknown>, time: string): Told => ({
+    type: "OrderAmended",
+    data: { $row: "order", $op: op, id: "7", ...data },
+    time,
+  });
+  const told = [
+    amended("insert", { at: at("1 10:00:00") }, "2026-03-09T00:00:00.000000Z"),
+    amended(
+      "update",
+      { at: at("2 10:00:00.5"), $was: { at: at("1 10:00:00") } },
+      "2026-03-02T10:00:00.500000Z",
+    ),
+    amended(
+      "update",
+      { at: "infinity", $was: { at: at("2 10:00:00.5") } },
+      "2026-03-09T00:00:00.000000Z",
+    ),
+    amended(
+      "update",
+      { at: at("3 10:00:00"), $was: { at: "infinity" } },
+      "2026-03-03T10:00:00.000001Z",
+    ),
+    amended("delete", { $was: { id: "7", at: at("3 10:00:00") } }, "2026-03-09T00:00:00.000000Z"),
+  ];
+  expect(await flawsOf(told, mappings)).toEqual([
+    { ...root, verdict: "mistimed", version: 4, columns: ["at"] },
+  ]);
+});

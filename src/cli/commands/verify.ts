@@ -327,6 +327,8 @@ function describeFlaw({ verdict, stream, version, table, key, columns }: Flaw): 
       return `${verdict}: before ${at}`;
     case "doubled":
       return `${verdict}: ${at} tells what version ${version - 1} told${row}`;
+    case "mistimed":
+      return `${verdict}: ${at} happened at another time than it says${row} (${columns.join(", ")})`;
     case "broken":
       return `${verdict}: ${at} does not follow from the events before it${row}${columns.length === 0 ? "" : ` (${columns.join(", ")})`}`;
   }
