@@ -10,6 +10,7 @@ import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
 import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import type {
+  FlawedStream,
   FoldBucketSums,
   FoldScope,
   FoldSnapshot,
@@ -128,6 +129,16 @@ class PostgresFoldSnapshot implements FoldSnapshot {
             [...cursorParts(after), limit],
           );
     return rows.map(([stream]) => stream);
+  }
+
+  async flawed(limit: number): Promise<readonly FlawedStream[]> {
+    const rows = await this.#query<readonly [string, boolean]>(
+      `SELECT f.stream_id, EXISTS (SELECT FROM banyan.quarantine q JOIN banyan.pipelines p ON p.id = q.pipeline_id
+                                    WHERE p.name = $2 AND q.stream_id = f.stream_id AND q.state = 'skipped')
+         FROM banyan.parity_folds f WHERE f.scope_id = $1 AND f.role = -2 ORDER BY f.stream_id LIMIT $3`,
+      [this.#known.id, this.#scope.pipeline, limit],
+    );
+    return rows.map(([stream, hasSkipped]) => ({ stream, hasSkipped }));
   }
 
   async *touched(signal: AbortSignal): AsyncGenerator<readonly FoldEvent[], void, void> {

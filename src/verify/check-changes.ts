@@ -1,6 +1,7 @@
 import type { ChangedStreams, TakenStreams } from "./changed-streams.ts";
 import { hashesOf } from "./comparison.ts";
 import { countFindings, type FindingCounts } from "./findings.ts";
+import { readHistory } from "./history.ts";
 import { keepChanges, type Kept } from "./keep-report.ts";
 import { passingReason } from "./passing.ts";
 import {
@@ -113,6 +114,7 @@ async function lookAt(
     if (unfinished !== undefined) return untold(before, [unfinished], fence);
     const rewritten = await snapshot.rewritten();
     if (rewritten.length > 0) return untold(before, rewritten.map(hiddenRows), fence);
+    const history = await readHistory(options, opened, signal);
     changed.looked(comparison, quarantined);
     const kept = await keepChanges(options, {
       before: before.findings,
@@ -126,6 +128,7 @@ async function lookAt(
         ...changed.reasons,
       ],
       conflicts: conflictsOf(opened.reverse, mapping),
+      history,
       checkedAt: changed.passed(taken, fencedAt, since),
     });
     const { state, reasons, wantsSweep } = kept;

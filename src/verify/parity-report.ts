@@ -1,3 +1,4 @@
+import type { Flaw } from "./history-check.ts";
 import type { Position } from "../model/position.ts";
 import type { ReverseConflict } from "../store/parity-store.ts";
 
@@ -38,6 +39,8 @@ export interface ParityReport {
     readonly streams: number;
     readonly samples: readonly ReverseConflict[];
   };
+  /** What is wrong with the events themselves, whatever they fold to. */
+  readonly history: HistoryParity;
   readonly samples: readonly ParitySample[];
   /** What it took: sums compared, those that differed, and aggregates compared row by row for them. */
   readonly effort: {
@@ -47,6 +50,14 @@ export interface ParityReport {
   };
   /** Commands to run next. */
   readonly nextSteps: readonly string[];
+}
+
+export interface HistoryParity {
+  /** Streams whose events do not follow on from each other. */
+  readonly streams: number;
+  /** Events of the store's pipelines beyond those that their ledgers tell of; lost ones below zero. */
+  readonly untold: number;
+  readonly samples: readonly Flaw[];
 }
 
 export interface TableParity {

@@ -1,4 +1,5 @@
 import { EVENTS_BESIDE_MAX, type Comparison, type RowSums } from "./comparison.ts";
+import { readHistory } from "./history.ts";
 import { keepSweep, keepUntold, type Kept } from "./keep-report.ts";
 import type { ParityReport } from "./parity-report.ts";
 import { passingReason } from "./passing.ts";
@@ -35,6 +36,8 @@ export interface Sweep {
   readonly kept: Kept;
   /** By key, as many as are counted so. */
   readonly differences: readonly Difference[];
+  /** Streams whose events do not follow on from each other. */
+  readonly flawed: readonly string[];
   /** Absent when it could not tell, for a reason that may pass; then some or all was not looked at. */
   readonly told?: {
     readonly comparison: Pick<Comparison, "late" | "unseen" | "untold">;
@@ -75,7 +78,13 @@ export async function sweepParity(
   const clock = new WorkClock();
   const untold = async (reason: string, fence?: Position): Promise<Sweep> => {
     const report = inconclusive(options, startedAt, fence, reason);
-    return { report, kept: await keepUntold(options, report), differences: [], ...clock.read() };
+    return {
+      report,
+      kept: await keepUntold(options, report),
+      differences: [],
+      flawed: [],
+      ...clock.read(),
+    };
   };
   const notYet = await requireBaseline(options);
   if (notYet !== undefined) {
@@ -84,7 +93,7 @@ export async function sweepParity(
     const { state, reasons } = report;
     const findings = await store.parity.findings(pipeline);
     const kept = { state, reasons, findings, wantsSweep: false };
-    return { report, kept, differences: [], ...clock.read() };
+    return { report, kept, differences: [], flawed: [], ...clock.read() };
   }
   if (options.refold === true) {
     await store.parity.forget(pipeline);
@@ -132,7 +141,8 @@ async function compareAll(
     const unfinished = await unfinishedNow(options);
     if (unfinished !== undefined) return { late: unfinished, fence };
     const rewritten = await snapshot.rewritten();
-    const found = { comparison, mapping, quarantined, rewritten, reverse };
+    const history = await readHistory(options, seen, signal);
+    const found = { comparison, history, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);
     const differences = comparison.differences.filter(({ table }) => !rewritten.includes(table));
     const kept = await keepSweep(options, report, {
@@ -142,7 +152,7 @@ async function compareAll(
       isChecked: ({ stream, table }) => !quarantined.has(stream) && !rewritten.includes(table),
     });
     const told = rewritten.length > 0 ? {} : { told: { comparison, quarantined } };
-    return { report, kept, differences, ...told };
+    return { report, kept, differences, flawed: history.streams, ...told };
   } finally {
     await snapshot.close();
   }

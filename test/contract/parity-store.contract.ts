@@ -15,6 +15,7 @@ import {
 } from "./fold-sums.ts";
 import { advanceContract } from "./parity-advance.contract.ts";
 import { findingsContract } from "./parity-findings.contract.ts";
+import { historyContract } from "./parity-history.contract.ts";
 import type { FoldSnapshot } from "../../src/store/parity-store.ts";
 
 type Open = () => Promise<OpenedStore>;
@@ -25,6 +26,7 @@ export function parityStoreContract(name: string, open: Open): void {
     describe("kept folds", () => foldsContract(open));
     describe("bringing folds up to date", () => advanceContract(open));
     describe("streams that changed", () => changesContract(open));
+    describe("events themselves", () => historyContract(open));
     describe("reports and findings", () => findingsContract(open));
   });
 }

@@ -152,7 +152,7 @@ describe("a watch", () => {
     await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
     await using w = watch(b);
     await w.until("a settled finding", ({ findings }) => findings.settled === 1);
-    await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '3'");
+    await unseen(b, "UPDATE account SET owner = 'owner 3' WHERE id = '3'");
     const over = await w.until("it is over", ({ findings }) => findings.open === 0);
     expect(over.state).toBe("equal");
     expect((await b.store.parity.report("bank"))!.report).toMatchObject({
@@ -160,6 +160,30 @@ describe("a watch", () => {
       different: 0,
     });
     expect(await w.stop()).toMatchObject({ state: "equal" });
+  });
+
+  test("drops a finding when its column is told again, and goes on to say that what came before it was not told", async () => {
+    await using b = await bench();
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    await using w = watch(b);
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '3'");
+    const over = await w.until("it is over", ({ findings }) => findings.open === 0);
+    const reasons = ["1 stream has events that do not follow on from each other"];
+    expect(over).toMatchObject({ kind: "changes", state: "different", reasons });
+    const { report } = (await b.store.parity.report("bank"))!;
+    expect(report).toMatchObject({
+      state: "different",
+      different: 0,
+      history: {
+        streams: 1,
+        samples: [{ verdict: "broken", stream: "account-3", version: 2, columns: ["owner"] }],
+      },
+    });
+    await b.db.query("UPDATE account SET owner = 'seen again' WHERE id = '3'");
+    const later = await w.until("a further look", ({ kind }) => kind === "changes");
+    expect(later).toMatchObject({ state: "different", reasons });
+    expect(await b.verify({ refold: true })).toMatchObject({ state: "different", reasons });
   });
 
   test("sweeps again, and then finds what no event told", async () => {
