@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import {
-  ACCOUNTS,
+  NIGHTLY,
   openExam,
   ordered,
   orderedFlaws,
@@ -28,6 +28,9 @@ function different(id: number, column: string): Sight {
   const key = String(id);
   return { verdict: "different", table: "public.account", stream: at(id), key, columns: [column] };
 }
+
+/** Before the pipeline starts. */
+const ACCOUNTS = NIGHTLY ? 100_000 : 1_500;
 
 /** All three rows of an account. */
 function whole(verdict: "missing" | "extra", id: number, stream = at(id)): readonly Sight[] {
@@ -75,6 +78,7 @@ for (const baseline of ["snapshot", "chunked"] as const) {
     let spoilt = new Map() as ReturnType<typeof spoilings>;
     await using exam = await openExam(SEED, {
       saboteur,
+      accounts: ACCOUNTS,
       baseline,
       onVictims(victim) {
         spoilt = spoilings(victim);
