@@ -67,9 +67,12 @@ export function* chunkSteps(
     const to = found.length < CHUNK_ROOTS ? LAST_KEY : found.at(-1)!;
     const name = `the chunk is read: keys after ${cursor} to ${to === LAST_KEY ? "the end" : to}`;
     yield { name, next: withChunk({ ...chunk!, to }) };
-  } else if (sent === null && isKept(state, chunk!.fence!, options)) {
-    const { to, seen, fence } = chunk!;
-    const read = { to: to!, seen: seen!, fence: fence! };
+  } else if (
+    sent === null &&
+    (chunk!.rows !== undefined || isKept(state, chunk!.fence!, options))
+  ) {
+    const { to, seen, fence, ...rows } = chunk!;
+    const read = { to: to!, seen: seen!, fence: fence!, ...rows };
     const next = { ...state, process: { ...process, chunk: null, sent: read } };
     yield { name: "the chunk is on its way to the store", next };
   }
@@ -117,12 +120,16 @@ function withProgress(state: State, { seen, fence, to }: ReadChunk): State {
 }
 
 /** Baseline events of the chunk's aggregates, and images of their rows. */
-function withRows(state: State, { seen, to }: ReadChunk, { scenario, fault }: Handover): State {
+function withRows(
+  state: State,
+  { seen, to, rows: read }: ReadChunk,
+  { scenario, fault }: Handover,
+): State {
   // Of a chunk whose progress is durable already, the cursor is the one before.
   const cursor = state.store.chunks.findLast((other) => other.to < to)?.to ?? 0;
   const events = state.store.events.map((list) => [...list]);
   const images: Record<string, Image> = { ...state.store.images };
-  for (const [key, all] of states.rowsSeen(state, seen, scenario)) {
+  for (const [key, all] of read ?? states.rowsSeen(state, seen, scenario)) {
     const rows = Object.entries(all).filter(([row]) => states.isChunked(row, scenario));
     if (key <= cursor || key > to || rows.length === 0) continue;
     events[key]!.push({ kind: "baseline", cells: Object.fromEntries(rows) });

@@ -25,6 +25,8 @@ export const FAULTS = {
   "fence before snapshot":
     "the end of the log is asked for before the snapshot is taken, which may see what lies behind",
   "kept before flushed": "what a snapshot saw is durable although the source may yet take it back",
+  "chunk outlives the source":
+    "a chunk that was read before the source crashed is kept after it, when all is flushed again",
   "read anew before seen":
     "an aggregate is read anew although the snapshot may not see what was told of it",
   "read anew too early": "an aggregate is read anew while the baseline of its type goes on",

@@ -19,6 +19,7 @@ const PLACES: Partial<Record<Fault, Partial<Handover> & { readonly scenario: Sce
     scenario: scenarioOf("a child moves to another parent, and back", "default"),
   },
   "kept before flushed": { scenario: scenarioOf("the source crashes", "full") },
+  "chunk outlives the source": { scenario: scenarioOf("the source crashes", "full") },
   "read anew before seen": { scenario: scenarioOf("an aggregate is read anew", "full") },
   "read anew too early": {
     scenario: scenarioOf("a table joins an aggregate that is read anew", "full"),
@@ -36,6 +37,23 @@ describe("the model finds", () => {
     say(`${fault} (${meaning}), found among ${states} states:\n${told(counterexample!)}\n`);
     expect(counterexample!.broken).toMatch(EXPECTED[fault]);
   });
+});
+
+test("the model finds that an id which is used again passes for one that a chunk saw", async () => {
+  const { scenario } = PLACES["kept before flushed"]!;
+  const model = handover({ scenario, baseline: "chunks", fault: "kept before flushed" });
+  // What the chunk holds and the source does not is found before.
+  const lost: typeof model = {
+    ...model,
+    broken: (state, isStuck) => {
+      const broken = model.broken(state, isStuck);
+      return broken?.startsWith("LOST: what T2 did") === true ? broken : undefined;
+    },
+  };
+  const { counterexample } = await explore(lost, STATES_MAX);
+  expect(counterexample).toBeDefined();
+  say(told(counterexample!));
+  expect(counterexample!.trace.some((step) => step.startsWith("CRASH OF THE SOURCE"))).toBe(true);
 });
 
 /** What a fault does: that something else broke would say nothing about it. */
@@ -59,6 +77,7 @@ const EXPECTED: Record<Fault, RegExp> = {
   "judged anew when written": /a change waits for its chunk before it is written/,
   "fence before snapshot": /was told of T1, which its baseline holds already/,
   "kept before flushed": /folds to {"root":1}, but its rows are {"root":0}/,
+  "chunk outlives the source": /folds to {"root":1}, but its rows are/,
   "read anew before seen": /LOST: aggregate 1 was told of T1, and read anew without it/,
   "read anew too early": /has events, but its chunk is not recorded/,
   "no wait for what began before": /LOST/,

@@ -1,6 +1,6 @@
 import { KEYS, type Scenario } from "./handover-scenario.ts";
 import * as states from "./handover-state.ts";
-import type { Cells, ModelEvent, State, Store } from "./handover-state.ts";
+import type { Cells, Image, ModelEvent, State, Store } from "./handover-state.ts";
 
 /**
  * What holds in every state.
@@ -15,7 +15,8 @@ import type { Cells, ModelEvent, State, Store } from "./handover-state.ts";
  *    baseline and what lies before the checkpoint: in the end, after all.
  * 5. No change is written while it is uncertain whether it is told, and none is told without the row
  *    before it, as it was.
- * 6. It is always done in the end: no other state is one in which nothing can happen any more.
+ * 6. It is always done in the end: no other state is one in which nothing can happen any more. Then the
+ *    images that are kept are those of the rows that are there.
  */
 export function broken(state: State, scenario: Scenario, isStuck: boolean): string | undefined {
   const { slot, store } = state;
@@ -27,9 +28,21 @@ export function broken(state: State, scenario: Scenario, isStuck: boolean): stri
   if (state.process.failed !== null) return state.process.failed;
   const wrong = ofStore(state, scenario);
   if (wrong !== undefined) return wrong;
-  return isStuck && !states.isFinished(state, scenario)
-    ? "nothing can happen any more, and it is not finished"
-    : undefined;
+  if (!isStuck) return undefined;
+  return states.isFinished(state, scenario)
+    ? unlikeImages(state, scenario)
+    : "nothing can happen any more, and it is not finished";
+}
+
+function unlikeImages({ log, store }: State, scenario: Scenario): string | undefined {
+  const images: Record<string, Image> = {};
+  for (const [key, cells] of states.rowsAfter(scenario, log, () => true)) {
+    if (scenario.identity === "full") break;
+    for (const [row, value] of Object.entries(cells))
+      images[states.imageName(row, key)] = [key, value!];
+  }
+  const [is, ought] = [store.images, states.sorted(images)].map((one) => JSON.stringify(one));
+  return is === ought ? undefined : `images of ${is} are kept, but the rows are ${ought}`;
 }
 
 /** What was found of a store, of which most states have the same as the one before. */

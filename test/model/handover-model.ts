@@ -59,7 +59,11 @@ export function handover(options: Handover): Model<State> {
       ...sourceSteps(state, scenario),
       ...(await processSteps(state, options, rules)),
     ],
-    broken: (state, isStuck) => broken(state, scenario, isStuck),
+    broken: (state, isStuck) =>
+      broken(state, scenario, isStuck) ??
+      (isStuck && rules.isActive(state, state.process)
+        ? "the log has passed all that was read, and changes are judged all the same"
+        : undefined),
   };
 }
 
@@ -113,7 +117,9 @@ function* crashes(state: State, options: Handover): Generator<Step<State>> {
   }
   for (const [words, outcome] of outcomes) {
     yield crash(outcome, `CRASH${words}`);
-    if (isSourceToo) yield crash(withoutUnflushed(outcome), `CRASH OF THE SOURCE${words}`);
+    if (!isSourceToo) continue;
+    const step = crash(withoutUnflushed(outcome), `CRASH OF THE SOURCE${words}`);
+    yield options.fault === "chunk outlives the source" ? withChunk(step, outcome, options) : step;
   }
 }
 
@@ -127,6 +133,15 @@ function crash(state: State, words: string): Step<State> {
   const position = Math.max(checkpoint, states.confirmedOf(state));
   const name = `${words}; the process starts again at ${position} of the log`;
   return { name, next: { ...state, mishapsLeft, process: started(position) } };
+}
+
+/** With what was read of it before. */
+function withChunk(step: Step<State>, before: State, { scenario }: Handover): Step<State> {
+  const { chunk } = before.process;
+  if (chunk === null || chunk.to === null) return step;
+  const rows = [...states.rowsSeen(before, chunk.seen!, scenario)];
+  const process = { ...step.next.process, chunk: { ...chunk, rows } };
+  return { name: step.name, next: { ...step.next, process } };
 }
 
 /** Let the next transaction in, or write those that are. */

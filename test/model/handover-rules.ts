@@ -1,14 +1,7 @@
 import type { Fault } from "./handover-fault.ts";
 import { ModelTables, STREAM_TYPE } from "./handover-mapping.ts";
 import { LAST_KEY, type Scenario } from "./handover-scenario.ts";
-import type {
-  Images,
-  OpenSnapshot,
-  Process,
-  ReadChunk,
-  Snapshot,
-  State,
-} from "./handover-state.ts";
+import type { Images, OpenSnapshot, Process, Snapshot, State } from "./handover-state.ts";
 import type { Change, RowChange, SourceTransaction } from "../../src/model/change.ts";
 import type { Position } from "../../src/model/position.ts";
 import {
@@ -98,6 +91,11 @@ export class Rules {
     );
     this.#settled.set(question, answer);
     return answer;
+  }
+
+  /** Whether there is anything by which changes are judged. */
+  isActive(state: State, process: Process): boolean {
+    return this.#frontiersOf(state, process).isActive;
   }
 
   /** Whether an aggregate may be read anew. */

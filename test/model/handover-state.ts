@@ -55,6 +55,8 @@ export interface Snapshot {
 
 export interface ReadChunk extends Snapshot {
   readonly to: number;
+  /** What was read, where the log does not say it any more. Only with a fault. */
+  readonly rows?: readonly (readonly [key: number, cells: Cells])[];
 }
 
 /** Under which root a row was, and who wrote it. */
@@ -96,6 +98,8 @@ export interface OpenSnapshot {
   readonly fence: number | null;
   /** The last key read; null until then. */
   readonly to: number | null;
+  /** Of a source that has started again, whose log is soon as long as it was. Only with a fault. */
+  readonly rows?: NonNullable<ReadChunk["rows"]>;
 }
 
 export function started(position: number): Process {
