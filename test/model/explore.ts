@@ -8,6 +8,8 @@ export interface Model<S> {
   readonly initial: S;
   /** Everything that may happen next; nothing at all where it is over or stuck. */
   steps(state: S): readonly Step<S>[] | Promise<readonly Step<S>[]>;
+  /** All that tells states apart, always as much of it in the same order; by default their properties. */
+  parts?(state: S): readonly unknown[];
   /** What is wrong with a state; `isStuck` when nothing can happen in it any more. */
   broken(state: S, isStuck: boolean): string | undefined;
 }
@@ -35,14 +37,11 @@ export async function explore<S extends object>(
   model: Model<S>,
   statesMax: number,
 ): Promise<Exploration> {
+  const partsOf = (state: S): readonly unknown[] => model.parts?.(state) ?? Object.values(state);
   const numberOf = partNumbers();
-  const initial: Visit<S> = {
-    state: model.initial,
-    index: 0,
-    parts: Object.values(model.initial) as unknown[],
-    numbers: Object.values(model.initial).map(numberOf),
-  };
-  const known = new Set<string>([initial.numbers.join(" ")]);
+  const parts = partsOf(model.initial);
+  const initial: Visit<S> = { state: model.initial, index: 0, parts, numbers: parts.map(numberOf) };
+  const known = new Set<string>([keyOf(initial.numbers)]);
   // Of each state the one before it, and the how many-eth of its steps it was.
   const parents: number[] = [-1];
   const ordinals: number[] = [-1];
@@ -58,11 +57,11 @@ export async function explore<S extends object>(
         return { states: known.size, depth, counterexample: { broken, trace } };
       }
       for (const [ordinal, { next }] of steps.entries()) {
-        const parts = Object.values(next) as unknown[];
+        const parts = partsOf(next);
         const numbers = parts.map((part, i) =>
           part === visit.parts[i] ? visit.numbers[i]! : numberOf(part),
         );
-        const key = numbers.join(" ");
+        const key = keyOf(numbers);
         if (known.has(key)) continue;
         known.add(key);
         if (known.size > statesMax) throw new Error(`more than ${statesMax} states`);
@@ -76,7 +75,7 @@ export async function explore<S extends object>(
   }
 }
 
-/** A state, and its properties as numbers: most are the same as in the state before, and not printed again. */
+/** A state, and its parts as numbers: most are the same as in the state before, and not printed again. */
 interface Visit<S> {
   readonly state: S;
   readonly index: number;
@@ -84,13 +83,28 @@ interface Visit<S> {
   readonly numbers: readonly number[];
 }
 
+/** Two characters a number. */
+function keyOf(numbers: readonly number[]): string {
+  let key = "";
+  for (const number of numbers) key += String.fromCharCode(number & 0xffff, number >>> 16);
+  return key;
+}
+
+/** What takes longer to print than to be remembered. */
+const LONG = 200;
+
 /** Gives values that print alike the same number. */
 function partNumbers(): (part: unknown) => number {
   const numbers = new Map<string, number>();
+  const long = new WeakMap<object, number>();
   return (part) => {
+    const isObject = typeof part === "object" && part !== null;
+    const before = isObject ? long.get(part) : undefined;
+    if (before !== undefined) return before;
     const text = JSON.stringify(part);
     let number = numbers.get(text);
     if (number === undefined) numbers.set(text, (number = numbers.size));
+    if (isObject && text.length > LONG) long.set(part, number);
     return number;
   };
 }

@@ -8,7 +8,10 @@ import { started, type State } from "./handover-state.ts";
 /** The publication, then the slot, then the checkpoint at which the log begins. */
 export function* beginSteps(state: State, options: Handover): Generator<Step<State>> {
   const { slot, published } = state;
-  if (isJoining(options.scenario)) return yield* joinSteps(state, options);
+  if (isJoining(options.scenario)) {
+    yield* joinSteps(state, options);
+    return;
+  }
   const isSlotFirst = options.fault === "slot before publication";
   if (!published && (!isSlotFirst || (slot !== null && "confirmed" in slot))) {
     yield { name: "the publication is made", next: { ...state, published: true } };

@@ -2,7 +2,7 @@ import type { Step } from "./explore.ts";
 import type { Handover } from "./handover-model.ts";
 import { LAST_KEY, ROOT } from "./handover-scenario.ts";
 import * as states from "./handover-state.ts";
-import type { Image, OpenSnapshot, Process, ReadChunk, State } from "./handover-state.ts";
+import type { Image, OpenSnapshot, Process, ReadChunk, State, Store } from "./handover-state.ts";
 
 /** Roots of a chunk. */
 const CHUNK_ROOTS = 1;
@@ -48,7 +48,7 @@ export function* chunkSteps(
   const { chunk, sent } = process;
   if (sent !== null) yield* durableSteps(state, process, sent, options);
   const cursor = (sent ?? state.store.chunks.at(-1))?.to ?? 0;
-  if (cursor === LAST_KEY) return;
+  if (cursor === LAST_KEY || (sent !== null && options.scenario.isAhead !== true)) return;
   const withChunk = (next: OpenSnapshot | null): State => ({
     ...state,
     process: { ...process, chunk: next },
@@ -111,8 +111,12 @@ export function secondHalf(state: State, process: Process, options: Handover): S
 
 /** A chunk's events, images and progress are one store transaction. */
 export function durable(state: State, chunk: ReadChunk, options: Handover): State {
-  return withProgress(withRows(state, chunk, options), chunk);
+  const how = `${states.textOf(chunk)} ${state.log.join()}`;
+  const make = (): Store => withProgress(withRows(state, chunk, options), chunk).store;
+  return { ...state, store: made.once(state.store, how, make) };
 }
+
+const made = new states.MadeOf<Store>();
 
 function withProgress(state: State, { seen, fence, to }: ReadChunk): State {
   const chunks = [...state.store.chunks, { to, seen, fence }];

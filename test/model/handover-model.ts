@@ -59,6 +59,8 @@ export function handover(options: Handover): Model<State> {
       ...sourceSteps(state, scenario),
       ...(await processSteps(state, options, rules)),
     ],
+    parts: ({ process, ...source }) =>
+      [source, process].flatMap((part): unknown[] => Object.values(part)),
     broken: (state, isStuck) =>
       broken(state, scenario, isStuck) ??
       (isStuck && rules.isActive(state, state.process)

@@ -1,7 +1,9 @@
 import type { Fault } from "./handover-fault.ts";
 import { ModelTables, STREAM_TYPE } from "./handover-mapping.ts";
 import { LAST_KEY, type Scenario } from "./handover-scenario.ts";
-import type { Images, OpenSnapshot, Process, Snapshot, State } from "./handover-state.ts";
+import * as states from "./handover-state.ts";
+import type { Images, Process, Snapshot, State } from "./handover-state.ts";
+import type { Written } from "./handover-stream.ts";
 import type { Change, RowChange, SourceTransaction } from "../../src/model/change.ts";
 import type { Position } from "../../src/model/position.ts";
 import {
@@ -29,6 +31,7 @@ export interface Logged {
  */
 export class Rules {
   readonly tables: ModelTables;
+  readonly batches = new states.MadeOf<Promise<Written | string>>();
   readonly #anew: string;
   readonly #fault: Fault | undefined;
   readonly #frontiers = new Map<string, Frontiers>();
@@ -44,9 +47,8 @@ export class Rules {
   /** Whether a transaction may pass, see {@link ChunkGate}. */
   async admits(state: State, process: Process, logged: Logged, isSeen: boolean): Promise<boolean> {
     const isVisible = isSeen || this.#fault === "left out before visible";
-    const place = this.#placeOf(state, process);
-    const { log, unsent } = state;
-    const question = `${place} ${log} ${unsent} ${process.position} ${isVisible}`;
+    const { position } = process;
+    const question = `${this.#placeOf(state, process)} ${tellsOf(state)} ${position} ${isVisible}`;
     let answer = this.#admitted.get(question);
     if (answer !== undefined) return answer;
     const over = new AbortController();
@@ -72,10 +74,7 @@ export class Rules {
     batch: readonly Logged[],
     images: Images,
   ): Promise<SettledChanges | Error> {
-    const place = this.#placeOf(state, process);
-    const { log, unsent } = state;
-    const { written, position } = process;
-    const question = `${place} ${log} ${unsent} ${written} ${position} ${JSON.stringify(images)}`;
+    const question = `${this.batchOf(state, process)} ${JSON.stringify(images)}`;
     const known = this.#settled.get(question);
     if (known !== undefined) return known;
     const { mapping } = this.tables;
@@ -107,12 +106,18 @@ export class Rules {
     return this.#fault === "chunk forgotten too early" ? process.position : store.checkpoint!;
   }
 
+  /** All that says what becomes of a batch, but for what the store has. */
+  batchOf(state: State, process: Process): string {
+    const { written, position } = process;
+    return `${this.#placeOf(state, process)} ${tellsOf(state)} ${written} ${position}`;
+  }
+
   #placeOf(state: State, process: Process): string {
     const { chunks, anew } = state.store;
     const { chunk, sent } = process;
-    const reading = chunk === null ? "" : textOf(chunk);
-    const known = [...chunks, sent, anew].map((one) => (one === null ? "" : textOf(one)));
-    return `${known.join(";")};${reading};${this.#passed(state, process)};${state.ids}`;
+    const reading = chunk === null ? "" : states.textOf(chunk);
+    const known = [...chunks, sent, anew].map((one) => (one === null ? "" : states.textOf(one)));
+    return `${known.join(";")};${reading};${this.#passed(state, process)};${state.ids.join()}`;
   }
 
   #frontiersOf(state: State, process: Process): Frontiers {
@@ -204,8 +209,9 @@ class FaultyFrontier extends ChunkFrontier {
   }
 }
 
-function textOf({ to, seen, fence }: Partial<OpenSnapshot>): string {
-  return `${to}:${seen}:${fence}`;
+/** What the log tells at all. */
+function tellsOf({ log, unsent }: State): string {
+  return `${log.join()};${unsent.join()}`;
 }
 
 function endOf({ to }: { readonly to: number }): readonly string[] | undefined {

@@ -20,6 +20,8 @@ export interface Scenario {
   readonly mishapsMax: number;
   /** What is done meanwhile, if anything is. */
   readonly meanwhile?: Meanwhile;
+  /** Whether a chunk is read while the one before is on its way to the store: many states more. */
+  readonly isAhead?: boolean;
   /** Root of an aggregate that somebody wants to be read anew. */
   readonly anew?: number;
 }
@@ -51,7 +53,7 @@ const TWO_ROOTS = [
 
 export interface ScenarioSource extends Pick<
   Scenario,
-  "rows" | "transactions" | "meanwhile" | "anew"
+  "rows" | "transactions" | "isAhead" | "meanwhile" | "anew"
 > {
   /** So many of the transactions are tried with every order of steps in a few seconds. */
   readonly usual: number;
@@ -79,6 +81,7 @@ export const SCENARIOS = {
   },
   "a key changes, and changes back": {
     usual: 2,
+    isAhead: true,
     rows: TWO_ROOTS,
     transactions: [
       { changes: [{ row: ROOT, from: 1, to: 3 }] },
@@ -88,6 +91,7 @@ export const SCENARIOS = {
   },
   "a child moves to another parent, and back": {
     usual: 2,
+    isAhead: true,
     rows: [...TWO_ROOTS, ["line", 1]],
     transactions: [
       { changes: [{ row: "line", from: 1, to: 2 }] },
@@ -159,6 +163,7 @@ export const SCENARIOS = {
   },
   "a table joins": {
     usual: 2,
+    isAhead: true,
     meanwhile: "a table joins",
     rows: [...TWO_ROOTS, ["line", 1]],
     transactions: [

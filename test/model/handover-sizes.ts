@@ -26,7 +26,8 @@ export function scenarioOf(name: Name, identity: Identity, size = USUAL_SIZE): S
   const { isWhole, mishapsMax } = size;
   const { usual, ...source }: ScenarioSource = SCENARIOS[name];
   const transactions = isWhole ? source.transactions : source.transactions.slice(0, usual);
-  return { ...source, transactions, identity, mishapsMax };
+  const isAhead = isWhole || source.isAhead === true;
+  return { ...source, isAhead, transactions, identity, mishapsMax };
 }
 
 /** What is wrong with a history, if anything is. */

@@ -158,7 +158,7 @@ export function rowsAfter(
   isIn: (transaction: number) => boolean,
 ): Rows {
   let known = rowsKnown.get(scenario);
-  if (known === undefined) rowsKnown.set(scenario, (known = new Map()));
+  if (known === undefined) rowsKnown.set(scenario, (known = new Map<string, Rows>()));
   const transactions = log.filter(isIn);
   const key = transactions.join(" ");
   let rows = known.get(key);
@@ -213,6 +213,22 @@ export function imageName(row: string, key: number): string {
 /** The same cells always print alike. */
 export function sorted<T>(cells: Readonly<Record<string, T>>): Readonly<Record<string, T>> {
   return Object.fromEntries(Object.entries(cells).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+export function textOf({ to, seen, fence }: Partial<OpenSnapshot>): string {
+  return `${to}:${seen?.join()}:${fence}`;
+}
+
+/** What was made of a store, and is made again in all states that differ in something else. */
+export class MadeOf<T> {
+  readonly #made = new WeakMap<Store, Map<string, T>>();
+
+  once(store: Store, how: string, make: () => T): T {
+    let made = this.#made.get(store);
+    if (made === undefined) this.#made.set(store, (made = new Map<string, T>()));
+    if (!made.has(how)) made.set(how, make());
+    return made.get(how)!;
+  }
 }
 
 export function names(transactions: readonly number[]): string {

@@ -8,6 +8,11 @@ import { assertComplete, isWhole } from "../../src/mapping/row-images.ts";
 import type { Change, RowChange } from "../../src/model/change.ts";
 import type { SettledChanges } from "../../src/pipeline/settle-changes.ts";
 
+export interface Written {
+  readonly store: State["store"];
+  readonly words: readonly string[];
+}
+
 /**
  * The next transaction of the log is let into the batch, which has to be certain of what becomes of its
  * changes.
@@ -34,18 +39,36 @@ export async function admitNext(
 export async function writeBatch(
   state: State,
   process: Process,
-  { scenario, fault }: Handover,
+  options: Handover,
   rules: Rules,
 ): Promise<Step<State>> {
+  const { position } = process;
+  const how = rules.batchOf(state, process);
+  const made = await rules.batches.once(state.store, how, () =>
+    storeAfter(state, process, options, rules),
+  );
+  if (typeof made === "string") {
+    const failed = { ...state, process: { ...process, failed: made } };
+    return { name: "the batch is written", next: failed };
+  }
+  const { store, words } = made;
+  const list = words.length === 0 ? "nothing told" : `told: ${words.join(", ")}`;
+  const next = { ...state, store, process: { ...process, written: position, half: null } };
+  return { name: `the batch and checkpoint ${position} are durable; ${list}`, next };
+}
+
+/** @returns the store behind a batch, and what is told in words; why there is none, otherwise */
+async function storeAfter(
+  state: State,
+  process: Process,
+  { scenario, fault }: Handover,
+  rules: Rules,
+): Promise<Written | string> {
   const { written, position } = process;
   const places = Array.from({ length: position - written }, (_, i) => written + i);
   const batch = places.map((at) => loggedAt(state, at, scenario, rules));
   const settled = await rules.settle(state, process, batch, state.store.images);
-  const fail = (why: string): Step<State> => {
-    const failed = { ...state, process: { ...process, failed: why } };
-    return { name: "the batch is written", next: failed };
-  };
-  if (settled instanceof Error) return fail(`the batch cannot be written: ${settled.message}`);
+  if (settled instanceof Error) return `the batch cannot be written: ${settled.message}`;
   const events = state.store.events.map((list) => [...list]);
   const words: string[] = [];
   const kept = new Set<string>();
@@ -54,7 +77,7 @@ export async function writeBatch(
     const told = new Map<number, Cells>();
     for (const change of settled.changes[n]!) {
       const wrong = incomplete(change, () => oldOf(state, at, scenario, rules));
-      if (wrong !== undefined) return fail(`T${by + 1}: ${wrong}`);
+      if (wrong !== undefined) return `T${by + 1}: ${wrong}`;
       const { before, after, table } = change as RowChange;
       const left = before === undefined ? undefined : rules.tables.rowOf(table.name, before);
       const joined = after === undefined ? undefined : rules.tables.rowOf(table.name, after);
@@ -82,9 +105,7 @@ export async function writeBatch(
     fault !== "image of what is held not kept" || kept.has(name);
   const images = imagesAfter(state, settled, rules, mayKeep);
   const store = { ...state.store, events, images, checkpoint: position };
-  const list = words.length === 0 ? "nothing told" : `told: ${words.join(", ")}`;
-  const next = { ...state, store, process: { ...process, written: position, half: null } };
-  return { name: `the batch and checkpoint ${position} are durable; ${list}`, next };
+  return { store, words };
 }
 
 /** Why a change that is told would be parked, or tell of a row before it that never was. */
