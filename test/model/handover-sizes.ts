@@ -8,19 +8,12 @@ export type Identity = Scenario["identity"];
 
 export const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 export const STATES_MAX = 1_500_000;
+export const NAMES = Object.keys(SCENARIOS) as Name[];
 export const BOTH: readonly Identity[] = ["full", "default"];
 
 /** Something dies or is given up once; nightly twice, and with all transactions of a history. */
 const USUAL_SIZE = { isWhole: false, mishapsMax: 1 };
 export const SIZE = isNightly ? { isWhole: true, mishapsMax: 2 } : USUAL_SIZE;
-
-/** Histories with something done meanwhile, or without. */
-export function namesOf(isMeanwhile: boolean): readonly Name[] {
-  return (Object.keys(SCENARIOS) as Name[]).filter((name) => {
-    const { meanwhile, anew }: ScenarioSource = SCENARIOS[name];
-    return (meanwhile !== undefined || anew !== undefined) === isMeanwhile;
-  });
-}
 
 export function scenarioOf(name: Name, identity: Identity, size = USUAL_SIZE): Scenario {
   const { isWhole, mishapsMax } = size;
