@@ -11,6 +11,7 @@ import { MemoryServiceStore } from "./service-store.ts";
 import {
   addEvents,
   emptyState,
+  foldEvent,
   isoMicros,
   type MemoryPipeline,
   type RebaselineEntry,
@@ -200,7 +201,7 @@ export class MemoryEventStore implements EventStore {
     const pending = new Set(this.#rebaselines(pipeline).map(({ request }) => request.stream));
     const asked = [...new Set(streams)].filter((stream) => !pending.has(stream));
     for (const stream of asked) {
-      const request = { id: String(rebaselines.length + 1), stream, reason };
+      const request = { id: String(rebaselines.length + 1), stream, reason, attempts: 0 };
       rebaselines.push({ pipeline, request });
     }
     return Promise.resolve(asked.length);
@@ -213,6 +214,23 @@ export class MemoryEventStore implements EventStore {
   ): Promise<readonly RebaselineRequest[]> {
     const requests = this.#rebaselines(pipeline).map(({ request }) => request);
     return Promise.resolve(requests.filter(({ id }) => Number(id) > Number(after)).slice(0, limit));
+  }
+
+  noteAttempts(ids: readonly string[], by: 1 | -1): Promise<void> {
+    for (const entry of this.#state.rebaselines) {
+      const { request, done, isRefused = false } = entry;
+      if (!ids.includes(request.id) || done !== undefined || isRefused) continue;
+      entry.request = { ...request, attempts: Math.max(0, request.attempts + by) };
+    }
+    return Promise.resolve();
+  }
+
+  withdrawRebaselines(pipeline: string, streams?: readonly string[]): Promise<number> {
+    const withdrawn = this.#rebaselines(pipeline).filter(
+      ({ request }) => streams?.includes(request.stream) ?? true,
+    );
+    for (const entry of withdrawn) entry.isRefused = true;
+    return Promise.resolve(withdrawn.length);
   }
 
   rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]> {
@@ -269,9 +287,4 @@ function newPipeline(name: string, source: string): MemoryPipeline {
     isHeld: false,
     images: new Map(),
   };
-}
-
-function foldEvent(event: RecordedEvent): FoldEvent {
-  const { stream, version, type, data, origin, mappingVersion, sourceTransaction, time } = event;
-  return { stream, version, type, data, origin, mappingVersion, sourceTransaction, time };
 }

@@ -1,9 +1,12 @@
 import { bytewise } from "./bytewise.ts";
-import type { MemoryState } from "./state.ts";
+import { foldEvent, type MemoryState } from "./state.ts";
 import { BanyanError } from "../../src/model/errors.ts";
+import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
+import type { Origin } from "../../src/model/event.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
 import type {
+  EventCounts,
   FoldScope,
   FoldSnapshot,
   FoldSums,
@@ -39,6 +42,8 @@ export class MemoryParityStore implements ParityStore {
   readonly #folds = new Map<string, Folds>();
   readonly #reports = new Map<string, SavedReport>();
   readonly #findings = new Map<string, readonly ParityFinding[]>();
+
+  #settled = 0;
 
   constructor(state: MemoryState) {
     this.#state = state;
@@ -88,13 +93,15 @@ export class MemoryParityStore implements ParityStore {
     const byStream = new Map(folds.byStream);
     const all = [...byStream.values()].flat();
     const touched = this.#touched(scope, folds.foldedTo);
-    const { log } = this.#state;
+    const { log, parked } = this.#state;
     const to = log.length;
     return {
-      sums(role: number, buckets: number) {
+      sums(role: number, buckets: number, within?: SomeBuckets) {
         const sums = emptySums(buckets);
         for (const entry of all) {
           if (entry.role !== role) continue;
+          const isIn = within?.wanted.includes(Number(entry.key & BigInt(within.buckets - 1)));
+          if (isIn === false) continue;
           const bucket = Number(entry.key & BigInt(buckets - 1));
           sums.counts[bucket]! += entry.count;
           sums.sums[bucket]! += entry.sum;
@@ -117,10 +124,37 @@ export class MemoryParityStore implements ParityStore {
         const streams = after === undefined ? kept : [...new Set(late)];
         return Promise.resolve(streams.slice(0, limit));
       },
+      flawed(limit) {
+        const skipped = new Set(
+          parked
+            .filter(({ pipeline, state }) => pipeline === scope.pipeline && state === "skipped")
+            .map(({ record }) => record.stream),
+        );
+        const streams = all.filter(({ role }) => role === -2).map(({ stream }) => stream);
+        const named = streams.sort(bytewise).slice(0, limit);
+        return Promise.resolve(
+          named.map((stream) => ({ stream, hasSkipped: skipped.has(stream) })),
+        );
+      },
       touched: () => this.#events(touched, to),
       events: (streams) => this.#events(streams, to),
       close: () => Promise.resolve(),
     };
+  }
+
+  countEvents(): Promise<EventCounts> {
+    const isCounted = ({ origin }: { readonly origin: Origin }): boolean => !DECIDED.has(origin);
+    const stored = this.#state.log.filter(isCounted).length;
+    const told = [...this.#state.pipelines.values()].reduce(
+      (sum, { record }) => sum + record.ledger.events,
+      0,
+    );
+    return Promise.resolve({ stored, told, settled: this.#settled });
+  }
+
+  async settleEvents(): Promise<void> {
+    const { stored, told } = await this.countEvents();
+    this.#settled = stored - told;
   }
 
   reverse(): Promise<ReverseState> {
@@ -188,7 +222,7 @@ export class MemoryParityStore implements ParityStore {
     const ordered = [...new Set(streams)].sort(bytewise);
     for (const stream of ordered) {
       const events = this.#state.streams.get(stream) ?? [];
-      yield structuredClone(events.filter((event) => !later.has(event)));
+      yield structuredClone(events.filter((event) => !later.has(event)).map(foldEvent));
     }
   }
 }

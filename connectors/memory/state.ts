@@ -4,6 +4,7 @@ import type { EventBatch, RecordedEvent } from "../../src/model/event.ts";
 import type { MappingDefinition } from "../../src/model/mapping-definition.ts";
 import type { Position } from "../../src/model/position.ts";
 import type {
+  FoldEvent,
   ParkedRecord,
   PipelineRecord,
   RebaselineRequest,
@@ -44,7 +45,7 @@ export interface ParkedEntry {
 
 export interface RebaselineEntry {
   readonly pipeline: string;
-  readonly request: RebaselineRequest;
+  request: RebaselineRequest;
   done?: { readonly seen: string; readonly fence: Position };
   isRefused?: boolean;
 }
@@ -144,4 +145,11 @@ function asObject(json: string): Record<string, unknown> {
 function uuidText(ids: Uint8Array, at: number): string {
   const hex = Buffer.from(ids.subarray(at, at + 16)).toString("hex");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** What a fold reads of it. */
+export function foldEvent(event: RecordedEvent): FoldEvent {
+  const { stream, version, type, data, origin, mappingVersion, sourceTransaction, time } = event;
+  const facts = { stream, version, type, data, origin, mappingVersion, sourceTransaction, time };
+  return origin === "baseline" ? { ...facts, readAt: event.sourcePosition! } : facts;
 }

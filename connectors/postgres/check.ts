@@ -7,6 +7,7 @@ import {
   type CatalogueEntry,
   type PlannedKeys,
 } from "./catalogue.ts";
+import { checkParentIndexes } from "./check-index.ts";
 import { checkPublication } from "./check-publication.ts";
 import { checkSuperuser } from "./check-role.ts";
 import { checkServer } from "./check-server.ts";
@@ -72,6 +73,7 @@ export async function checkSource(
     });
   }
   const rights = await readRights(ask, entries);
+  const unindexed = await checkParentIndexes(ask, plan, entries);
   for (const entry of entries) {
     const planned = plan.tables[names.indexOf(entry.table.name)];
     findings.push(
@@ -82,6 +84,8 @@ export async function checkSource(
         role,
       ),
     );
+    const scanned = unindexed.get(entry.table.name);
+    if (scanned !== undefined) findings.push(scanned);
   }
   findings.push(...checkPublication(options.publication, publication, entries));
   const rate = slot?.safeBytes === undefined ? undefined : await averageLogRate(ask, version);

@@ -64,6 +64,7 @@ export async function surveyChunks(ask: Ask, tables: readonly KeyedTable[]): Pro
   let rows = 0;
   let bytes = 0;
   let obstacle = obstacleOfTypes(tables);
+  const unindexed: string[] = [];
   for (const [n, { table, columns }] of tables.entries()) {
     const names = columns.map((column) => table.columns[column]!.name);
     const [{ oid } = { oid: undefined }] = await ask<{ oid: string }>(
@@ -79,10 +80,16 @@ export async function surveyChunks(ask: Ask, tables: readonly KeyedTable[]): Pro
     if (collated !== undefined && collated !== null)
       obstacle ??= `the key of ${table.name} is text collated ${quoteLiteral(collated)}, whose order is not known here`;
     if (n === 0 && found!.nullable) obstacle ??= `the key of ${table.name} may be NULL`;
+    if (!found!.indexed) unindexed.push(table.name);
     if (!found!.indexed)
       obstacle ??= `${table.name} has no index that begins with (${names.join(", ")}), so each chunk would read all of it`;
   }
-  return { rows: Math.round(rows), bytes, ...(obstacle === undefined ? {} : { obstacle }) };
+  return {
+    rows: Math.round(rows),
+    bytes,
+    unindexed,
+    ...(obstacle === undefined ? {} : { obstacle }),
+  };
 }
 
 /** The key must have one order here and there, and the same in all tables. */

@@ -1,14 +1,23 @@
 import type pg from "pg";
 import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
-import { kindOf } from "./chunk-survey.ts";
+import {
+  BY_INDEX,
+  BY_LOOKUP,
+  boundQuery,
+  keysQuery,
+  lastQuery,
+  rangeQuery,
+} from "./chunk-range.ts";
+import type { RangeTable } from "./chunk-range.ts";
 import { copyOut } from "./copy-out.ts";
-import { quoteIdentifier, quoteLiteral, quoteTable } from "./identifiers.ts";
-import { checkpointAt, lsnDigits, parseLsn } from "./lsn.ts";
+import { quoteLiteral, quoteTable } from "./identifiers.ts";
+import { endOfRecords, waitUntilFlushed, type LogSizes } from "./log-flush.ts";
+import { checkpointAt, lsnDigits, parseLsn, type Lsn } from "./lsn.ts";
 import { visibility } from "./parity.ts";
 import { connect, destroy, disconnect } from "./session.ts";
-import { askClient, orderTerms } from "./snapshot-rows.ts";
+import { askClient, notJoined } from "./snapshot-rows.ts";
 import { classify, sqlstateOf } from "./sqlstate.ts";
-import { readTableFiles, rewrittenTables } from "./table-files.ts";
+import { readTableFiles, rewrittenTables, type TableFiles } from "./table-files.ts";
 import { unlessAborted } from "./unless-aborted.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { Position } from "../../src/model/position.ts";
@@ -90,26 +99,23 @@ export class PostgresChunkReader implements ChunkReader {
       const ask = askClient(holder);
       const doing = "opening the snapshot of a chunk";
       await ask(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", []);
-      // The end of the log is asked for after the snapshot is taken: whatever this one sees lies before it.
-      const [taken] = await ask<{ seen: string; lsn: string; snapshot: string }>(
-        doing,
-        "SELECT pg_current_snapshot()::text AS seen, pg_export_snapshot() AS snapshot, pg_current_wal_insert_lsn()::text AS lsn",
-        [],
-      );
+      const [taken] = await ask<Taken>(doing, TAKE, []);
       const names = this.#keyed.map(({ name }) => name);
       const { publication, keys } = this.#options;
       const entries = await readTables(ask, names, publication, keys);
       requireAll(names, entries);
+      const tables = entries.map(({ table }) => table);
       return new Chunk({
         ...this.#options,
         keyed: this.#keyed,
         holder,
         taken: taken!,
-        tables: entries.map(({ table }) => table),
+        tables,
+        files: await readTableFiles(ask, tables),
         partitioned: new Set(
           entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
         ),
-        askNow: this.#askNow,
+        askNow: this.#askUntilAborted(signal),
         onClosed,
         acquire: () => this.#acquire(signal),
         release: (client, isWhole) => this.#release(client, isWhole),
@@ -127,6 +133,16 @@ export class PostgresChunkReader implements ChunkReader {
     await Promise.all(all.map(disconnect));
   }
 
+  /** Given up on abort, as the questions under the snapshot are. */
+  #askUntilAborted(signal: AbortSignal): Ask {
+    return async <Row>(doing: string, sql: string, params: readonly unknown[]) => {
+      const asking = this.#askNow<Row>(doing, sql, params);
+      const answer = await unlessAborted(asking, signal, () => undefined);
+      if (answer !== undefined) return answer;
+      throw new BanyanError("SOURCE_UNREACHABLE", `${doing}: the chunk was given up meanwhile`);
+    };
+  }
+
   async #acquire(signal: AbortSignal): Promise<pg.Client> {
     const client = this.#idle.pop() ?? (await unlessAborted(this.#connect(), signal, disconnect));
     if (client === undefined) throw signal.reason;
@@ -138,9 +154,21 @@ export class PostgresChunkReader implements ChunkReader {
     return client;
   }
 
-  #connect(): Promise<pg.Client> {
+  async #connect(): Promise<pg.Client> {
     const { url, applicationName, answerMsMax = ANSWER_MS_MAX } = this.#options;
-    return connect({ url, applicationName, lockTimeoutMs: LOCK_MS_MAX, answerMsMax });
+    const client = await connect({
+      url,
+      applicationName,
+      lockTimeoutMs: LOCK_MS_MAX,
+      answerMsMax,
+    });
+    try {
+      await client.query(BY_INDEX);
+      return client;
+    } catch (error) {
+      await disconnect(client);
+      throw classify(error, "source", "connecting");
+    }
   }
 
   /** @param isWhole false for a session that is in the midst of something */
@@ -159,12 +187,25 @@ export class PostgresChunkReader implements ChunkReader {
   }
 }
 
+/** The end of the log is asked for behind the snapshot: whatever this one sees lies before it. */
+const TAKE = `
+  SELECT pg_current_snapshot()::text AS seen, pg_export_snapshot() AS snapshot,
+         pg_current_wal_insert_lsn()::text AS lsn, current_setting('wal_block_size')::int AS page,
+         pg_size_bytes(current_setting('wal_segment_size'))::float8 AS segment`;
+
+interface Taken extends LogSizes {
+  readonly seen: string;
+  readonly lsn: string;
+  readonly snapshot: string;
+}
+
 interface ChunkParts extends ChunkOptions {
   readonly keyed: readonly Keyed[];
   /** The session that exported the snapshot. */
   readonly holder: pg.Client;
-  readonly taken: { readonly seen: string; readonly lsn: string; readonly snapshot: string };
+  readonly taken: Taken;
   readonly tables: readonly SourceTable[];
+  readonly files: readonly TableFiles[];
   /** Names of partitioned tables: those are read with all that is below them. */
   readonly partitioned: ReadonlySet<string>;
   readonly askNow: Ask;
@@ -180,6 +221,9 @@ class Chunk implements ChunkSnapshot {
   readonly seen: string;
   readonly sees: (transaction: string) => boolean;
   readonly #parts: ChunkParts;
+  /** Behind all that it sees, and when that was the end of the log. */
+  readonly #end: Lsn;
+  readonly #endedMs = performance.now();
   /** Sessions that have joined the snapshot and read nothing just now. */
   readonly #free: pg.Client[];
   readonly #joined = new Set<pg.Client>();
@@ -188,7 +232,9 @@ class Chunk implements ChunkSnapshot {
   constructor(parts: ChunkParts) {
     const { taken, tables, holder } = parts;
     this.#parts = parts;
-    this.fence = checkpointAt(lsnDigits(parseLsn(taken.lsn)));
+    const insert = parseLsn(taken.lsn);
+    this.#end = endOfRecords(insert, taken);
+    this.fence = checkpointAt(lsnDigits(insert));
     this.tables = tables;
     this.seen = taken.seen;
     this.sees = visibility(taken.seen);
@@ -197,19 +243,16 @@ class Chunk implements ChunkSnapshot {
   }
 
   async bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined> {
-    const [root] = this.tables;
-    const columns = this.#columnsOf(root!);
-    const names = columns.map((column) => quoteIdentifier(root!.columns[column]!.name));
-    const texts = names.map((name) => `concat(${name})`).join(", ");
-    const where = condition(root!, columns, { after, end: undefined });
-    const sql = `SELECT ARRAY[${texts}] AS key FROM ${this.#from(root!)}${where} ORDER BY ${names.join(", ")} OFFSET ${rows - 1} LIMIT 1`;
-    const ask = askClient(this.#parts.holder);
-    const found = await ask<{ key: string[] }>(
-      `finding the end of a chunk of ${root!.name}`,
-      sql,
-      [],
-    );
-    return found[0]?.key;
+    return await this.#askForKey(boundQuery(this.#rangeOf(this.tables[0]!), after, rows));
+  }
+
+  async last(after: ChunkKey | undefined): Promise<ChunkKey | undefined> {
+    return await this.#askForKey(lastQuery(this.#rangeOf(this.tables[0]!), after));
+  }
+
+  async #askForKey(sql: string): Promise<ChunkKey | undefined> {
+    const doing = `finding the end of a chunk of ${this.tables[0]!.name}`;
+    return (await askClient(this.#parts.holder)<{ key: string[] }>(doing, sql, []))[0]?.key;
   }
 
   async *readRange(
@@ -220,18 +263,14 @@ class Chunk implements ChunkSnapshot {
     const client = await this.#join();
     let isWhole = false;
     try {
-      const columns = this.#columnsOf(table);
-      const list = table.columns.map(({ name }) => quoteIdentifier(name)).join(", ");
-      const order =
-        "keys" in range
-          ? orderTerms(
-              table,
-              columns.map((column, i) => ({ column, as: this.#orderOf(i) })),
-            )
-          : columns.map((column) => quoteIdentifier(table.columns[column]!.name)).join(", ");
-      const where = condition(table, columns, range);
-      const sql = `COPY (SELECT ${list} FROM ${this.#from(table)}${where} ORDER BY ${order}) TO STDOUT`;
       const doing = `reading a chunk of ${table.name}`;
+      const asked = this.#rangeOf(table);
+      const select =
+        "keys" in range
+          ? keysQuery(asked, range, this.#orders(asked.columns.length))
+          : rangeQuery(asked, range);
+      if ("keys" in range) await askClient(client)(doing, BY_LOOKUP, []);
+      const sql = `COPY (${select}) TO STDOUT`;
       yield* copyOut(client, sql, table.columns.length, doing, signal, this.#parts);
       isWhole = true;
     } catch (error) {
@@ -246,13 +285,11 @@ class Chunk implements ChunkSnapshot {
   }
 
   async rewritten(): Promise<readonly string[]> {
-    const client = await this.#join();
-    try {
-      const files = await readTableFiles(askClient(client), this.tables);
-      return await rewrittenTables(this.#parts.askNow, files);
-    } finally {
-      this.#free.push(client);
-    }
+    return await rewrittenTables(this.#parts.askNow, this.#parts.files);
+  }
+
+  async durable(signal: AbortSignal): Promise<void> {
+    await waitUntilFlushed(this.#parts.askNow, this.#end, this.#endedMs, signal);
   }
 
   async close(): Promise<void> {
@@ -277,7 +314,7 @@ class Chunk implements ChunkSnapshot {
       return client;
     } catch (error) {
       await this.#parts.release(client, false);
-      throw classify(error, "source", "joining the snapshot of a chunk");
+      throw notJoined(error, "joining the snapshot of a chunk");
     }
   }
 
@@ -293,9 +330,15 @@ class Chunk implements ChunkSnapshot {
     });
   }
 
-  /** How all tables order the n-th column of the key. */
-  #orderOf(n: number): OrderColumn["as"] {
-    return commonOrder(this.tables.map((table) => table.columns[this.#columnsOf(table)[n]!]!.type));
+  #rangeOf(table: SourceTable): RangeTable {
+    return { table, columns: this.#columnsOf(table), from: this.#from(table) };
+  }
+
+  /** How all tables order each column of the key. */
+  #orders(length: number): readonly OrderColumn["as"][] {
+    return Array.from({ length }, (_, n) =>
+      commonOrder(this.tables.map((table) => table.columns[this.#columnsOf(table)[n]!]!.type)),
+    );
   }
 
   /** Inheritance children are tables of their own in the log, partitions are not. */
@@ -314,47 +357,4 @@ function keyRefused(error: unknown, table: SourceTable): unknown {
     `no row of ${table.name} can have this key: ${(error as Error).message}`,
     { cause: error },
   );
-}
-
-/** ` WHERE …`, or nothing. */
-function condition(table: SourceTable, columns: readonly number[], range: ChunkRange): string {
-  const names = columns.map((column) => quoteIdentifier(table.columns[column]!.name));
-  const literal = (text: string, i: number): string => {
-    const { type } = table.columns[columns[i]!]!;
-    return `${quoteLiteral(text)}${castOf(type)}`;
-  };
-  const row = (parts: readonly string[]): string =>
-    parts.length === 1 ? parts[0]! : `(${parts.join(", ")})`;
-  if ("keys" in range) {
-    const terms = range.keys.map((key) =>
-      key
-        .map((text, i) =>
-          text === null ? `${names[i]} IS NULL` : `${names[i]} = ${literal(text, i)}`,
-        )
-        .join(" AND "),
-    );
-    return ` WHERE ${terms.length === 0 ? "false" : terms.map((term) => `(${term})`).join(" OR ")}`;
-  }
-  const { after, end } = range;
-  const nullable = names.filter((_, i) => table.columns[columns[i]!]!.nullable);
-  const terms: string[] = [];
-  if (after !== undefined) terms.push(`${row(names)} > ${row(after.map(literal))}`);
-  if (end !== undefined) {
-    terms.push(`${row(names)} <= ${row(end.map(literal))}`);
-    // Of a row of two parts the first may decide, and the second be NULL.
-    if (names.length > 1) terms.push(...nullable.map((name) => `${name} IS NOT NULL`));
-  }
-  if (terms.length === 0) return "";
-  const between = terms.join(" AND ");
-  if (end !== undefined || nullable.length === 0) return ` WHERE ${between}`;
-  return ` WHERE (${between} OR ${nullable.map((name) => `${name} IS NULL`).join(" OR ")})`;
-}
-
-/**
- * Numbers as the widest of their kind: a root's key may be beyond what a child's column can hold. Without a
- * length, to which a cast would cut what is longer.
- */
-function castOf(type: string): string {
-  const kind = kindOf(type)?.replace(/\(.*/, "");
-  return kind === undefined ? "" : `::${kind}`;
 }

@@ -9,7 +9,9 @@ import {
   readRebaselined,
   readRebaselineRequests,
   readRequests,
+  noteAttempts,
   requestRebaseline,
+  withdrawRebaselines,
 } from "./store-baselines.ts";
 import { classifyStore } from "./store-errors.ts";
 import { readFeed, readStreamPages } from "./store-events.ts";
@@ -238,6 +240,16 @@ class PostgresEventStore implements EventStore {
   ): Promise<readonly RebaselineRequest[]> {
     return this.#read("reading what is to be rebaselined", () =>
       readRebaselineRequests(this.#pool, pipeline, after, limit),
+    );
+  }
+
+  noteAttempts(ids: readonly string[], by: 1 | -1): Promise<void> {
+    return this.#read("noting what is being rebaselined", () => noteAttempts(this.#pool, ids, by));
+  }
+
+  withdrawRebaselines(pipeline: string, streams?: readonly string[]): Promise<number> {
+    return this.#read("withdrawing what was to be rebaselined", () =>
+      withdrawRebaselines(this.#pool, pipeline, streams),
     );
   }
 

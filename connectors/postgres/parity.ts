@@ -3,10 +3,12 @@ import type { SourceTable } from "../../src/model/table.ts";
 import type { Position } from "../../src/model/position.ts";
 import type { ParitySnapshot } from "../../src/source/change-source.ts";
 import { readTables, requireAll, type Ask, type PlannedKeys } from "./catalogue.ts";
+import { FENCE_PREFIX } from "./intent.ts";
+import { checkpointAt, lsnDigits, parseLsn } from "./lsn.ts";
 import { connect, disconnect } from "./session.ts";
 import { readLoad } from "./source-load.ts";
 import { readApplied } from "./applied-events.ts";
-import { askClient, SnapshotRows } from "./snapshot-rows.ts";
+import { askClient, HOLD_LOCKS, release, SnapshotRows } from "./snapshot-rows.ts";
 import { snapshotSums } from "./snapshot-sums.ts";
 
 export interface ParityOptions {
@@ -23,6 +25,8 @@ export interface ParityOptions {
 /**
  * Opens a snapshot whose visible transactions are known, and writes a fence after it: every
  * transaction that the snapshot sees had written its commit record before, so it lies before the fence.
+ * A mark that is written before it tells which other snapshots were taken before: those that were read at
+ * a place ahead of the mark.
  *
  * @param fence writes the mark on another session; this one's transaction must not write
  * @param askNow asks outside of the snapshot
@@ -39,6 +43,12 @@ export async function openParity(
   const ask = askClient(holder);
   try {
     const doing = "opening a snapshot";
+    // Outside of transactions, so that it is no fence, and nobody waits for it to be on disk.
+    const [begun] = await ask<{ lsn: string }>(
+      doing,
+      "SELECT pg_logical_emit_message(false, $1, '')::text AS lsn",
+      [FENCE_PREFIX],
+    );
     await ask(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", []);
     const [taken] = await ask<{ seen: string; snapshot: string }>(
       doing,
@@ -48,7 +58,10 @@ export async function openParity(
     // The fence only now: before the snapshot it could lie before a transaction that the snapshot sees.
     const position = await fence();
     const names = tables.map(({ name }) => name);
+    // Whoever asks for the partitions of a table locks them.
+    await ask(doing, HOLD_LOCKS, []);
     const entries = await readTables(ask, names, publication, keys);
+    await release(holder, doing);
     requireAll(names, entries);
     signal.throwIfAborted();
     const partitioned = new Set(
@@ -57,6 +70,7 @@ export async function openParity(
     const rows = new SnapshotRows({ ...options, snapshot: taken!.snapshot, partitioned });
     const shapes = entries.map(({ table }) => table);
     return {
+      begin: checkpointAt(lsnDigits(parseLsn(begun!.lsn))),
       fence: position,
       tables: shapes,
       columnsLeftOut: new Map(

@@ -3,7 +3,12 @@ import type { Cell } from "../../src/model/cell.ts";
 import type { Operation } from "../../src/model/change.ts";
 import type { Cells, ReplicaIdentity, SourceTable } from "../../src/model/table.ts";
 import { cellText, sameBytes } from "./cell-text.ts";
-import type { KnownRelation, RelationCache, RelationColumn } from "./relations.ts";
+import {
+  oldRowOfPartition,
+  type KnownRelation,
+  type RelationCache,
+  type RelationColumn,
+} from "./relations.ts";
 
 /** Where decoded messages go, in the order of the log. All numbers of 64 bits come as two words. */
 export interface PgoutputSink {
@@ -142,10 +147,13 @@ export class PgoutputDecoder {
     let before: Cells | undefined;
     let full: Cells | undefined;
     if (kind === 0x4f) {
-      before = full = this.#oldRow(columns);
+      full = this.#oldRow(columns);
+      before = relation.isPartitioned ? oldRowOfPartition(relation, true, full) : full;
+      // What is not known of the old row is none of the new one.
+      if (before !== full) full = undefined;
       kind = this.#byte();
     } else if (kind === 0x4b) {
-      before = this.#row(columns, undefined, relation.inIdentity);
+      before = this.#oldKey(relation);
       kind = this.#byte();
     }
     if (kind !== 0x4e) throw violation("an update without a new row");
@@ -157,9 +165,20 @@ export class PgoutputDecoder {
     const relation = this.#relationOfChange();
     const kind = this.#byte();
     if (kind !== 0x4f && kind !== 0x4b) throw violation("a delete without an old row");
-    const known = kind === 0x4b ? relation.inIdentity : undefined;
-    const before = this.#row(relation.table.columns.length, undefined, known);
+    const before = kind === 0x4b ? this.#oldKey(relation) : this.#oldWhole(relation);
     this.#sink.change("delete", relation.table, before, undefined, bytes);
+  }
+
+  #oldKey(relation: KnownRelation): Cells {
+    const { table, inIdentity, isPartitioned } = relation;
+    const columns = table.columns.length;
+    if (!isPartitioned) return this.#row(columns, undefined, inIdentity);
+    return oldRowOfPartition(relation, false, this.#row(columns, undefined, undefined));
+  }
+
+  #oldWhole(relation: KnownRelation): Cells {
+    const row = this.#row(relation.table.columns.length, undefined, undefined);
+    return relation.isPartitioned ? oldRowOfPartition(relation, true, row) : row;
   }
 
   /** A whole old row; notes where its cells lie. */

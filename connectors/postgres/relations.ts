@@ -1,4 +1,4 @@
-import type { CodecName, ReplicaIdentity, SourceTable } from "../../src/model/table.ts";
+import type { Cells, CodecName, ReplicaIdentity, SourceTable } from "../../src/model/table.ts";
 import { qualifiedName } from "../../src/model/table.ts";
 
 /** What an R message says. Its key flags follow the replica identity: with `full` every column has one. */
@@ -44,6 +44,29 @@ export interface KnownRelation {
   readonly table: SourceTable;
   /** By column index: whether a K tuple carries it. */
   readonly inIdentity: readonly boolean[];
+  /** What is sent under a partitioned table's name; see {@link oldRowOfPartition}. */
+  readonly isPartitioned: boolean;
+}
+
+/**
+ * The old row of a partition as far as it is known, of a tuple read as it is. It is marked by the replica
+ * identity of the table whose name it is sent under, while that of the partition decided what the log
+ * holds: a row marked as whole may be a key with NULL in place of all else, and one marked as a key whole.
+ *
+ * Nothing but NULLs beside the key, and a NULL where there can be none, are taken for what is not known.
+ *
+ * @param isWhole as the tuple is marked
+ */
+export function oldRowOfPartition(
+  { table: { columns, key }, inIdentity }: KnownRelation,
+  isWhole: boolean,
+  cells: Cells,
+): Cells {
+  const isKey = (i: number): boolean => (isWhole ? key.includes(i) : inIdentity[i] === true);
+  const isBroken = cells.some((cell, i) => cell === null && !columns[i]!.nullable);
+  const isMore = cells.some((cell, i) => cell !== null && cell !== undefined && !isKey(i));
+  if (cells.every((_, i) => isKey(i)) || (isMore && !isBroken)) return cells;
+  return cells.map((cell) => (cell === null ? undefined : cell));
 }
 
 const CODEC_BY_OID: Readonly<Record<number, CodecName>> = {
@@ -87,9 +110,10 @@ export class RelationCache {
     const old = this.#known.get(message.oid);
     const table = this.#tableOf(message, old?.table);
     const inIdentity = message.columns.map((column) => column.inIdentity);
-    const signature = JSON.stringify([table, inIdentity]);
+    const isPartitioned = this.#catalogue.tables.get(message.oid)?.partitioned === true;
+    const signature = JSON.stringify([table, inIdentity, isPartitioned]);
     if (old?.signature === signature) return old;
-    const known = { table, inIdentity, signature };
+    const known = { table, inIdentity, isPartitioned, signature };
     this.#known.set(message.oid, known);
     return known;
   }

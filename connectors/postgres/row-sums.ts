@@ -1,6 +1,6 @@
-import type { Cell } from "../../src/model/cell.ts";
+import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { BanyanError } from "../../src/model/errors.ts";
-import { isDecimal, type SourceColumn, type SourceTable } from "../../src/model/table.ts";
+import { isDecimal, type SourceTable } from "../../src/model/table.ts";
 import { joinHalves, TextHash } from "../../src/model/text-hash.ts";
 import {
   COLUMNS_PER_GROUP,
@@ -63,8 +63,19 @@ export function sumRowsSql(
   plan: RowHashPlan,
   from: string,
   where: string,
+  within?: SomeBuckets,
 ): string {
-  return `SELECT ${bucketOf(table, plan)}, count(*), sum(${rowHash(table)}) FROM ${from} WHERE ${where} GROUP BY 1`;
+  const isIn = within === undefined ? "" : ` AND ${isInBuckets(table, plan, within)}`;
+  return `SELECT ${bucketOf(table, plan)}, count(*), sum(${rowHash(table)}) FROM ${from} WHERE ${where}${isIn} GROUP BY 1`;
+}
+
+/** As a join, by hash: older servers go through a list from its beginning for each row. */
+function isInBuckets(
+  table: SourceTable,
+  { key }: RowHashPlan,
+  { buckets, wanted }: SomeBuckets,
+): string {
+  return `${bucketOf(table, { key, buckets })} IN (SELECT unnest('{${wanted.join(",")}}'::int[]))`;
 }
 
 /** The columns of the key, count and sum. */
@@ -82,69 +93,7 @@ export function sumAggregatesSql(
   });
   const places = key.map((_, i) => i + 1).join(", ");
   return `SELECT ${key.join(", ")}, count(*), sum(${rowHash(table)}) FROM ${from}
-           WHERE ${where} AND ${bucketOf(table, plan)} IN (${buckets.join(", ")}) GROUP BY ${places}`;
-}
-
-/**
- * Types whose values can be compared with a literal, which then takes their type, so that an index on the
- * key can serve it. A literal for a composite would be one of no known type, for regclass an oid, and the
- * operators of an extension are not found.
- */
-const COMPARED_WITH_LITERALS = new Set([
-  "bool",
-  "int2",
-  "int4",
-  "int8",
-  "numeric",
-  "float4",
-  "float8",
-  "text",
-  "varchar",
-  "bpchar",
-  "uuid",
-  "bytea",
-  "date",
-  "timestamp",
-  "timestamptz",
-]);
-
-function comparable({ name, type }: SourceColumn): string {
-  const value = quoteIdentifier(name);
-  const isPlain = COMPARED_WITH_LITERALS.has(type.replace(/\(.*/, ""));
-  return isPlain ? value : `(concat(${value}) COLLATE "C")`;
-}
-
-/** A condition that holds for the rows of the aggregates with these keys, and perhaps for others. */
-export function aggregatesCondition(
-  table: SourceTable,
-  { key }: RowHashPlan,
-  keys: readonly (readonly Cell[])[],
-): string {
-  const names = key.map((column) => quoteIdentifier(table.columns[column]!.name));
-  const values = key.map((column) => comparable(table.columns[column]!));
-  const isWhole = (cells: readonly Cell[]): boolean => cells.every(isPresent);
-  const conditions = keys
-    .filter((cells) => !isWhole(cells))
-    .map((cells) => {
-      const parts = cells.map((cell, i) =>
-        isPresent(cell) ? `${values[i]} = ${quoteLiteral(cell)}` : `num_nulls(${names[i]}) = 1`,
-      );
-      return `(${parts.join(" AND ")})`;
-    });
-  const whole = keys.filter(isWhole);
-  if (whole.length > 0) {
-    const literals = whole.map((cells) => row(cells.map((cell) => quoteLiteral(cell as string))));
-    conditions.push(`${row(values)} IN (${literals.join(", ")})`);
-  }
-  return conditions.length === 0 ? "false" : conditions.join(" OR ");
-}
-
-function isPresent(cell: Cell): cell is string {
-  return cell !== null && cell !== undefined;
-}
-
-function row(parts: readonly string[]): string {
-  return parts.length === 1 ? parts[0]! : `(${parts.join(", ")})`;
+           WHERE ${where} AND ${isInBuckets(table, plan, { buckets: plan.buckets, wanted: buckets })} GROUP BY ${places}`;
 }
 
 /**

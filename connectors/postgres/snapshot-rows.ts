@@ -15,10 +15,35 @@ const LOCK_MS_MAX = 60_000;
 /** A short question that is not answered by then never will be; waiting for a lock comes first. */
 const ANSWER_MS_MAX = 2 * LOCK_MS_MAX;
 /** Locks taken after a savepoint end with the way back to it; the snapshot stays. */
-const HOLD_LOCKS = "SAVEPOINT reading";
+export const HOLD_LOCKS = "SAVEPOINT reading";
 const RELEASE_LOCKS = "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading";
 /** Before it a condition on ctid is no range of the file. */
 const TID_RANGE_SINCE = 140_000;
+/** `whole`: read by itself it shows all that it holds. */
+const MEASURED = `
+  SELECT n.nspname AS schema, c.relname AS relation,
+         (pg_relation_size(c.oid) / current_setting('block_size')::int)::int AS pages,
+         current_setting('server_version_num')::int AS version,
+         NOT $2 OR (c.relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                    AND NOT row_security_active(c.oid)) AS whole
+    FROM (SELECT $1::text::regclass::oid AS oid WHERE NOT $2
+          UNION ALL SELECT relid FROM pg_partition_tree($1::text::regclass) WHERE isleaf AND $2) leaf
+    JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace`;
+
+interface FileRow {
+  readonly schema: string;
+  readonly relation: string;
+  readonly pages: number;
+  readonly version: number;
+  readonly whole: boolean;
+}
+
+export interface TableFile {
+  /** In a FROM clause. */
+  readonly from: string;
+  readonly pages: number;
+}
+
 /** Below this a table is counted: the planner guesses small ones badly, and counting costs nothing. */
 const COUNT_ROWS_MAX = 10_000;
 
@@ -109,19 +134,19 @@ export class SnapshotRows {
     });
   }
 
-  /** Length of a table's file in pages; undefined where a stretch of it cannot be read alone. */
-  async pages(table: SourceTable): Promise<number | undefined> {
-    if (this.#partitioned.has(table.name)) return undefined;
-    const [measured] = await this.use((ask) =>
-      ask<{ pages: number; version: number }>(
-        `measuring ${table.name}`,
-        `SELECT (pg_relation_size($1::text::regclass) / current_setting('block_size')::int)::int AS pages,
-                current_setting('server_version_num')::int AS version`,
-        [quoteTable(table)],
-      ),
+  /**
+   * The files that hold a table's rows: its own, or those of its partitions where the role may read each
+   * of them by itself. Undefined where a stretch of a file cannot be read alone.
+   */
+  async files(table: SourceTable): Promise<readonly TableFile[] | undefined> {
+    const found = await this.use((ask) =>
+      ask<FileRow>(`measuring ${table.name}`, MEASURED, [
+        quoteTable(table),
+        this.#partitioned.has(table.name),
+      ]),
     );
-    const { pages, version } = measured!;
-    return version < TID_RANGE_SINCE ? undefined : pages;
+    if (!found.every(({ whole, version }) => whole && version >= TID_RANGE_SINCE)) return undefined;
+    return found.map((row) => ({ from: `ONLY ${quoteTable(row)}`, pages: row.pages }));
   }
 
   /** As {@link RowSnapshot.rewritten}. @param askNow outside of the snapshot */
@@ -180,17 +205,7 @@ export class SnapshotRows {
       return client;
     } catch (error) {
       await disconnect(client);
-      if (["22023", "42704", "55000"].includes(sqlstateOf(error))) {
-        throw new BanyanError(
-          "SOURCE_UNREACHABLE",
-          "the snapshot is gone, because the session that held it ended",
-          {
-            cause: error,
-            hint: "Run the command again: it begins with a new snapshot.",
-          },
-        );
-      }
-      throw classify(error, "source", "joining the snapshot");
+      throw notJoined(error, "joining the snapshot");
     }
   }
 
@@ -200,12 +215,23 @@ export class SnapshotRows {
   }
 }
 
+/** What it means that a session could not join a snapshot: as a rule the one that exported it has ended. */
+export function notJoined(error: unknown, doing: string): BanyanError {
+  if (!["22023", "42704", "55000"].includes(sqlstateOf(error)))
+    return classify(error, "source", doing);
+  return new BanyanError(
+    "SOURCE_UNREACHABLE",
+    "the snapshot is gone, because the session that held it ended",
+    { cause: error, hint: "Run the command again: it begins with a new snapshot." },
+  );
+}
+
 export function columnList({ columns }: SourceTable): string {
   return columns.map(({ name }) => quoteIdentifier(name)).join(", ");
 }
 
-/** Two statements, so without parameters. */
-async function release(client: pg.Client, doing: string): Promise<void> {
+/** Gives up the locks taken since {@link HOLD_LOCKS}. Two statements, so without parameters. */
+export async function release(client: pg.Client, doing: string): Promise<void> {
   try {
     await client.query(RELEASE_LOCKS);
   } catch (error) {

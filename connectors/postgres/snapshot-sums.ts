@@ -1,4 +1,4 @@
-import type { Cells, SourceTable } from "../../src/model/table.ts";
+import type { SourceTable } from "../../src/model/table.ts";
 import type { ParitySnapshot } from "../../src/source/change-source.ts";
 import {
   aggregatesHere,
@@ -7,15 +7,10 @@ import {
   type AggregateSum,
   type RowHashPlan,
 } from "../../src/source/row-hash.ts";
-import {
-  aggregatesCondition,
-  hashesAlike,
-  sumAggregatesSql,
-  sumRowsSql,
-  wrapSum,
-} from "./row-sums.ts";
-import { columnList, type SnapshotRows } from "./snapshot-rows.ts";
-import { eachStretch } from "./table-stretches.ts";
+import { readAggregateRows } from "./aggregate-rows.ts";
+import { hashesAlike, sumAggregatesSql, sumRowsSql, wrapSum } from "./row-sums.ts";
+import type { SnapshotRows } from "./snapshot-rows.ts";
+import { eachStretch, type Stretch } from "./table-stretches.ts";
 
 type Sums = Pick<ParitySnapshot, "sumRows" | "sumAggregates" | "readAggregates">;
 
@@ -40,8 +35,8 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
     }
     const width = plan.key.length;
     const found: AggregateSum[][] = [];
-    const readPart = async (part: string): Promise<void> => {
-      const sql = sumAggregatesSql(table, plan, buckets, rows.from(table), part);
+    const readPart = async ({ from, where }: Stretch): Promise<void> => {
+      const sql = sumAggregatesSql(table, plan, buckets, from, where);
       for await (const group of rows.copySelect(table, sql, width + 2, signal)) {
         found.push(
           group.map((cells) => ({
@@ -57,11 +52,12 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
   }
 
   return {
-    async sumRows(table, plan, signal) {
-      if (!(await isServers())) return await sumHere(rows.readRows(table, [], signal), table, plan);
+    async sumRows(table, plan, signal, within) {
+      if (!(await isServers()))
+        return await sumHere(rows.readRows(table, [], signal), table, plan, within);
       const sums = emptySums(plan.buckets);
-      const addPart = async (part: string): Promise<void> => {
-        const sql = sumRowsSql(table, plan, rows.from(table), part);
+      const addPart = async ({ from, where }: Stretch): Promise<void> => {
+        const sql = sumRowsSql(table, plan, from, where, within);
         for await (const group of rows.copySelect(table, sql, 3, signal)) {
           for (const [bucket, count, sum] of group) {
             sums.counts[Number(bucket)]! += Number(count);
@@ -75,10 +71,7 @@ export function snapshotSums(rows: SnapshotRows, isBusy: () => Promise<boolean>)
 
     sumAggregates,
 
-    readAggregates(table, plan, keys, signal): AsyncIterable<readonly Cells[]> {
-      const condition = aggregatesCondition(table, plan, keys);
-      const sql = `SELECT ${columnList(table)} FROM ${rows.from(table)} WHERE ${condition}`;
-      return rows.copySelect(table, sql, table.columns.length, signal);
-    },
+    readAggregates: (table, plan, keys, signal) =>
+      readAggregateRows(rows, table, plan.key, keys, signal),
   };
 }

@@ -70,12 +70,37 @@ export async function readRebaselineRequests(
   limit: number,
 ): Promise<readonly RebaselineRequest[]> {
   const { rows } = await pool.query<RebaselineRequest>(
-    `SELECT r.id::text AS id, r.stream_id AS stream, r.reason
+    `SELECT r.id::text AS id, r.stream_id AS stream, r.reason, r.attempts
        FROM banyan.rebaselines r JOIN banyan.pipelines p ON p.id = r.pipeline_id
       WHERE p.name = $1 AND r.done_at IS NULL AND r.id > $2::bigint ORDER BY r.id LIMIT $3`,
     [pipeline, after, limit],
   );
   return rows;
+}
+
+export async function noteAttempts(
+  pool: pg.Pool,
+  ids: readonly string[],
+  by: number,
+): Promise<void> {
+  await pool.query(
+    "UPDATE banyan.rebaselines SET attempts = greatest(attempts + $2, 0) WHERE id = ANY ($1::bigint[]) AND done_at IS NULL",
+    [ids, by],
+  );
+}
+
+export async function withdrawRebaselines(
+  pool: pg.Pool,
+  pipeline: string,
+  streams: readonly string[] | undefined,
+): Promise<number> {
+  const { rowCount } = await pool.query(
+    `UPDATE banyan.rebaselines r SET done_at = now() FROM banyan.pipelines p
+      WHERE p.id = r.pipeline_id AND p.name = $1 AND r.done_at IS NULL
+        AND ($2::text[] IS NULL OR r.stream_id = ANY ($2::text[]))`,
+    [pipeline, streams ?? null],
+  );
+  return rowCount ?? 0;
 }
 
 export async function readRebaselined(

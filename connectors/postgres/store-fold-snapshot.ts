@@ -6,9 +6,11 @@ import { copyFoldEvents, ofStreamType } from "./store-fold.ts";
 import { wrapSum } from "./row-sums.ts";
 import { classifyStore } from "./store-errors.ts";
 import { BanyanError } from "../../src/model/errors.ts";
+import type { SomeBuckets } from "../../src/model/buckets.ts";
 import { emptySums } from "../../src/source/row-hash.ts";
 import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import type {
+  FlawedStream,
   FoldBucketSums,
   FoldScope,
   FoldSnapshot,
@@ -62,6 +64,7 @@ export function eventsFrom(transaction: string): string {
 
 const STREAMS_PER_COPY = 1_000;
 
+type SumRow = readonly [bucket: number, rows: string, sum: string];
 type FoldRow = readonly [stream: string, role: number, key: string, rows: number, sum: string];
 
 class PostgresFoldSnapshot implements FoldSnapshot {
@@ -75,13 +78,21 @@ class PostgresFoldSnapshot implements FoldSnapshot {
     this.#known = known;
   }
 
-  async sums(role: number, buckets: number): Promise<FoldBucketSums> {
+  async sums(role: number, buckets: number, within?: SomeBuckets): Promise<FoldBucketSums> {
     const sums = emptySums(buckets);
-    const rows = await this.#query<readonly [number, string, string]>(
-      `SELECT bucket & $3::int, sum(rows)::text, sum(row_sum)::text
-         FROM banyan.parity_sums WHERE scope_id = $1 AND role = $2 GROUP BY 1`,
-      [this.#known.id, role, buckets - 1],
-    );
+    const rows =
+      within === undefined
+        ? await this.#query<SumRow>(
+            `SELECT bucket & $3::int, sum(rows)::text, sum(row_sum)::text
+               FROM banyan.parity_sums WHERE scope_id = $1 AND role = $2 GROUP BY 1`,
+            [this.#known.id, role, buckets - 1],
+          )
+        : await this.#query<SumRow>(
+            `SELECT (key_hash & $3::bigint)::int, sum(rows)::text, sum(row_sum)::text
+               FROM banyan.parity_folds
+              WHERE scope_id = $1 AND role = $2 AND (key_hash & $4::bigint)::int IN (SELECT unnest($5::int[])) GROUP BY 1`,
+            [this.#known.id, role, buckets - 1, within.buckets - 1, [...within.wanted]],
+          );
     for (const [bucket, count, sum] of rows) {
       sums.counts[bucket] = Number(count);
       sums.sums[bucket] = wrapSum(sum);
@@ -95,7 +106,7 @@ class PostgresFoldSnapshot implements FoldSnapshot {
 
   /** Reads all folds of the type, which no index divides by bucket: filling one would cost each fold more. */
   async foldsIn(buckets: number, wanted: readonly number[], role: number): Promise<FoldSums> {
-    return this.#folds("role = $2 AND (key_hash & $3::bigint)::int = ANY ($4::int[])", [
+    return this.#folds("role = $2 AND (key_hash & $3::bigint)::int IN (SELECT unnest($4::int[]))", [
       role,
       buckets - 1,
       [...wanted],
@@ -118,6 +129,16 @@ class PostgresFoldSnapshot implements FoldSnapshot {
             [...cursorParts(after), limit],
           );
     return rows.map(([stream]) => stream);
+  }
+
+  async flawed(limit: number): Promise<readonly FlawedStream[]> {
+    const rows = await this.#query<readonly [string, boolean]>(
+      `SELECT f.stream_id, EXISTS (SELECT FROM banyan.quarantine q JOIN banyan.pipelines p ON p.id = q.pipeline_id
+                                    WHERE p.name = $2 AND q.stream_id = f.stream_id AND q.state = 'skipped')
+         FROM banyan.parity_folds f WHERE f.scope_id = $1 AND f.role = -2 ORDER BY f.stream_id LIMIT $3`,
+      [this.#known.id, this.#scope.pipeline, limit],
+    );
+    return rows.map(([stream, hasSkipped]) => ({ stream, hasSkipped }));
   }
 
   async *touched(signal: AbortSignal): AsyncGenerator<readonly FoldEvent[], void, void> {

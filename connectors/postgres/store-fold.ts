@@ -3,6 +3,7 @@ import { cellText } from "./cell-text.ts";
 import { copyOut } from "./store-copy.ts";
 import { isoTimestamp } from "./store-time.ts";
 import type { Origin } from "../../src/model/event.ts";
+import type { Position } from "../../src/model/position.ts";
 import type { FoldEvent } from "../../src/store/event-store.ts";
 
 const EVENTS_PER_PAGE_MAX = 2_000;
@@ -14,7 +15,7 @@ const ORIGIN_BY_LETTER = new Map(ORIGINS.map((origin) => [origin.charCodeAt(0), 
 
 /** What {@link foldEvent} decodes. */
 const FOLD_COLUMNS =
-  "stream_id, version, type, origin, mapping_version, source_transaction, time, data";
+  "stream_id, version, type, origin, mapping_version, source_transaction, time, CASE WHEN origin = 'baseline' THEN source_position END, data";
 
 /**
  * Events by stream and version.
@@ -73,7 +74,9 @@ function foldEvent(b: Buffer, at: number): FoldEvent {
   const transactionLength = b.readInt32BE(transactionAt);
   const transactionEnd = transactionAt + 4 + Math.max(0, transactionLength);
   const timeAt = transactionEnd + 4;
-  const dataAt = timeAt + 8;
+  const readAt = timeAt + 8;
+  const readAtLength = b.readInt32BE(readAt);
+  const dataAt = readAt + 4 + Math.max(0, readAtLength);
   const dataEnd = dataAt + 4 + b.readInt32BE(dataAt);
   return {
     stream: cellText(b, at + 4, streamEnd),
@@ -86,5 +89,6 @@ function foldEvent(b: Buffer, at: number): FoldEvent {
     time: isoTimestamp(b.readInt32BE(timeAt), b.readUInt32BE(timeAt + 4)),
     // Behind the version byte of jsonb.
     data: JSON.parse(b.toString("utf8", dataAt + 5, dataEnd)) as Record<string, unknown>,
+    ...(readAtLength < 0 ? {} : { readAt: cellText(b, readAt + 4, dataAt) as Position }),
   };
 }

@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { disconnect } from "./session.ts";
+import { countEvents, settleEvents } from "./store-counts.ts";
 import { classifyStore } from "./store-errors.ts";
 import { FEED_END } from "./store-events.ts";
 import { ofStreamType } from "./store-fold.ts";
@@ -14,6 +15,7 @@ import {
   type ReverseState,
 } from "../../src/store/parity-store.ts";
 import type {
+  EventCounts,
   FoldScope,
   FoldSnapshot,
   FoldSums,
@@ -66,10 +68,19 @@ export class PostgresParityStore implements ParityStore {
     await this.#run("forgetting folds", () =>
       // The folds themselves go when they are made anew. The number tells whoever is at work on them.
       this.#pool.query(
-        "UPDATE banyan.parity_scopes SET fingerprint = NULL, folded_to = '0' WHERE pipeline = $1",
+        `WITH counts AS (UPDATE banyan.parity_counts SET counted_to = '0', events = 0)
+         UPDATE banyan.parity_scopes SET fingerprint = NULL, folded_to = '0' WHERE pipeline = $1`,
         [pipeline],
       ),
     );
+  }
+
+  async countEvents(): Promise<EventCounts> {
+    return await this.#run("counting events", () => countEvents(this.#pool));
+  }
+
+  async settleEvents(): Promise<void> {
+    await this.#run("settling the count of events", () => settleEvents(this.#pool));
   }
 
   openFolds(scope: FoldScope): Promise<FoldSnapshot> {

@@ -1,6 +1,7 @@
 import { breakable, escapeHtml, stackedBar, swatch } from "./page-charts.ts";
 import { page } from "./page.ts";
 import { count, plural } from "./output.ts";
+import type { Flaw } from "../verify/history-check.ts";
 import type {
   ParityReport,
   ParitySample,
@@ -23,6 +24,7 @@ export function parityHtml(report: ParityReport): string {
     reasons(report),
     tables(report),
     differences(report),
+    flaws(report),
     nextSteps(report),
     footer(report),
   ]);
@@ -44,10 +46,19 @@ function headline(report: ParityReport): string {
     case "equal":
       return "The events fold to exactly the rows";
     case "different":
-      return `${plural(report.missing + report.extra + report.different, "row")} and their events do not agree`;
+      return differing(report);
     case "inconclusive":
       return "It could not be told whether events and rows agree";
   }
+}
+
+function differing({ missing, extra, different, unexamined, history }: ParityReport): string {
+  const rows = missing + extra + different;
+  if (rows === 0 && history.streams > 0)
+    return "The events fold to the rows, but do not follow on from each other";
+  if (rows === 0 && history.untold !== 0)
+    return "The store does not hold just the events that its pipelines have written";
+  return `${unexamined > 0 ? "At least " : ""}${plural(rows, "row")} and their events do not agree`;
 }
 
 function tiles(report: ParityReport): string {
@@ -58,6 +69,7 @@ function tiles(report: ParityReport): string {
     ["Events without a row", report.extra],
     ["Rows that differ", report.different],
     ["Rows left out", report.excluded.rows],
+    ["Flawed histories", report.history.streams],
   ];
   const cells = figures.map(
     ([name, value]) => `<div><dt>${name}</dt><dd>${count(value)}</dd></div>`,
@@ -72,6 +84,15 @@ function coverage(report: ParityReport): string {
     { label: "equal", value: compared - missing - different, colour: "equal" },
     { label: "not agreeing", value: missing + different, colour: "differs" },
     { label: "left out", value: excluded.rows, colour: "unclear" },
+    ...(report.unexamined === 0
+      ? []
+      : [
+          {
+            label: "not looked into",
+            value: report.present - compared - excluded.rows,
+            colour: "unclear",
+          },
+        ]),
   ];
   return `<section class="card"><h3>The ${count(report.present)} rows that there are</h3>
 <div style="margin-top:12px">${stackedBar("Rows by outcome", parts)}</div></section>`;
@@ -139,6 +160,24 @@ function difference({ verdict, table, stream, key, columns, reason }: ParitySamp
   const why = reason === undefined ? "" : ` Not written back: ${escapeHtml(reason)}.`;
   return `<details class="card"><summary>${breakable(table)} ${escapeHtml(key)} <span class="soft">${verdict}</span></summary>
 <p>${VERDICTS[verdict]}. Its stream: ${escapeHtml(stream)}.${why}</p>${list}</details>`;
+}
+
+const FLAWS: Readonly<Record<Flaw["verdict"], string>> = {
+  hole: "Versions before it are not there",
+  doubled: "It tells once more what the event before it told",
+  mistimed: "It happened at another time than it says of its row",
+  broken: "It does not follow from the events before it",
+};
+
+function flaws({ history: { streams, samples } }: ParityReport): string {
+  if (samples.length === 0) return "";
+  const rows = samples.map(
+    ({ verdict, stream, version, table = "", key = "", columns }) =>
+      `<tr><th scope="row">${breakable(stream)}</th><td class="n" data-label="Version">${count(version)}</td><td data-label="What">${verdict}: ${FLAWS[verdict]}</td><td data-label="Row">${breakable(`${table} ${key}`.trim())}</td><td data-label="Columns">${columns.map(breakable).join(", ")}</td></tr>`,
+  );
+  return `<h2>Histories</h2><p class="soft">${plural(streams, "aggregate")} in all.</p>
+<section class="card scroll"><table class="wide stacks"><thead><tr><th>Stream</th><th class="n">Version</th><th>What</th><th>Row</th><th>Columns</th></tr></thead>
+<tbody>${rows.join("\n")}</tbody></table></section>`;
 }
 
 function cell(value: string | null): string {

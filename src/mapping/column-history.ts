@@ -82,10 +82,30 @@ export function recordedRole(
   streamType: string,
   table: string,
 ): RoleDefinition | undefined {
-  for (const [, { streams }] of [...mappings].sort(([a], [b]) => b - a)) {
-    const stream = Object.hasOwn(streams, streamType) ? streams[streamType]! : undefined;
-    const role = Object.values(stream?.roles ?? {}).find((candidate) => candidate.table === table);
+  for (const [, definition] of [...mappings].sort(([a], [b]) => b - a)) {
+    const role = roleOf(definition, streamType, table);
     if (role !== undefined) return role;
   }
   return undefined;
+}
+
+/** Whether any mapping that has a table's role kept no images of its rows. */
+export function hasUnimaged(
+  mappings: ReadonlyMap<number, MappingDefinition>,
+  streamType: string,
+  table: string,
+): boolean {
+  return [...mappings.values()].some((definition) => {
+    const role = roleOf(definition, streamType, table);
+    return role !== undefined && role.images !== true;
+  });
+}
+
+function roleOf(
+  { streams }: MappingDefinition,
+  streamType: string,
+  table: string,
+): RoleDefinition | undefined {
+  const stream = Object.hasOwn(streams, streamType) ? streams[streamType]! : undefined;
+  return Object.values(stream?.roles ?? {}).find((candidate) => candidate.table === table);
 }

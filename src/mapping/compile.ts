@@ -2,7 +2,7 @@ import { checkPlan } from "./check-plan.ts";
 import { checkRecorded } from "./check-recorded.ts";
 import { checkTable } from "./check-table.ts";
 import { coverageOf, type CoverageCounter, type MappingCoverage } from "./coverage.ts";
-import { ColumnHistory, recordedRole } from "./column-history.ts";
+import { ColumnHistory, hasUnimaged, recordedRole } from "./column-history.ts";
 import { compileRule, type CompiledRule } from "./compiled-rule.ts";
 import { describeStreams, fingerprintOf } from "./definition.ts";
 import { brokenBy, compareShapes, silentChanges, sinceCatalogue, type Drift } from "./drift.ts";
@@ -15,7 +15,7 @@ import {
 } from "./mapping-problem.ts";
 import { RowJson } from "./row-json.ts";
 import type { ChildRef, Rule, StreamRef, TableRef, Transform } from "./rules.ts";
-import { TableMapper, type FallbackSlots } from "./table-mapper.ts";
+import { TableMapper, type FallbackSlots, type ImageKeeping } from "./table-mapper.ts";
 import type { ColumnDefinition } from "../model/column-definition.ts";
 import type { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
@@ -64,8 +64,9 @@ export class Mapping {
   readonly #adopted = new Set<string>();
   readonly #mappers = new WeakMap<SourceTable, TableMapper>();
   readonly #histories = new Map<string, ColumnHistory>();
-  /** Tables of whose rows images are kept: once begun it goes on, whatever the log tells later. */
-  readonly #imaged = new Set<string>();
+  readonly #images = new Map<string, ImageKeeping>();
+  /** Tables of which some mapping kept no images. */
+  readonly #unimaged = new Set<string>();
   readonly #counters: CoverageCounter[] = [];
   /** By shape; forgotten when a history goes on. */
   #columns = new WeakMap<SourceTable, readonly ColumnDefinition[]>();
@@ -85,7 +86,8 @@ export class Mapping {
       this.#rolesByTable.set(name, plan);
       const known = recordedRole(recorded, plan.streamType, name);
       this.#histories.set(name, new ColumnHistory(known?.columns ?? []));
-      if (known?.images === true) this.#imaged.add(name);
+      this.#images.set(name, { isKept: known?.images === true });
+      if (hasUnimaged(recorded, plan.streamType, name)) this.#unimaged.add(name);
     }
   }
 
@@ -113,6 +115,16 @@ export class Mapping {
 
   shapeOf(name: string): SourceTable | undefined {
     return this.#shapes.get(name);
+  }
+
+  /** Whether images of a mapped table's rows are kept. */
+  keepsImages(name: string): boolean {
+    return this.#images.get(name)?.isKept === true;
+  }
+
+  /** Whether they were in all mappings so far, so that a row of which there is none was not told. */
+  hasAllImages(name: string): boolean {
+    return this.keepsImages(name) && !this.#unimaged.has(name);
   }
 
   /** Whether a shape from the log differs from the one that is known. */
@@ -190,7 +202,7 @@ export class Mapping {
   definition(): MappingDefinition {
     return describeStreams(this.streams, this.#shapes, {
       columnsOf: (table) => this.columnsOf(table),
-      keepsImages: ({ name }) => this.#imaged.has(name),
+      keepsImages: ({ name }) => this.keepsImages(name),
     });
   }
 
@@ -220,8 +232,10 @@ export class Mapping {
     broken: BanyanError | undefined,
     problem: ReportProblem,
   ): void {
-    if (table.replicaIdentity !== "full") this.#imaged.add(table.name);
-    const state = { rootKey: this.#rootKey(plan), keepsImages: this.#imaged.has(table.name) };
+    const images = this.#images.get(table.name)!;
+    if (table.replicaIdentity !== "full") images.isKept = true;
+    else if (!images.isKept) this.#unimaged.add(table.name);
+    const state = { rootKey: this.#rootKey(plan), images };
     const mapper = compileTable(plan, table, { ...state, broken }, problem);
     this.#mappers.set(table, mapper);
     this.#counters.push(mapper.coverage);
@@ -279,23 +293,29 @@ export function examineMapping(
 /** The tables a config needs, before anything is known of the database. @throws BanyanError `MAPPING_INVALID` */
 export function plannedTables(
   streams: Readonly<Record<string, StreamRef>>,
-): readonly { readonly name: string; readonly key?: readonly string[] }[] {
+): readonly MappedTable[] {
   const { mapping, problems } = examineMapping(streams, []);
   refuseProblems(problems);
   return tablesOf(mapping);
 }
 
+interface MappedTable {
+  readonly name: string;
+  /** Named by the config. */
+  readonly key?: readonly string[];
+  /** Of a child: its columns that hold the root's key. */
+  readonly parent?: readonly string[];
+}
+
 /** The tables of a mapping, by the names that the config gives them. */
-export function tablesOf({
-  streams,
-}: Mapping): readonly { readonly name: string; readonly key?: readonly string[] }[] {
+export function tablesOf({ streams }: Mapping): readonly MappedTable[] {
   return streams
     .flatMap((plan) => plan.roles)
-    .map(({ tableRef }) =>
-      tableRef.key === undefined
-        ? { name: tableRef.name }
-        : { name: tableRef.name, key: tableRef.key },
-    );
+    .map(({ tableRef: { name, key }, child }) => ({
+      name,
+      ...(key === undefined ? {} : { key }),
+      ...(child === undefined ? {} : { parent: Object.keys(child.parent) }),
+    }));
 }
 
 function planStreams(
@@ -378,7 +398,7 @@ function compileTable(
     ...state
   }: {
     readonly rootKey: readonly string[];
-    readonly keepsImages: boolean;
+    readonly images: ImageKeeping;
     readonly broken: BanyanError | undefined;
   },
   report: ReportProblem,

@@ -68,7 +68,10 @@ function describe(
     const images = keepsImages(table) ? { images: true as const } : {};
     const parent = child === undefined ? {} : { parent: child.parent };
     const columns = columnsOf(table);
-    return [[role, { table: table.name, columns, key, ...parent, ...images }] as const];
+    const { validTime: named } = child ?? plan.ref;
+    const validTime = named === undefined ? {} : { validTime: named };
+    const definition = { table: table.name, columns, key, ...parent, ...validTime, ...images };
+    return [[role, definition] as const];
   });
   return { root: plan.rootRole, roles: Object.fromEntries(roles), events };
 }

@@ -40,6 +40,12 @@ export interface AbsorbedRow {
   readonly cells: Cells;
 }
 
+/** Shared by all shapes of a table. */
+export interface ImageKeeping {
+  /** Once begun it goes on, whatever the log tells later. */
+  isKept: boolean;
+}
+
 export interface TableMapperParts {
   readonly table: SourceTable;
   readonly streamType: string;
@@ -55,7 +61,7 @@ export interface TableMapperParts {
   readonly fallback: FallbackSlots;
   readonly baselineType: string;
   readonly baselineSlot: number;
-  readonly keepsImages: boolean;
+  readonly images: ImageKeeping;
   /** Set when the shape no longer fits the rules: every change of the table is refused with it. */
   readonly broken: BanyanError | undefined;
 }
@@ -80,8 +86,6 @@ export class TableMapper {
   readonly streamType: string;
   readonly role: string;
   readonly isRoot: boolean;
-  /** True when the log does not carry whole old rows, or once did not: Banyan keeps the last image itself. */
-  readonly keepsImages: boolean;
   /** The store's number for the mapping this shape belongs to; set before the first change is mapped. */
   mappingVersion = 0;
   readonly coverage: CoverageCounter;
@@ -99,7 +103,6 @@ export class TableMapper {
     this.streamType = parts.streamType;
     this.role = parts.role;
     this.isRoot = parts.isRoot;
-    this.keepsImages = parts.keepsImages;
     this.coverage = new CoverageCounter({
       stream: parts.streamType,
       table: parts.table.name,
@@ -118,6 +121,14 @@ export class TableMapper {
       update: `{"$row":${role},"$op":"update",`,
       delete: `{"$row":${role},"$op":"delete",`,
     };
+  }
+
+  /**
+   * True when the log does not carry whole old rows, or once did not: Banyan keeps the last image itself.
+   * It may become true while the log still shows this shape, when the catalogue is ahead of it.
+   */
+  get keepsImages(): boolean {
+    return this.parts.images.isKept;
   }
 
   /** The stream that a row belongs to. @throws BanyanError `VALUE_UNMAPPABLE` when its id would be too long */

@@ -26,6 +26,8 @@ export interface RoleDefinition {
   readonly key: readonly string[];
   /** Of a child: its column → the root's key column that it holds. */
   readonly parent?: Readonly<Record<string, string>>;
+  /** Column that says when a change happened which set it. */
+  readonly validTime?: string;
   /** True once images of the rows are kept beside the events. They are kept on, so that they never grow old. */
   readonly images?: true;
 }

@@ -1,3 +1,4 @@
+import type { ChunkCut } from "./chunk-cut.ts";
 import { mergeChildren, streamOfAggregate, type MergedAggregate } from "./merge-children.ts";
 import { isStageFull } from "./stage-size.ts";
 import type { StreamPlan } from "../mapping/compile.ts";
@@ -31,6 +32,8 @@ export interface BaselineFacts {
   readonly tag: number;
   /** Number of the first event among all baseline events of the stream type. */
   readonly ordinal: number;
+  /** Where a chunk is ended early; absent where all is read. */
+  readonly cut?: ChunkCut;
 }
 
 /** The context of baseline events, which no transaction caused. */
@@ -64,7 +67,7 @@ export async function* baselineStages(
   let version = 0;
   let timeUs = nowUs;
   let stage = emptyStage();
-  for await (const group of mergeChildren(rowsOf, mappers, signal)) {
+  for await (const group of cutShort(rowsOf, mappers, facts.cut, signal)) {
     for (const aggregate of group) {
       const { root, continues } = aggregate;
       if (isStageFull(stage.events)) {
@@ -88,6 +91,17 @@ export async function* baselineStages(
     }
   }
   if (stage.events.length > 0) yield stage;
+}
+
+/** Whole aggregates, up to where a chunk is cut. */
+export function cutShort(
+  rowsOf: Pick<RowSnapshot, "readRows">,
+  mappers: readonly TableMapper[],
+  cut: ChunkCut | undefined,
+  signal: AbortSignal,
+): AsyncIterable<readonly MergedAggregate[]> {
+  const all = mergeChildren(rowsOf, mappers, signal);
+  return cut === undefined ? all : cut.upTo(all, mappers);
 }
 
 export function emptyStage() {

@@ -6,14 +6,16 @@ import type { Position } from "../model/position.ts";
 import type { ChangeSource, ChunkKey } from "../source/change-source.ts";
 import type { BaselineRecord } from "../store/event-store.ts";
 
-/** Where a stream type's baseline begins. */
+/** Where a stream type's baseline begins. @param imaged tables of whose rows images are kept */
 export function newRecord(
   stream: string,
   position: Position,
   { rowsEstimated, why, tables }: Pick<StreamBaseline, "rowsEstimated" | "why" | "tables">,
+  imaged: readonly string[] = [],
 ): BaselineRecord {
   return {
     stream,
+    imaged,
     ...(tables === undefined ? {} : { tables }),
     position,
     why,
@@ -28,11 +30,16 @@ export function newRecord(
   };
 }
 
+/** The tables of a stream type of whose rows images are kept by now. */
+export function imagedTables(mapping: Mapping, { roles }: StreamPlan): readonly string[] {
+  return roles.map(({ tableRef }) => tableRef.name).filter((name) => mapping.keepsImages(name));
+}
+
 /** What an earlier run left: also of a finished baseline whose last chunks the log has not passed. */
 export function frontierOf(
   mapping: Mapping,
   stream: StreamPlan,
-  { told, chunks, done }: BaselineRecord,
+  { told, chunks, done, imaged }: BaselineRecord,
   source: Pick<ChangeSource, "visibility">,
   checkpoint: Position | undefined,
 ): ChunkFrontier {
@@ -46,6 +53,7 @@ export function frontierOf(
     keyOrder(mapping, stream),
     isAll ? "all" : (told ?? "none"),
     known,
+    (table) => imaged?.includes(table) ?? mapping.hasAllImages(table),
   );
   if (checkpoint !== undefined) frontier.passed(checkpoint.slice(0, 16));
   return frontier;

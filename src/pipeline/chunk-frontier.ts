@@ -49,6 +49,7 @@ type Reading = "opening" | (ReadChunk & { end: ChunkKey | undefined; isBounded: 
  */
 export class ChunkFrontier {
   readonly #order: readonly OrderColumn["as"][];
+  readonly #isImaged: (table: string) => boolean;
   /** Finished chunks whose fence the log has not passed, in key order. */
   readonly #chunks: Range[];
   /** Up to this key all is told; "none" and "all" are the two ends. */
@@ -62,13 +63,16 @@ export class ChunkFrontier {
   /**
    * @param order of the root's key columns
    * @param told where a baseline stands that an earlier run began, before `chunks`
+   * @param isImaged whether images of a table's rows were kept of all that was told
    */
   constructor(
     order: readonly OrderColumn["as"][],
     told: ChunkKey | "none" | "all",
     chunks: readonly RangeChunk[] = [],
+    isImaged: (table: string) => boolean = () => false,
   ) {
     this.#order = order;
+    this.#isImaged = isImaged;
     this.#told = told;
     this.#chunks = chunks.map((chunk) => ({ ...chunk, isDurable: true }));
   }
@@ -150,6 +154,14 @@ export class ChunkFrontier {
     return this.#told !== "none" || this.#chunks.some((chunk) => !isSeenBy(chunk, transaction));
   }
 
+  /**
+   * Whether a row of a table that has no image may be told all the same: that of a table whose images
+   * were not kept from the first chunk on, unless nothing at all is told of the transaction.
+   */
+  mayBeTold(transaction: Committed, table: string): boolean {
+    return !this.#isImaged(table) && this.tellsAnyOf(transaction);
+  }
+
   /** Called before a snapshot is asked for: what it will see is not known until {@link opened}. */
   opening(): void {
     invariant(this.#reading === undefined, "one chunk of a stream type is read at a time");
@@ -162,10 +174,18 @@ export class ChunkFrontier {
     this.#reading = { ...chunk, end: undefined, isBounded: false };
   }
 
-  /** @param end undefined for the last chunk */
+  /**
+   * Said again, it lowers the end: what is behind it is yet to be read then, as if the end had not been
+   * known before.
+   *
+   * @param end undefined for the last chunk
+   */
   bounded(end: ChunkKey | undefined): void {
     const reading = this.#reading;
     invariant(reading !== undefined && reading !== "opening", "a chunk is opened first");
+    const isNoHigher =
+      reading.end === undefined || (end !== undefined && this.#isUpTo(end, reading.end));
+    invariant(isNoHigher, "the end of a chunk is not raised");
     Object.assign(reading, { end, isBounded: true });
   }
 

@@ -121,7 +121,8 @@ export class ChunkGate {
     const isUnclear =
       mapper === undefined ||
       change.kind === "truncate" ||
-      (change.kind !== "insert" && mapper.keepsImages && !isWhole(change.before));
+      // Of a table that promises whole old rows too: a partition made since may not.
+      (change.kind !== "insert" && !isWhole(change.before));
     if (isUnclear) return frontier.mayWait(transaction) ? "chunk" : "visible";
     let need: Need = "nothing";
     for (const cells of [change.before, change.after]) {

@@ -27,6 +27,11 @@ export interface PaceLimits {
   readonly baselineSlowdownMax: number;
   /** Root rows of one chunk. */
   readonly baselineChunkRowsMax: number;
+  /**
+   * How long one is read before it is ended early, 0 for no more than an aggregate; depends on how long it
+   * takes to begin one when absent.
+   */
+  readonly baselineChunkMsMax?: number;
 }
 
 export interface PaceOptions {
@@ -66,24 +71,33 @@ export class ChunkPace {
   /** More than the limits allow of something; it reads again only after the longest rest. */
   #tooMuch: string | undefined;
   #failure: string | undefined;
-  #restedMs = 0;
-  #restingSinceMs: number | undefined;
+  readonly #rested: Stopwatch;
+  readonly #paused: Stopwatch;
 
   /** @param nowMs any steady clock */
   constructor(options: PaceOptions, nowMs = () => performance.now()) {
     this.#options = options;
     this.#nowMs = nowMs;
     this.#slices = new ChunkSlices(nowMs());
+    this.#rested = new Stopwatch(nowMs);
+    this.#paused = new Stopwatch(nowMs);
   }
 
   get rest(): Rest {
     return this.#rest;
   }
 
-  /** How long it has been at rest altogether, which is no time in which rows are read. */
+  /**
+   * How long it has been at rest altogether, which is no time in which rows are read: not while a chunk is
+   * under way that is read all the same.
+   */
   get restedMs(): number {
-    const since = this.#restingSinceMs;
-    return this.#restedMs + (since === undefined ? 0 : this.#nowMs() - since);
+    return this.#rested.ms;
+  }
+
+  /** How much of that an operator asked for: nobody knows how long such a rest goes on. */
+  get pausedMs(): number {
+    return this.#paused.ms;
   }
 
   /** Looks at the source until the signal aborts. @throws what the store fails with */
@@ -110,10 +124,12 @@ export class ChunkPace {
   /** A chunk begins, for which {@link ready} resolved just now. @returns to be called once it is durable, or given up */
   begin(): () => void {
     this.#slices.began(this.#share(), this.#nowMs());
+    this.#count();
     let isOver = false;
     return () => {
       if (!isOver) this.#slices.ended(this.#nowMs());
       isOver = true;
+      this.#count();
     };
   }
 
@@ -186,9 +202,35 @@ export class ChunkPace {
   #now(rest: Rest): void {
     const { paused, backingOff } = this.#rest;
     this.#rest = rest;
-    this.#restedMs = this.restedMs;
-    const isAtRest = rest.paused || (this.#failure ?? this.#tooMuch) !== undefined;
-    this.#restingSinceMs = isAtRest ? this.#nowMs() : undefined;
+    this.#count();
     if (paused !== rest.paused || backingOff !== rest.backingOff) this.#options.onRest(rest);
+  }
+  /** Counts rest from now on, or no longer. */
+  #count(): void {
+    const { paused } = this.#rest;
+    const isReading = this.#slices.turn.isReading;
+    const isAtRest = paused || (this.#failure ?? this.#tooMuch) !== undefined;
+    this.#rested.run(isAtRest && !isReading);
+    this.#paused.run(paused && !isReading);
+  }
+}
+
+/** Adds up time, now and then. */
+class Stopwatch {
+  readonly #nowMs: () => number;
+  #ms = 0;
+  #sinceMs: number | undefined;
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  get ms(): number {
+    return this.#ms + (this.#sinceMs === undefined ? 0 : this.#nowMs() - this.#sinceMs);
+  }
+
+  run(isRunning: boolean): void {
+    this.#ms = this.ms;
+    this.#sinceMs = isRunning ? this.#nowMs() : undefined;
   }
 }

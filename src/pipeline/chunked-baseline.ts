@@ -2,12 +2,14 @@ import { noRows, occupied } from "./baseline.ts";
 import { baselineContext, baselineStages } from "./baseline-events.ts";
 import { keyedTables, keyOrder } from "./baseline-plan.ts";
 import { rowsExpected, withChunk, type ChunkCounts, type WrittenChunk } from "./baseline-record.ts";
+import { ChunkCut } from "./chunk-cut.ts";
 import type { ChunkFrontier } from "./chunk-frontier.ts";
 import { ChunkPace, type PaceLimits } from "./chunk-pace.ts";
-import { ChunkSize } from "./chunk-size.ts";
+import { ChunkSize, type SizedChunk } from "./chunk-size.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
 import { gapStages } from "./gap-stages.ts";
+import { ReadingTime } from "./reading-time.ts";
 import { RowRate } from "./row-rate.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { StoredStreams } from "./stored-streams.ts";
@@ -61,6 +63,14 @@ interface Reading {
   readonly stored: StoredStreams | undefined;
 }
 
+/** A chunk on its way to the store, or why nothing of it was kept. */
+type ChunkOutcome =
+  | SizedChunk
+  /** The table below it that was. */
+  | { readonly rewritten: string }
+  /** It is read again: somebody writes what must not meet it, or the service has just let go of some of it. */
+  | { readonly isHeld: true };
+
 /**
  * Reads the baseline of stream types in chunks while the log is followed: each chunk under a short
  * snapshot of its own, made durable together with how far the baseline has come. A kill at any point
@@ -72,7 +82,10 @@ export class ChunkedBaseline {
   readonly #options: ChunkedBaselineOptions;
   readonly #records: Map<string, BaselineRecord>;
   readonly #pace: ChunkPace;
+  /** By the time in which it reads. */
   readonly #rate = new RowRate();
+  /** By the clock, by which the rest is going to take its time too. */
+  readonly #progress = new RowRate();
   #rowsNow = 0;
   /** A commit that failed ends all, also where nobody writes any more: the log may wait for that chunk. */
   readonly #broken = new AbortController();
@@ -141,12 +154,15 @@ export class ChunkedBaseline {
       while (frontier.cursor !== "all") {
         await this.#pace.ready(signal);
         const known = await reading.stored?.bound(cursorKey(frontier), size.rows, signal);
-        const startedMs = Date.now();
         const ended = this.#pace.begin();
         try {
-          const isRead = await this.#readChunk(reading, size.rows, known, ended, signal);
-          if (isRead) size.succeeded(Date.now() - startedMs);
+          const outcome = await this.#readChunk(reading, size, known, ended, signal);
+          if ("readMs" in outcome) size.succeeded(outcome);
           else ended();
+          if ("rewritten" in outcome) {
+            const reason = `${outcome.rewritten} was truncated or rewritten while it was read`;
+            await this.#pace.failed(size.rewritten(), reason, signal);
+          }
         } catch (error) {
           ended();
           signal.throwIfAborted();
@@ -172,20 +188,20 @@ export class ChunkedBaseline {
   /**
    * @param endMax the chunk ends there at the latest: the store has no more streams up to there than rows
    *   are read at once; absent where that sets no end
-   * @returns false when a table was rewritten meanwhile, so that nothing of the chunk was kept
    */
   async #readChunk(
     { stream, frontier, reader, stored }: Reading,
-    rowsMax: number,
+    size: ChunkSize,
     endMax: ChunkKey | undefined,
     onDurable: () => void,
     signal: AbortSignal,
-  ): Promise<boolean> {
-    const { frontiers, writer, mapping } = this.#options;
+  ): Promise<ChunkOutcome> {
+    const { frontiers, writer, mapping, limits } = this.#options;
     const after = cursorKey(frontier);
     // Between two chunks somebody may have begun to write what must not meet one.
-    if (this.#options.isHeld()) return false;
+    if (this.#options.isHeld()) return { isHeld: true };
     frontier.opening();
+    const beginning = new ReadingTime();
     let snapshot: ChunkSnapshot | undefined;
     let giveTurn: (() => void) | undefined;
     let isStaged = false;
@@ -199,19 +215,27 @@ export class ChunkedBaseline {
       frontiers.notify();
       failpoint("chunk-opened");
       const order = keyOrder(mapping, stream);
-      const end = firstOf(await snapshot.bound(after, rowsMax), endMax, order);
+      let bound = await beginning.without(snapshot.bound(after, size.rows));
+      // Among keys of several columns those with a NULL are in between: a chunk with them cannot end early.
+      if (bound === undefined && order.length > 1) bound = await snapshot.last(after);
+      const end = firstOf(bound, endMax, order);
       frontier.bounded(end);
       frontiers.notify();
       const tables = await shapesOf(snapshot.tables, this.#options, signal);
-      const known = stored?.range(after, end);
+      const known = stored && ((cutAt: ChunkKey | undefined) => stored.range(after, cutAt ?? end));
       const goesOn = known !== undefined || this.#records.get(stream.type)!.tables !== undefined;
-      const range = { after, end, tables, known };
+      const beginMs = beginning.ms;
       const read: ChunkCounts = { rows: 0, bytes: 0, aggregates: 0, events: 0, gone: 0, moved: 0 };
+      const reading = new ReadingTime();
+      const { baselineChunkMsMax: msMax = size.readMsMax } = limits;
+      const cut = new ChunkCut(() => reading.ms, msMax);
+      const range = { after, end, tables, known, cut };
       for await (const stage of this.#stages(stream, snapshot, range, signal)) {
         if (giveTurn === undefined) {
-          giveTurn = await writer.turn(signal);
-          // The log tells of other tables of streams that go on: where they end is in the store.
-          if (goesOn) await writer.settle();
+          giveTurn = await reading.without(writer.turn(signal));
+          // What the log's writer has in line says nothing of the chunk. And the log tells of other tables
+          // of streams that go on: where they end is in the store.
+          await reading.without(writer.settle());
         }
         if (goesOn) await writer.assignVersions(stage.events);
         isStaged = true;
@@ -231,10 +255,15 @@ export class ChunkedBaseline {
         read.gone += stage.gone;
         read.moved += stage.moved;
       }
-      if ((await snapshot.rewritten()).length > 0) return false;
+      const sized = { readMs: reading.ms, beginMs, ...(cut.key && { cutAt: cut.aggregates }) };
+      if (cut.key !== undefined) frontier.bounded(cut.key);
+      await snapshot.durable(signal);
+      const [rewritten] = await snapshot.rewritten();
+      if (rewritten !== undefined) return { rewritten };
       giveTurn ??= await writer.turn(signal);
       // Whether the rows hold what the service decided is not known of what went back meanwhile.
-      if (stored !== undefined && (await writer.learnMoved(stream.type)) !== epoch) return false;
+      if (stored !== undefined && (await writer.learnMoved(stream.type)) !== epoch)
+        return { isHeld: true };
       // From here on it is written, whatever the log's own writer has left behind.
       signal.throwIfAborted();
       const written = frontier.written();
@@ -243,10 +272,11 @@ export class ChunkedBaseline {
         onDurable();
       };
       isWritten = true;
-      await this.#commit(stream, frontier, { seen: snapshot.seen, fence, end }, read, durable);
+      const chunk = { seen: snapshot.seen, fence, end: cut.key ?? end };
+      await this.#commit(stream, frontier, chunk, read, durable);
       // The same the other way round: the log's writer must not ask before.
       if (goesOn) await writer.settle();
-      return true;
+      return sized;
     } finally {
       if (!isWritten) {
         frontier.abandoned();
@@ -264,13 +294,15 @@ export class ChunkedBaseline {
     {
       tables,
       known,
+      cut,
       ...range
     }: {
       readonly tables: ChunkSnapshot["tables"];
       readonly after: ChunkKey | undefined;
       readonly end: ChunkKey | undefined;
-      /** What the store has of the range; absent in a first baseline. */
-      readonly known: readonly ListedStream[] | undefined;
+      /** What the store has of the range, up to where it is cut; absent in a first baseline. */
+      readonly known: ((cutAt: ChunkKey | undefined) => readonly ListedStream[]) | undefined;
+      readonly cut: ChunkCut;
     },
     signal: AbortSignal,
   ): ReturnType<typeof baselineStages> {
@@ -290,6 +322,7 @@ export class ChunkedBaseline {
       position: snapshot.fence,
       tag: writer.mapper.tag,
       ordinal,
+      cut,
     };
     if (gap === undefined || known === undefined)
       return baselineStages(rowsOf, stream, mappers, facts, signal);
@@ -311,7 +344,10 @@ export class ChunkedBaseline {
     this.#records.set(type, record);
     this.#rowsNow += read.rows;
     this.#rate.sample(this.#rowsNow, Date.now() - this.#pace.restedMs);
-    const { aggregates: baselined, rows: baselineRows, events } = read;
+    this.#progress.sample(this.#rowsNow, Date.now() - this.#pace.pausedMs);
+    const { rows: baselineRows, events } = read;
+    // Those that a table joins got their baseline before.
+    const baselined = before.tables === undefined ? read.aggregates : 0;
     writer.addToLedger(before.gap === undefined ? { baselined, baselineRows, events } : { events });
     this.#tell();
     const phase: PipelinePhase = this.isDone ? "tail" : "baseline";
@@ -347,7 +383,7 @@ export class ChunkedBaseline {
       // So little says nothing of a run that goes on.
       rowsPerSecond: this.#rate.isKnown ? this.#rate.perSecond : 0,
       bytesRead: sum((record) => record.bytesRead),
-      secondsLeft: this.#rate.secondsLeft(expected - rowsRead),
+      secondsLeft: this.#progress.secondsLeft(expected - rowsRead),
       chunks: sum((record) => record.chunksRead),
       streams: { done: records.filter(({ done }) => done).length, total: records.length },
       paused,

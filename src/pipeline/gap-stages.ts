@@ -1,20 +1,29 @@
-import { emptyStage, keepImages, type BaselineFacts, type Stage } from "./baseline-events.ts";
+import {
+  cutShort,
+  emptyStage,
+  keepImages,
+  type BaselineFacts,
+  type Stage,
+} from "./baseline-events.ts";
 import { pushGap, wholeTypeOrdinal } from "./gap-events.ts";
 import { gapFrom } from "./gap-record.ts";
-import { mergeChildren, streamOfAggregate } from "./merge-children.ts";
+import { streamOfAggregate } from "./merge-children.ts";
 import { isStageFull } from "./stage-size.ts";
 import type { StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
-import type { OrderColumn, RowSnapshot } from "../source/change-source.ts";
+import type { ChunkKey, OrderColumn, RowSnapshot } from "../source/change-source.ts";
 import type { GapRecord, ListedStream } from "../store/event-store.ts";
 
 export interface GapStagesFacts extends BaselineFacts {
   readonly gap: GapRecord;
   /** Of the root's key columns. */
   readonly order: readonly OrderColumn["as"][];
-  /** What the store has of the aggregates that are read, also of those that are gone. */
-  readonly stored: readonly ListedStream[];
+  /**
+   * What the store has of the aggregates that are read, also of those that are gone. @param end the last
+   * key of the chunk where it is cut; undefined for where it was to end
+   */
+  readonly stored: (end: ChunkKey | undefined) => readonly ListedStream[];
   /** Whether the new service decides over a stream. */
   readonly isMoved: (stream: string) => boolean;
 }
@@ -36,7 +45,7 @@ export async function* gapStages(
   signal: AbortSignal,
 ): AsyncGenerator<Stage, void, void> {
   const { gap, order, stored, isMoved, position: to } = facts;
-  const known = new Set(stored.map((one) => one.stream));
+  const known = new Set(stored(undefined).map((one) => one.stream));
   const met = new Set<string>();
   let { ordinal } = facts;
   let stage = emptyStage();
@@ -47,7 +56,7 @@ export async function* gapStages(
     pushGap(stage.events, stream, mappers, id, aggregate, wholeTypeOrdinal(ordinal), own);
     ordinal += 1;
   };
-  for await (const group of mergeChildren(rowsOf, mappers, signal)) {
+  for await (const group of cutShort(rowsOf, mappers, facts.cut, signal)) {
     for (const aggregate of group) {
       if (isStageFull(stage.events, stage.images.length)) {
         yield stage;
@@ -66,7 +75,7 @@ export async function* gapStages(
     }
   }
   // What a service alone has written is not ours to end.
-  for (const { stream: id, isCaptured } of stored) {
+  for (const { stream: id, isCaptured } of stored(facts.cut?.key)) {
     if (!isCaptured || met.has(id) || isMoved(id)) continue;
     if (isStageFull(stage.events, stage.images.length)) {
       yield stage;

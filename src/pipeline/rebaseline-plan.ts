@@ -45,6 +45,22 @@ export async function requestRebaseline(
   return asked;
 }
 
+/** Streams of some types that are asked for and not read anew yet. */
+export async function requestedOfTypes(
+  store: EventStore,
+  pipeline: string,
+  types: readonly string[],
+): Promise<readonly string[]> {
+  const found: string[] = [];
+  if (types.length === 0) return found;
+  for (let after: string | undefined = "0"; after !== undefined;) {
+    const requests = await store.rebaselineRequests(pipeline, after, STREAMS_PER_REQUEST);
+    for (const { stream } of requests) if (types.includes(streamTypeOf(stream))) found.push(stream);
+    after = requests.length < STREAMS_PER_REQUEST ? undefined : requests.at(-1)!.id;
+  }
+  return found;
+}
+
 /**
  * All streams of some types: those that the store has, and those that only the source has.
  *

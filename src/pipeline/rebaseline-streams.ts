@@ -3,6 +3,7 @@ import { ChunkFrontier, type ReadChunk } from "./chunk-frontier.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
 import { isReadable } from "./rebaseline-pace.ts";
+import { REQUESTS_PER_PAGE, type RebaselineSize } from "./rebaseline-size.ts";
 import { RestatedChunk } from "./restated-chunk.ts";
 import type { NotReadAnew } from "./status.ts";
 import type { ToldTransactions } from "./told-transactions.ts";
@@ -15,8 +16,8 @@ import type { Position } from "../model/position.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { EventStore, RebaselineRequest } from "../store/event-store.ts";
 
-/** Streams read anew under one snapshot, in one commit. */
-const STREAMS_PER_CHUNK = 200;
+/** A stream that the process died of so often while it was read is set aside. */
+const ATTEMPTS_MAX = 3;
 
 export interface RebaselineStreamsOptions {
   readonly pipeline: string;
@@ -42,6 +43,7 @@ export interface RebaselinePage {
 
 interface RebaselineAt {
   readonly after: string;
+  readonly size: RebaselineSize;
   readonly told: ToldTransactions;
   /** Where the log was read to. */
   readonly checkpoint: Position;
@@ -54,7 +56,8 @@ interface RebaselineAt {
  * rows as of one snapshot, in place of what was told before. What the log tells of them afterwards, up to
  * where the snapshot was taken, is left out as far as the snapshot saw it.
  *
- * A request that cannot be carried out is settled, and told of.
+ * A request that cannot be carried out is settled, and told of; so is one in whose midst the process has
+ * died too often, so that it does not keep the log from being followed.
  *
  * To be called where all that was taken from the log is durable, by whoever has the turn to write.
  */
@@ -64,8 +67,8 @@ export async function rebaselinePage(
   signal: AbortSignal,
 ): Promise<RebaselinePage> {
   const { store, pipeline, frontiers, writer } = options;
-  const requests = await store.rebaselineRequests(pipeline, at.after, STREAMS_PER_CHUNK);
-  const after = requests.length < STREAMS_PER_CHUNK ? undefined : requests.at(-1)!.id;
+  const requests = await store.rebaselineRequests(pipeline, at.after, REQUESTS_PER_PAGE);
+  const after = requests.length < REQUESTS_PER_PAGE ? undefined : requests.at(-1)!.id;
   await writer.learnMoved();
   const ready = requests.filter(({ stream }) => !writer.isMoved(stream));
   const isLeft = ready.length < requests.length;
@@ -74,9 +77,15 @@ export async function rebaselinePage(
   for (const type of deferred) byType.delete(type);
   if (byType.size > 0 && !(await at.told.areSeen(signal)))
     return { after: at.after, deferred, isLeft, isUnseen: true };
-  for (const [type, some] of byType) await carryOut(options, type, some, at, signal);
-  return { after, deferred, isLeft, isUnseen: false };
+  let isMore = false;
+  for (const [type, some] of byType) {
+    const left = await carryOut(options, type, some, at, signal);
+    isMore ||= left > 0;
+  }
+  return { after: isMore ? at.after : after, deferred, isLeft, isUnseen: false };
 }
+
+/** @returns how many are left for another page */
 
 async function carryOut(
   options: RebaselineStreamsOptions,
@@ -84,19 +93,49 @@ async function carryOut(
   requests: readonly RebaselineRequest[],
   at: RebaselineAt,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   const { mapping } = options;
   const stream = mapping.stream(type);
   if (stream === undefined) {
     const why = `the config has no stream type ${type}`;
-    return await refuse(options, requests, () => why, at);
+    await refuse(options, requests, () => why, at);
+    return 0;
   }
   const root = mapping.mapperOf(mapping.shapeOf(stream.ref.root.name)!)!;
-  const faults = requests.map((request) => keyFault(root, request.stream));
+  const faults = requests.map(
+    (request) => keyFault(root, request.stream) ?? attemptsFault(request),
+  );
   await refuse(options, requests, (n) => faults[n], at);
   const sound = requests.filter((_, n) => faults[n] === undefined);
-  if (sound.length === 0) return;
-  await restate(options, stream, sound, { ...at, whole: await wholeAt(options, type, at) }, signal);
+  const some = await at.size.first(sound, mapping, stream);
+  if (some.length === 0) return 0;
+  const whole = await wholeAt(options, type, at);
+  await attempt(options, some, () => restate(options, stream, some, { ...at, whole }, signal));
+  return sound.length - some.length;
+}
+
+function attemptsFault({ attempts }: RebaselineRequest): string | undefined {
+  if (attempts < ATTEMPTS_MAX) return undefined;
+  return `the process died ${attempts} times while it was read, of its size perhaps; what the streams hold is as it was`;
+}
+
+/** Notes durably that streams are being read, for whoever comes after a process that dies of it. */
+async function attempt(
+  { store, writer }: RebaselineStreamsOptions,
+  requests: readonly RebaselineRequest[],
+  work: () => Promise<void>,
+): Promise<void> {
+  const ids = requests.map(({ id }) => id);
+  await store.noteAttempts(ids, 1);
+  try {
+    await work();
+  } catch (error) {
+    // What was staged may hold the requests, which are noted past it.
+    await writer.dropBaseline();
+    // Who fails and says so is not dead. Where the store is gone, it counts all the same.
+    await store.noteAttempts(ids, -1).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** Nobody knows when it went wrong; before the rows were read as a whole it cannot have been. */
@@ -121,6 +160,7 @@ async function restate(
   const { writer } = options;
   try {
     const done = await new RestatedChunk(options, stream, requests, at.whole).write(signal);
+    at.size.read(requests.length, done.rows);
     noteRefreshed(options, stream, done.streams, done);
     const why = "neither the source nor the store has anything of it";
     const nothing = new Set(done.nothing.map(({ stream: id }) => id));
@@ -133,7 +173,8 @@ async function restate(
     if (done.streams.length > 0) await at.commit();
   } catch (error) {
     const isOfKey = error instanceof BanyanError && error.code === "VALUE_UNMAPPABLE";
-    if (!isOfKey || writer.staged.events > 0) throw error;
+    if (!isOfKey) throw error;
+    await writer.dropBaseline();
     if (requests.length === 1) return await refuse(options, requests, () => error.message, at);
     const half = Math.ceil(requests.length / 2);
     await restate(options, stream, requests.slice(0, half), at, signal);
@@ -197,6 +238,7 @@ function noteRefreshed(
   { sees, fence }: ReadChunk,
 ): void {
   if (streams.length === 0) return;
-  const make = (): ChunkFrontier => new ChunkFrontier(keyOrder(mapping, stream), "all");
+  const make = (): ChunkFrontier =>
+    new ChunkFrontier(keyOrder(mapping, stream), "all", [], (table) => mapping.hasAllImages(table));
   frontiers.refreshed(stream.type, { sees, fence }, streams, make);
 }

@@ -1,6 +1,6 @@
 import { baselineContext } from "./baseline-events.ts";
 import { keyOrder, planBaselines, type StreamBaseline } from "./baseline-plan.ts";
-import { newRecord } from "./baseline-record.ts";
+import { imagedTables, newRecord } from "./baseline-record.ts";
 import { capturedAt } from "./captured-tables.ts";
 import type { EventWriter } from "./event-writer.ts";
 import { Frontiers } from "./frontiers.ts";
@@ -256,8 +256,10 @@ function recordAnew(
   to: Position,
   { from, reason }: Lost,
 ): BaselineRecord {
-  const order = keyOrder(mapping, mapping.stream(type)!);
-  return { ...newRecord(type, to, plan), gap: newGap(reason, from, before, order) };
+  const stream = mapping.stream(type)!;
+  const order = keyOrder(mapping, stream);
+  const imaged = imagedTables(mapping, stream);
+  return { ...newRecord(type, to, plan, imaged), gap: newGap(reason, from, before, order) };
 }
 
 /** What waited in quarantine lies before the gap: the rows that follow hold what came of it. */

@@ -3,22 +3,20 @@ import { keyedTables } from "./baseline-plan.ts";
 import type { ReadChunk } from "./chunk-frontier.ts";
 import type { EventWriter } from "./event-writer.ts";
 import { pushGap } from "./gap-events.ts";
-import { mergeChildren, streamOfAggregate } from "./merge-children.ts";
+import { mergeChildren, streamOfAggregate, type MergedAggregate } from "./merge-children.ts";
 import { parkedChanges } from "./quarantine-release.ts";
+import { RestatedImages } from "./restated-images.ts";
 import { shapesOf } from "./snapshot-shapes.ts";
 import { isStageFull } from "./stage-size.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
 import { idPrefix } from "../mapping/event-id.ts";
-import { decodeImage } from "../mapping/row-images.ts";
-import { keyOfStream, keyText } from "../mapping/stream-id.ts";
+import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
-import { cellOf } from "../model/column-definition.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { Position } from "../model/position.ts";
-import { Folder, type StreamState } from "../projection/fold.ts";
-import type { ChangeSource, ChunkSnapshot } from "../source/change-source.ts";
-import type { EventStore, ImageChange, NewImage, RebaselineRequest } from "../store/event-store.ts";
+import type { ChangeSource, ChunkSnapshot, RowSnapshot } from "../source/change-source.ts";
+import type { EventStore, NewImage, RebaselineRequest } from "../store/event-store.ts";
 
 /** Parts of one aggregate that have an id of their own. */
 const PARTS_MAX = 4_096;
@@ -37,9 +35,13 @@ export interface Restated extends ReadChunk {
   readonly streams: readonly string[];
   /** Requests that named nothing: neither side has anything of their streams. */
   readonly nothing: readonly RebaselineRequest[];
+  readonly rows: number;
 }
 
-/** Streams of one type that are read anew under one snapshot. */
+/**
+ * Streams of one type that are read anew under one snapshot, and become one commit. In memory is only what
+ * is staged next, however large an aggregate is.
+ */
 export class RestatedChunk {
   readonly #options: RestatingOptions;
   readonly #stream: StreamPlan;
@@ -48,7 +50,7 @@ export class RestatedChunk {
   readonly #from: Position;
   #mappers: readonly TableMapper[] = [];
   /** Where in the log the last event of each stream was. */
-  #known: ReadonlyMap<string, Position> = new Map();
+  readonly #known = new Map<string, Position>();
 
   constructor(
     options: RestatingOptions,
@@ -66,7 +68,8 @@ export class RestatedChunk {
   /**
    * Stages what becomes of the streams, and that it is done.
    *
-   * @throws BanyanError `VALUE_UNMAPPABLE` when one of the ids is no key of this type: nothing was staged
+   * @throws BanyanError `VALUE_UNMAPPABLE` when one of the ids is no key of this type: what was staged is
+   *   to be dropped, see `EventWriter.dropBaseline`
    */
   async write(signal: AbortSignal): Promise<Restated> {
     const { source, mapping } = this.#options;
@@ -86,41 +89,31 @@ export class RestatedChunk {
   async #read(snapshot: ChunkSnapshot, signal: AbortSignal): Promise<Restated> {
     const { writer, mapping, store } = this.#options;
     const tables = await shapesOf(snapshot.tables, { mapping, writer }, signal, true);
-    this.#mappers = tables.map((table) => mapping.mapperOf(table)!);
+    const mappers = tables.map((table) => mapping.mapperOf(table)!);
+    this.#mappers = mappers;
+    const isRestated = (stream: string): boolean => this.#requests.has(stream);
+    const kept = new RestatedImages({ store, mapping, writer, mappers, isRestated });
     const streams = [...this.#requests.keys()];
-    this.#known = await lastPositions(store, streams);
-    const keys = streams.map(keyOfStream);
-    const rowsOf = {
-      readRows: (table: (typeof tables)[number], _order: unknown, aborted: AbortSignal) =>
-        snapshot.readRange(table, { keys }, aborted),
-    };
-    const met = new Map<string, number>();
-    const images: NewImage[] = [];
-    let events = new EventBuffer();
-    const stage = async (): Promise<void> => {
-      writer.addToLedger({ events: events.length });
-      await writer.assignVersions(events);
-      await writer.stageBaseline(events, {});
-      events = new EventBuffer();
-    };
-    for await (const group of mergeChildren(rowsOf, this.#mappers, signal)) {
+    for (const stream of streams) {
+      const last = await kept.forgetTold(stream, signal);
+      if (last !== undefined) this.#known.set(stream, last);
+    }
+    const met = new Set<string>();
+    const { rows, push, stage } = this.#staging(snapshot, kept);
+    for await (const group of this.#aggregates(snapshot, streams, signal)) {
       for (const aggregate of group) {
-        const stream = streamOfAggregate(this.#mappers, aggregate);
+        const stream = streamOfAggregate(mappers, aggregate);
         // An id may name a row without being its key's text, where only the source can tell.
-        if (!this.#requests.has(stream)) continue;
-        const part = met.get(stream) ?? 0;
-        met.set(stream, part + 1);
-        this.#push(events, snapshot, stream, aggregate, part);
-        keepImages(images, this.#mappers, aggregate);
-        if (isStageFull(events)) await stage();
+        if (!isRestated(stream)) continue;
+        met.add(stream);
+        await push(stream, aggregate);
       }
     }
     const isNothing = (stream: string): boolean =>
       !met.has(stream) && !this.#known.has(stream) && !writer.mapper.blocked.has(stream);
     const nothing = [...this.#requests.values()].filter(({ stream }) => isNothing(stream));
     const told = streams.filter((stream) => !isNothing(stream));
-    for (const stream of told)
-      if (!met.has(stream)) this.#push(events, snapshot, stream, undefined, 0);
+    for (const stream of told) if (!met.has(stream)) await push(stream, undefined);
     const [rewritten] = await snapshot.rewritten();
     if (rewritten !== undefined) {
       throw new BanyanError(
@@ -131,37 +124,75 @@ export class RestatedChunk {
         },
       );
     }
+    await snapshot.durable(signal);
     await stage();
-    const changed = await this.#images(images);
     const { seen, fence, sees } = snapshot;
-    if (told.length > 0) await this.#settle(told, changed, { seen, fence });
-    return { streams: told, nothing, sees, fence: fence.slice(0, 16) };
+    if (told.length > 0) await this.#settle(told, { seen, fence });
+    return { streams: told, nothing, rows: rows(), sees, fence: fence.slice(0, 16) };
+  }
+
+  #aggregates(
+    snapshot: ChunkSnapshot,
+    streams: readonly string[],
+    signal: AbortSignal,
+  ): ReturnType<typeof mergeChildren> {
+    const keys = streams.map(keyOfStream);
+    const rowsOf: Pick<RowSnapshot, "readRows"> = {
+      readRows: (table, _order, aborted) => snapshot.readRange(table, { keys }, aborted),
+    };
+    return mergeChildren(rowsOf, this.#mappers, signal);
+  }
+
+  /** Stages events with the images of their rows, as many as are worth it. */
+  #staging(snapshot: ChunkSnapshot, kept: RestatedImages) {
+    const { writer } = this.#options;
+    const parts = new Map<string, number>();
+    let events = new EventBuffer();
+    let images: NewImage[] = [];
+    let rows = 0;
+    const stage = async (): Promise<void> => {
+      const staged = events;
+      const changes = await kept.changesOf(images);
+      events = new EventBuffer();
+      images = [];
+      writer.addToLedger({ events: staged.length });
+      await writer.assignVersions(staged);
+      await writer.stageBaseline(staged, { images: changes });
+    };
+    const push = async (stream: string, aggregate: MergedAggregate | undefined): Promise<void> => {
+      const part = parts.get(stream) ?? 0;
+      parts.set(stream, part + 1);
+      this.#push(events, snapshot, stream, aggregate, part);
+      if (aggregate !== undefined) rows += keepImages(images, this.#mappers, aggregate);
+      if (isStageFull(events, images.length)) await stage();
+    };
+    return { rows: () => rows, push, stage };
   }
 
   /** What waits in quarantine is given up: the rows hold what came of it. */
   async #settle(
     streams: readonly string[],
-    images: readonly ImageChange[],
     snapshot: Pick<ChunkSnapshot, "seen" | "fence">,
   ): Promise<void> {
     const { writer, store, pipeline } = this.#options;
-    const skipped: string[] = [];
     for (const stream of streams) {
-      for await (const records of parkedChanges(store, pipeline, stream))
-        skipped.push(...records.map(({ id }) => id));
+      for await (const records of parkedChanges(store, pipeline, stream)) {
+        const skipped = records.map(({ id }) => id);
+        await writer.stageVersioned(new EventBuffer(), [], [], { skipped });
+      }
       writer.mapper.blocked.delete(stream);
     }
     const all = new Set(streams);
     const ids = this.#all.flatMap(({ id, stream }) => (all.has(stream) ? [id] : []));
     const rebaselined = { ids, ...snapshot };
-    await writer.stageVersioned(new EventBuffer(), images, [], { skipped, rebaselined });
+    await writer.stageVersioned(new EventBuffer(), [], [], { rebaselined });
   }
 
   #push(
     events: EventBuffer,
     { fence }: ChunkSnapshot,
     stream: string,
-    aggregate: Parameters<typeof pushGap>[4],
+    aggregate: MergedAggregate | undefined,
     part: number,
   ): void {
     const { id, reason } = this.#requests.get(stream)!;
@@ -177,66 +208,4 @@ export class RestatedChunk {
       tag: writer.mapper.tag,
     });
   }
-
-  /**
-   * What becomes of kept images: those of rows that these streams told of go, those of the rows that were
-   * read come. An image that names another aggregate stays: the log has yet to tell of the move.
-   */
-  async #images(read: readonly NewImage[]): Promise<readonly ImageChange[]> {
-    const { writer, mapping } = this.#options;
-    const changes: ImageChange[] = [];
-    const told = await this.#toldRows();
-    for (const mapper of this.#mappers) {
-      if (!mapper.keepsImages) continue;
-      const { name } = mapper.table;
-      const now = new Map(read.flatMap((one) => (one.table === name ? [[one.key, one]] : [])));
-      const keys = [...new Set([...now.keys(), ...(told.get(name) ?? [])])];
-      const found = await writer.images(name, keys);
-      const columns = mapping.columnsOf(mapper.table);
-      for (const [i, key] of keys.entries()) {
-        const image = found[i];
-        const owner =
-          image === undefined ? undefined : mapper.streamIdOf(decodeImage(columns, image));
-        if (owner !== undefined && !this.#requests.has(owner)) continue;
-        changes.push(now.get(key) ?? { table: name, key, image: undefined });
-      }
-    }
-    return changes;
-  }
-
-  /** Keys of rows that the streams hold so far, by table. */
-  async #toldRows(): Promise<ReadonlyMap<string, readonly string[]>> {
-    const { store, mapping } = this.#options;
-    const told = new Map<string, string[]>();
-    if (!this.#mappers.some(({ keepsImages }) => keepsImages)) return told;
-    const folder = new Folder(await store.mappings(), mapping.inverses());
-    for (const stream of this.#requests.keys()) {
-      const state: StreamState = new Map();
-      for await (const event of store.readStream(stream))
-        if (event.mappingVersion !== undefined) folder.apply(state, event);
-      for (const { table, role } of this.#mappers) {
-        const columns = mapping.columnsOf(table);
-        const keys = [...(state.get(role)?.values() ?? [])].map((row) =>
-          keyText(
-            columns.map((column) => cellOf(row, column)),
-            table.key,
-          ),
-        );
-        told.set(table.name, [...(told.get(table.name) ?? []), ...keys]);
-      }
-    }
-    return told;
-  }
-}
-
-async function lastPositions(
-  store: EventStore,
-  streams: readonly string[],
-): Promise<ReadonlyMap<string, Position>> {
-  const positions = new Map<string, Position>();
-  for (const stream of streams) {
-    for await (const { sourcePosition } of store.readStream(stream))
-      if (sourcePosition !== undefined) positions.set(stream, sourcePosition);
-  }
-  return positions;
 }

@@ -37,9 +37,10 @@ export interface Changes {
  * is left out becomes an insert, one whose new row does a delete.
  *
  * Where the log does not carry old rows, the row before is the kept image. A row without one lay in an
- * aggregate that has yet to be read. A row with one may have been read ahead: then its image is told by
- * the aggregate that it names, and goes on with what is left out, until the log has come to where the
- * aggregate was read.
+ * aggregate that has yet to be read, if images were kept from the first chunk on; else nobody knows, and
+ * the change is parked as it is without a baseline. A row with one may have been read ahead: then its
+ * image is told by the aggregate that it names, and goes on with what is left out, until the log has come
+ * to where the aggregate was read.
  */
 export async function settleChanges(
   transactions: readonly Changes[],
@@ -83,22 +84,35 @@ function settle(
       completeKept(change, mapper, columns, images.get(change.table.name)!, results);
     return change;
   }
-  const judge = (cells: Cells): Verdict => {
+  const judge = (cells: Cells): Verdict | "unknown" => {
+    if (!namesStream(mapper, cells)) return "unknown";
     const streamOf = (): string => mapper.streamIdOf(cells);
     const verdict = frontier.verdict(transaction, rootKey(mapper, cells), streamOf, true);
     invariant(verdict !== "waits", "a change waits for its chunk before it is written");
     return verdict;
   };
-  if (!mapper.keepsImages) {
-    const left = change.before !== undefined && judge(change.before) === "told";
+  const kept = mapper.keepsImages
+    ? new KeptImages(mapper, images.get(change.table.name)!, results)
+    : undefined;
+  if (change.kind === "insert") return settleInsert(change, judge, kept);
+  if (kept === undefined && isWhole(change.before)) {
+    const left = judge(change.before!) === "told";
     return partOf(change, left, change.after !== undefined && judge(change.after) === "told");
   }
-  const kept = new KeptImages(mapper, images.get(change.table.name)!, results);
-  if (change.kind === "insert") return settleInsert(change, judge, kept);
-  return settleOld(change, { judge, kept, mapper, columns });
+  const mayBeTold = frontier.mayBeTold(transaction, name);
+  return settleOld(change, { judge, kept, mapper, columns, mayBeTold });
 }
 
-/** An update or a delete of a table of whose rows images are kept. */
+/** Whether the aggregate of a row can be said: a key column may be among what the log left out. */
+function namesStream({ parts }: TableMapper, cells: Cells): boolean {
+  return parts.streamColumns.every((column) => cells[column] !== undefined);
+}
+
+function isNamedByKey({ parts, table }: TableMapper): boolean {
+  return parts.streamColumns.every((column) => table.key.includes(column));
+}
+
+/** An update or a delete of which the log does not carry the whole old row, or need not. */
 function settleOld(
   change: RowChange,
   {
@@ -106,52 +120,66 @@ function settleOld(
     kept,
     mapper,
     columns,
+    mayBeTold,
   }: {
-    readonly judge: (cells: Cells) => Verdict;
-    readonly kept: KeptImages;
+    readonly judge: (cells: Cells) => Verdict | "unknown";
+    /** Undefined for a table that once was to carry whole old rows, and does not for this one. */
+    readonly kept: KeptImages | undefined;
     readonly mapper: TableMapper;
     readonly columns: readonly ColumnDefinition[];
+    /** Whether a row without an image may lie in an aggregate that is told. */
+    readonly mayBeTold: boolean;
   },
 ): RowChange | undefined {
   const key = oldKey(change, mapper);
-  const image = kept.get(key);
+  const image = kept?.get(key);
   const known = image === undefined ? undefined : decodeImage(columns, image);
   const logged = change.before;
   const before = isWhole(logged)
     ? logged
     : known?.map((cell, i) => (logged?.[i] === undefined ? cell : logged[i]));
   // A root names its aggregate itself: where that is told, an image should be there and is missed.
-  const place = before ?? (mapper.isRoot ? (logged ?? change.after) : undefined);
-  const left = place === undefined ? "unread" : judge(place);
+  const isNamed = mapper.isRoot || (mayBeTold && isNamedByKey(mapper));
+  const place = before ?? (isNamed ? (logged ?? change.after) : undefined);
+  const left = place !== undefined ? judge(place) : mayBeTold ? "unknown" : "unread";
   // Of a row that was read ahead the image is newer than the change, and says nothing of what was before.
-  change.before = left === "told" ? (before ?? logged) : undefined;
+  const isTold = left === "told" || left === "unknown";
+  change.before = isTold ? (before ?? logged) : undefined;
   const leave = (): void => {
-    if (image !== undefined || left !== "unread") kept.remove(key);
+    if (image !== undefined || left !== "unread") kept?.remove(key);
   };
   if (change.kind === "delete") {
     leave();
-    return partOf(change, left === "told", false);
+    return partOf(change, isTold, false);
   }
   const after = change.after!;
   const full = after.map((cell, i) => (cell === undefined ? before?.[i] : cell));
   const joined = judge(full);
-  if (left === "told") change.after = full;
+  if (isTold) change.after = full;
   const moved = mapper.keyOf(full);
   if (moved !== key || joined === "unread") leave();
-  if (joined === "told") kept.set(moved, change.after!);
-  else if (joined === "held" && isWhole(full)) kept.set(moved, full);
-  return partOf(change, left === "told", joined === "told");
+  const hasJoined = joined === "told" || joined === "unknown";
+  if (hasJoined) kept?.set(moved, change.after!);
+  else if (joined === "held" && isWhole(full)) kept?.set(moved, full);
+  // Parked by its key alone: what it joins has yet to be read, or holds it.
+  if (left === "unknown" && !hasJoined) change.before ??= keyOnly(mapper, full);
+  return partOf(change, isTold, hasJoined);
+}
+
+/** A row as the log has it where it carries no more than the key. */
+function keyOnly({ table }: TableMapper, cells: Cells): Cells {
+  return cells.map((cell, column) => (table.key.includes(column) ? cell : undefined));
 }
 
 function settleInsert(
   change: RowChange,
-  judge: (cells: Cells) => Verdict,
-  kept: KeptImages,
+  judge: (cells: Cells) => Verdict | "unknown",
+  kept: KeptImages | undefined,
 ): RowChange | undefined {
   const after = change.after!;
   const verdict = judge(after);
-  if (verdict !== "unread") kept.set(kept.keyOf(after), after);
-  return partOf(change, false, verdict === "told");
+  if (verdict !== "unread") kept?.set(kept.keyOf(after), after);
+  return partOf(change, false, verdict === "told" || verdict === "unknown");
 }
 
 /** The sides of a change that are told. */

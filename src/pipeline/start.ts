@@ -1,7 +1,7 @@
 import { baseline } from "./baseline.ts";
 import { planBaselines, type BaselineOf, type StreamBaseline } from "./baseline-plan.ts";
 import { capturedAt, compareTables } from "./captured-tables.ts";
-import { frontierOf, newRecord, plansGoingOn } from "./baseline-record.ts";
+import { frontierOf, imagedTables, newRecord, plansGoingOn } from "./baseline-record.ts";
 import { EventWriter } from "./event-writer.ts";
 import { forgetImages } from "./forget-images.ts";
 import { Frontiers } from "./frontiers.ts";
@@ -100,7 +100,9 @@ function beginChunks(
   { frontiers, source }: { readonly frontiers: Frontiers; readonly source: ChangeSource },
 ): { readonly tables: readonly CapturedTable[]; readonly records: readonly BaselineRecord[] } {
   const chunked = plans.filter(({ isChunked }) => isChunked);
-  const records = chunked.map((plan) => newRecord(plan.stream.type, position, plan));
+  const records = chunked.map((plan) =>
+    newRecord(plan.stream.type, position, plan, imagedTables(mapping, plan.stream)),
+  );
   for (const [i, { stream, tables }] of chunked.entries())
     frontiers.set(stream.type, frontierOf(mapping, stream, records[i]!, source, undefined), tables);
   const roles = chunked.flatMap(({ stream, tables }) =>

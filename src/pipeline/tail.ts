@@ -2,6 +2,7 @@ import { ChunkGate } from "./chunk-gate.ts";
 import type { EventWriter, WholeTransaction } from "./event-writer.ts";
 import { LargeTransaction } from "./large-transaction.ts";
 import { RebaselinePace } from "./rebaseline-pace.ts";
+import { RebaselineSize } from "./rebaseline-size.ts";
 import { rebaselinePage } from "./rebaseline-streams.ts";
 import { isTooMany, refuseTooMany, releaseQuarantine } from "./quarantine-release.ts";
 import { Frontiers } from "./frontiers.ts";
@@ -131,6 +132,7 @@ class Applier {
   #quarantineSeen = -1;
   readonly #told: ToldTransactions;
   readonly #rebaselines: RebaselinePace;
+  readonly #rebaselineSize: RebaselineSize;
   #isOver = false;
   /** Gives back the turn to write, see {@link EventWriter.turn}; undefined while somebody else may have it. */
   #giveTurn: (() => void) | undefined;
@@ -151,6 +153,7 @@ class Applier {
     const { frontiers } = this.#beside;
     this.#told = new ToldTransactions(options.source);
     this.#rebaselines = new RebaselinePace(frontiers);
+    this.#rebaselineSize = new RebaselineSize(options.source);
     this.#truncates = new TruncateWriter(writer, mapping, store, pipeline, frontiers);
   }
 
@@ -400,7 +403,8 @@ class Applier {
     const { frontiers } = this.#beside;
     const options = { ...this.#options, frontiers, onNotReadAnew: note };
     try {
-      const at = { after, told: this.#told, checkpoint: this.#checkpoint, commit };
+      const size = this.#rebaselineSize;
+      const at = { after, size, told: this.#told, checkpoint: this.#checkpoint, commit };
       const page = await rebaselinePage(options, at, this.#signal);
       this.#rebaselines.passed(page, startedMs);
     } catch (error) {

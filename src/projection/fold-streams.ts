@@ -12,12 +12,12 @@ export interface FoldedStream {
  * Folds events that come ordered by stream and version, one stream at a time; only one stream's state
  * is in memory.
  *
- * @param include leaves out an event when it returns false
+ * @param include leaves out an event when it returns false; asked of each with what was folded before it
  */
 export async function* foldStreams(
   groups: AsyncIterable<readonly FoldEvent[]>,
   folder: Folder,
-  include: (event: FoldEvent) => boolean = () => true,
+  include: (event: FoldEvent, state: StreamState) => boolean = () => true,
 ): AsyncGenerator<FoldedStream, void, void> {
   let stream: string | undefined;
   let version = 0;
@@ -30,7 +30,7 @@ export async function* foldStreams(
         version = 0;
         state = new Map();
       }
-      if (!include(event)) continue;
+      if (!include(event, state)) continue;
       folder.apply(state, event);
       version = event.version;
     }

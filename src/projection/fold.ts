@@ -111,7 +111,7 @@ function applyShape(
     case "any": {
       const role = String(data["$row"]);
       const definition = roles[role]!;
-      if (data["$op"] === "delete") rowsOf(state, role).delete(keyOf(definition, data));
+      if (data["$op"] === "delete") rowsOf(state, role).delete(foldedKey(definition, data));
       else if (data["$op"] === "insert") setRow(state, role, definition, data);
       else changeRow(state, role, definition, data);
       return;
@@ -134,7 +134,7 @@ function applyShape(
       return;
     }
     case "removed":
-      rowsOf(state, shape.role).delete(keyOf(roles[shape.role]!, data));
+      rowsOf(state, shape.role).delete(foldedKey(roles[shape.role]!, data));
   }
 }
 
@@ -150,12 +150,12 @@ function setRow(state: StreamState, role: string, definition: RoleDefinition, da
     // An event of just before a schema change may lack what the mapping that it is folded by has.
     if (Object.hasOwn(data, name)) row[name] = cellFromJson(CODECS[codec], data[name]);
   }
-  rowsOf(state, role).set(keyOf(definition, data), row);
+  rowsOf(state, role).set(foldedKey(definition, data), row);
 }
 
 function changeRow(state: StreamState, role: string, definition: RoleDefinition, data: Data): void {
   const rows = rowsOf(state, role);
-  const key = keyOf(definition, data);
+  const key = foldedKey(definition, data);
   let row = rows.get(key);
   if (row === undefined) rows.set(key, (row = {}));
   for (const { name, codec } of definition.columns) {
@@ -167,8 +167,7 @@ function changeRow(state: StreamState, role: string, definition: RoleDefinition,
  * The row's key as text, unique in its role. Only ever compared with others of the same fold, whose
  * events may have been written when the column was of another type: 1 and "1" are one key.
  */
-function keyOf(definition: RoleDefinition, data: Data): string {
-  const { key } = definition;
+export function foldedKey({ key }: Pick<RoleDefinition, "key">, data: Data): string {
   if (key.length === 1) return keyPart(data[key[0]!]);
   return JSON.stringify(key.map((name) => keyPart(data[name])));
 }

@@ -8,7 +8,7 @@ import {
   discoverTables,
   openComparison,
   quarantinedStreams,
-  unfinishedBaseline,
+  unfinishedNow,
   waitForFence,
   type VerifyOptions,
 } from "../verify/prepare.ts";
@@ -70,9 +70,8 @@ export class MovingParity {
     signal: AbortSignal,
   ): Promise<string | undefined> {
     const { store, pipeline } = this.#options;
-    const record = await store.pipeline(pipeline);
     // What has yet to be read anew has no event since, and is not equal for that.
-    const unfinished = record === undefined ? undefined : unfinishedBaseline(record);
+    const unfinished = await unfinishedNow(this.#options);
     if (unfinished !== undefined) return unfinished;
     const changed = await this.#marks.changedSince(move.type, since, streamsMax);
     if (changed === undefined) {
@@ -99,6 +98,8 @@ export class MovingParity {
       const hashes = hashesOf(mapping, plan, snapshot.tables);
       const quarantined = await quarantinedStreams(this.#options);
       const compared = await comparison.compareStreams(hashes, streams, quarantined, signal);
+      const unfinished = await unfinishedNow(this.#options);
+      if (unfinished !== undefined) return unfinished;
       const rewritten = await snapshot.rewritten();
       if (rewritten.length > 0) return `rewritten while they were read: ${rewritten.join(", ")}`;
       const [first, ...others] = comparison.differences;

@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../model/buckets.ts";
 import type { TransactionPart } from "../model/change.ts";
 import type { Position } from "../model/position.ts";
 import type { Cell } from "../model/cell.ts";
@@ -168,6 +169,8 @@ export interface BaselinePlan extends CapturePlan {
 
 export interface PlannedTable {
   readonly name: string;
+  /** Of a child: its columns that hold the root's key. */
+  readonly parent?: readonly string[];
   /** Key columns named by the config, for a table without primary key. */
   readonly key?: readonly string[];
 }
@@ -222,6 +225,8 @@ export interface BaselineSnapshot extends RowSnapshot {
 }
 
 export interface ParitySnapshot extends RowSnapshot {
+  /** Lies before the snapshot was taken: what another one saw that was read at a place before it, this one sees. */
+  readonly begin: Position;
   /** Lies after every transaction that the snapshot sees. */
   readonly fence: Position;
   /** The tables as the snapshot sees them, in the order asked. */
@@ -231,8 +236,15 @@ export interface ParitySnapshot extends RowSnapshot {
   /**
    * Sums of row hashes by bucket of the aggregate's key, of all rows: one pass, computed where the rows
    * are. See row-hash.ts.
+   *
+   * @param within only of the rows of these buckets; all when absent
    */
-  sumRows(table: SourceTable, plan: RowHashPlan, signal: AbortSignal): Promise<BucketSums>;
+  sumRows(
+    table: SourceTable,
+    plan: RowHashPlan,
+    signal: AbortSignal,
+    within?: SomeBuckets,
+  ): Promise<BucketSums>;
   /**
    * The same by aggregate, for the rows of some of the buckets; in groups, in any order. An aggregate may
    * come more than once, each time with some of its rows.
@@ -280,6 +292,8 @@ export interface ChunkSurvey {
   readonly bytes: number;
   /** Why these tables cannot be read in chunks; absent when they can. */
   readonly obstacle?: string;
+  /** Tables without an index that begins with the root's key: whatever is read of one, all of it is. */
+  readonly unindexed?: readonly string[];
 }
 
 /** Key of a root row: canonical text of its key columns. */
@@ -313,6 +327,8 @@ export interface ChunkSnapshot {
   readonly sees: (transaction: string) => boolean;
   /** Key of the n-th root row behind `after`; undefined when there are fewer. */
   bound(after: ChunkKey | undefined, rows: number): Promise<ChunkKey | undefined>;
+  /** Key of the last root row behind `after`; undefined when there is none. */
+  last(after: ChunkKey | undefined): Promise<ChunkKey | undefined>;
   /**
    * Rows of one of the tables in the order of their root's key, NULLs last, in groups, pulled. Several
    * tables may be read at once, each on its own connection.
@@ -326,6 +342,13 @@ export interface ChunkSnapshot {
   ): AsyncIterable<readonly Cells[]>;
   /** As {@link RowSnapshot.rewritten}. */
   rewritten(): Promise<readonly string[]>;
+  /**
+   * Resolves once a crash of the source can undo nothing of what the snapshot sees: a source may show a
+   * commit to others before it is on its disk. Nothing of the snapshot may be kept before.
+   *
+   * @throws BanyanError `SOURCE_UNREACHABLE` when that takes too long; the signal's reason
+   */
+  durable(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../model/buckets.ts";
 import type { Cell } from "../model/cell.ts";
 import { isDecimal, trimScale, type Cells, type SourceTable } from "../model/table.ts";
 import { joinHalves, TextHash } from "../model/text-hash.ts";
@@ -108,12 +109,16 @@ export async function sumHere(
   rows: Rows,
   table: SourceTable,
   plan: RowHashPlan,
+  within?: SomeBuckets,
 ): Promise<BucketSums> {
   const sums = emptySums(plan.buckets);
   const hash = new RowHash(table, plan.key);
+  const wanted = within && new Set(within.wanted);
   for await (const group of rows) {
     for (const cells of group) {
-      const bucket = hash.key(cells).low & (plan.buckets - 1);
+      const key = hash.key(cells).low;
+      if (wanted?.has(key & (within!.buckets - 1)) === false) continue;
+      const bucket = key & (plan.buckets - 1);
       sums.counts[bucket]! += 1;
       const { high, low } = hash.row(cells);
       sums.sums[bucket]! += joinHalves(high, low);

@@ -114,6 +114,21 @@ export interface EventStore {
     limit: number,
   ): Promise<readonly RebaselineRequest[]>;
 
+  /**
+   * Counts, durable at once, that requests are about to be carried out (1), or that an attempt has ended
+   * and was no death (-1). @param ids those that are settled meanwhile are left as they are
+   */
+  noteAttempts(ids: readonly string[], by: 1 | -1): Promise<void>;
+
+  /**
+   * Settles requests that were not carried out, as if they had not been asked for. One that is being
+   * carried out may be done all the same.
+   *
+   * @param streams undefined for all
+   * @returns how many there were
+   */
+  withdrawRebaselines(pipeline: string, streams?: readonly string[]): Promise<number>;
+
   /** What was carried out with a fence behind `after`, which the log has yet to pass. */
   rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]>;
 
@@ -183,7 +198,10 @@ export type FoldEvent = Pick<
   | "mappingVersion"
   | "sourceTransaction"
   | "time"
->;
+> & {
+  /** Of a baseline event: where in the log its rows were read. Absent where only folds are wanted. */
+  readonly readAt?: Position;
+};
 
 export type PipelinePhase = "new" | "baseline" | "tail" | "stopped";
 
@@ -252,6 +270,11 @@ export interface BaselineRecord {
   readonly stream: string;
   /** The tables whose rows alone are read, because they joined streams that were there; absent for all. */
   readonly tables?: readonly string[];
+  /**
+   * The tables of whose rows images were kept from here on, so that a row without one is in no aggregate
+   * that was read; absent in records of before that was noted.
+   */
+  readonly imaged?: readonly string[];
   /** Where in the log it began. */
   readonly position: Position;
   /** Why it is read in chunks, for people; absent in records of before that was noted. */
@@ -300,6 +323,8 @@ export interface RebaselineRequest {
   readonly id: string;
   readonly stream: string;
   readonly reason: string;
+  /** How often it was begun and not ended, see {@link EventStore.noteAttempts}. */
+  readonly attempts: number;
 }
 
 /** Streams that were read anew under one snapshot. */

@@ -1,3 +1,4 @@
+import type { SomeBuckets } from "../model/buckets.ts";
 import type { FeedCursor, FoldEvent } from "./event-store.ts";
 
 /**
@@ -25,11 +26,17 @@ export interface ParityStore {
     signal: AbortSignal,
   ): Promise<void>;
 
-  /** Throws away what is kept of folds, of all stream types. */
+  /** Throws away what is kept of folds, of all stream types, and what was counted of events. */
   forget(pipeline: string): Promise<void>;
 
   /** All that is kept of a stream type and all of its events, as of one moment. */
   openFolds(scope: FoldScope): Promise<FoldSnapshot>;
+
+  /** Events that the pipelines of the store have written: those that are there, and those told of. */
+  countEvents(): Promise<EventCounts>;
+
+  /** From now on the difference that there is in {@link countEvents} is known, and only a further one tells. */
+  settleEvents(): Promise<void>;
 
   /** How far what services decided is in the legacy rows, as the reverse sync last said. */
   reverse(pipeline: string): Promise<ReverseState>;
@@ -59,6 +66,15 @@ export interface ParityStore {
    * @param change must have no effect beside what it returns
    */
   update(pipeline: string, change: (kept: KeptParity) => ParityUpdate): Promise<void>;
+}
+
+/** Events of all pipelines, as of one moment. What services appended is not among them. */
+export interface EventCounts {
+  readonly stored: number;
+  /** By the pipelines' ledgers, in which each is counted by the transaction that writes it. */
+  readonly told: number;
+  /** By so many more are stored than told, and that is known. */
+  readonly settled: number;
 }
 
 export interface StreamChanges {
@@ -123,7 +139,10 @@ export interface FoldSums {
   /** Every stream that was folded, also those without rows. */
   readonly folded: readonly string[];
   readonly streams: readonly string[];
-  /** Number of the role in its stream type; -1 marks a stream with events of a service, beside its sums. */
+  /**
+   * Number of the role in its stream type; beside its sums -1 marks a stream with events of a service, and
+   * -2 one whose events do not follow on from each other, so many times.
+   */
   readonly roles: readonly number[];
   /** Hash of the stream's key, see RowHash.key. */
   readonly keys: readonly bigint[];
@@ -132,8 +151,13 @@ export interface FoldSums {
 }
 
 export interface FoldSnapshot {
-  /** Of one role, by bucket. @param buckets a power of two, at most {@link FOLD_BUCKETS_MAX} */
-  sums(role: number, buckets: number): Promise<FoldBucketSums>;
+  /**
+   * Of one role, by bucket.
+   *
+   * @param buckets a power of two, at most {@link FOLD_BUCKETS_MAX}, or any with `within`
+   * @param within only of the folds in these buckets, which are all read for it; all when absent
+   */
+  sums(role: number, buckets: number, within?: SomeBuckets): Promise<FoldBucketSums>;
   /** What is kept of these streams. */
   foldsOf(streams: readonly string[]): Promise<FoldSums>;
   /** What is kept in these buckets. `folded` is empty. */
@@ -143,11 +167,19 @@ export interface FoldSnapshot {
    * and have any.
    */
   decided(after: FeedCursor | undefined, limit: number): Promise<readonly string[]>;
+  /** Kept streams that are marked as flawed (-2), by id. */
+  flawed(limit: number): Promise<readonly FlawedStream[]>;
   /** All events of the streams that have one which the kept folds do not have. */
   touched(signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
   /** All events of these streams, ordered by stream and version. */
   events(streams: readonly string[], signal: AbortSignal): AsyncIterable<readonly FoldEvent[]>;
   close(): Promise<void>;
+}
+
+export interface FlawedStream {
+  readonly stream: string;
+  /** Whether a change of it that waited in quarantine was skipped, and is not in its events for that. */
+  readonly hasSkipped: boolean;
 }
 
 /** See BucketSums of the source; the same for folds. */

@@ -1,4 +1,5 @@
 import { streamTypeOf } from "../mapping/stream-id.ts";
+import { isBefore } from "../model/position.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
 import type { FoldEvent } from "../store/event-store.ts";
 
@@ -6,25 +7,29 @@ import type { FoldEvent } from "../store/event-store.ts";
 const REMEMBERED_MAX = 10_000;
 const LATE_MAX = 10_000;
 
+type Seen = Pick<ParitySnapshot, "sees" | "applied" | "begin">;
+
 /**
- * Which events are in the rows of a snapshot: captured ones of the transactions that it sees, and what a
- * service decided as far as the rows were brought to it.
+ * Which events are in the rows of a snapshot: captured ones of the transactions that it sees, what a
+ * service decided as far as the rows were brought to it, and rows as they were read before.
+ *
+ * Rows that were read after the snapshot was taken may hold what it does not see, and what was told
+ * before they took the place of may be gone from the log: of such a stream nothing can be told.
  */
 export class AsOfSnapshot {
-  readonly #snapshot: Pick<ParitySnapshot, "sees" | "applied">;
+  readonly #snapshot: Seen;
   readonly #seen = new Map<string, boolean>();
   #applied = new Map<string, number>();
   /** Streams of which something decided is not in the rows yet, and will be. */
   readonly late = new Set<string>();
   /** Streams with captured events of transactions that the snapshot does not see. */
   readonly unseen = new Set<string>();
+  /** Streams that were read anew since the snapshot was taken, of those whose events were asked for. */
+  readonly untold = new Set<string>();
   readonly #completed: ReadonlySet<string>;
 
   /** @param completed stream types of which nothing is written back any more */
-  constructor(
-    snapshot: Pick<ParitySnapshot, "sees" | "applied">,
-    completed: ReadonlySet<string> = new Set(),
-  ) {
+  constructor(snapshot: Seen, completed: ReadonlySet<string> = new Set()) {
     this.#snapshot = snapshot;
     this.#completed = completed;
   }
@@ -53,7 +58,15 @@ export class AsOfSnapshot {
         this.late.add(event.stream);
       return isApplied;
     }
-    const { sourceTransaction } = event;
+    const { sourceTransaction, readAt } = event;
+    if (readAt !== undefined) {
+      const isTold = isBefore(readAt, this.#snapshot.begin);
+      if (!isTold) this.untold.add(event.stream);
+      // Where it begins anew, it is of no matter what was read before, perhaps of another server.
+      else if (event.data["$gap"] !== undefined && event.data["$continues"] !== true)
+        this.untold.delete(event.stream);
+      return isTold;
+    }
     if (sourceTransaction === undefined) return true;
     let visible = this.#seen.get(sourceTransaction);
     if (visible === undefined) {

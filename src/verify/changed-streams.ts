@@ -9,7 +9,7 @@ const STREAMS_PER_CHECK_MAX = 5_000;
 /** Beside them, those with decisions that are not in the rows yet. */
 const LATE_PER_CHECK_MAX = 5_000;
 
-type Compared = Pick<Comparison, "late" | "unseen">;
+type Compared = Pick<Comparison, "late" | "unseen" | "untold">;
 
 /**
  * Streams to look at between two sweeps: those that had events, those whose rows have yet to get what a
@@ -49,6 +49,15 @@ export class ChangedStreams {
     return this.#changed.size === 0 && this.#late.size === 0;
   }
 
+  /** Whether a fence that was passed could be told of now, by one more look. */
+  get hasPassed(): boolean {
+    return (
+      this.#passed !== undefined &&
+      this.#place !== undefined &&
+      BigInt(this.#place) >= BigInt(this.#passed.end)
+    );
+  }
+
   /** Asks what had events since it was asked last. What is complete changes for its service alone. */
   async collect({ store, pipeline, streams }: VerifyOptions): Promise<StreamChanges> {
     const completed = await store.reverse.completed(pipeline);
@@ -79,8 +88,9 @@ export class ChangedStreams {
   }
 
   /** What was taken was looked at. @param quarantined streams that were left out */
-  looked({ late, unseen }: Compared, quarantined: ReadonlySet<string>): void {
+  looked({ late, unseen, untold }: Compared, quarantined: ReadonlySet<string>): void {
     this.#add(unseen);
+    this.#add(untold);
     const all = [...late];
     this.#late = new Set(all.slice(0, LATE_PER_CHECK_MAX));
     this.#lateSkipped += Math.max(0, all.length - LATE_PER_CHECK_MAX);
@@ -122,7 +132,8 @@ export class ChangedStreams {
       this.#passed ??= mark;
       return undefined;
     }
-    this.#passed = mark;
+    // Where nothing changes one is enough, until the next look that is wanted for something else.
+    this.#passed = total === 0 ? undefined : mark;
     return earlier.at;
   }
 

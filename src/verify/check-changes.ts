@@ -1,6 +1,7 @@
 import type { ChangedStreams, TakenStreams } from "./changed-streams.ts";
 import { hashesOf } from "./comparison.ts";
 import { countFindings, type FindingCounts } from "./findings.ts";
+import { readHistory } from "./history.ts";
 import { keepChanges, type Kept } from "./keep-report.ts";
 import { passingReason } from "./passing.ts";
 import {
@@ -9,11 +10,12 @@ import {
   openComparison,
   quarantinedStreams,
   requireBaseline,
+  unfinishedNow,
   waitForFence,
   type CompiledTables,
   type VerifyOptions,
 } from "./prepare.ts";
-import { conflictsOf, hiddenRows, waitingStreams } from "./write-report.ts";
+import { conflictsOf, hiddenRows, untoldStreams, waitingStreams } from "./write-report.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
 import type { ParityFinding, SavedReport } from "../store/parity-store.ts";
@@ -46,22 +48,24 @@ export async function checkChanges(
   signal: AbortSignal,
 ): Promise<Checked | undefined> {
   const { store, pipeline } = options;
-  const known = await discoverTables(options);
-  await advanceFolds(options, known, signal);
   const report = await store.parity.report(pipeline);
   const findings = await store.parity.findings(pipeline);
   const before: Before = { report, findings };
-  if (changed.isEmpty && findings.length === 0 && !isWanted) return undefined;
-  const notYet = await requireBaseline(options);
+  const isDue = !changed.isEmpty || findings.length > 0 || isWanted;
+  const notYet = isDue ? await requireBaseline(options) : undefined;
   if (notYet !== undefined) return untold(before, [notYet]);
   const taken = changed.take();
+  let known: CompiledTables | undefined;
   let isDone = false;
   try {
+    known = await discoverTables(options);
+    await advanceFolds(options, known, signal);
+    if (!isDue) return undefined;
     const checked = await lookAt({ options, known, changed, taken, before }, signal);
     isDone = checked.checked !== undefined;
     return checked;
   } catch (error) {
-    const reason = passingReason(error);
+    const reason = passingReason(error, known !== undefined);
     if (reason === undefined || signal.aborted) throw error;
     return untold(before, [reason]);
   } finally {
@@ -106,8 +110,11 @@ async function lookAt(
       const compared = await comparison.compareStreams(hashes, [...streams], quarantined, signal);
       for (const id of compared) checked.add(id);
     }
+    const unfinished = await unfinishedNow(options);
+    if (unfinished !== undefined) return untold(before, [unfinished], fence);
     const rewritten = await snapshot.rewritten();
     if (rewritten.length > 0) return untold(before, rewritten.map(hiddenRows), fence);
+    const history = await readHistory(options, opened, signal);
     changed.looked(comparison, quarantined);
     const kept = await keepChanges(options, {
       before: before.findings,
@@ -115,8 +122,13 @@ async function lookAt(
       found: comparison.differences,
       at,
       isChecked: ({ stream }) => checked.has(stream),
-      unclear: [...waitingStreams(quarantined), ...changed.reasons],
+      unclear: [
+        ...waitingStreams(quarantined),
+        ...untoldStreams(comparison.untold),
+        ...changed.reasons,
+      ],
       conflicts: conflictsOf(opened.reverse, mapping),
+      history,
       checkedAt: changed.passed(taken, fencedAt, since),
     });
     const { state, reasons, wantsSweep } = kept;

@@ -1,13 +1,11 @@
-import type { ParitySample, TableParity } from "./parity-report.ts";
 import { AsOfSnapshot } from "./as-of-snapshot.ts";
-import { shownValues } from "./shown-values.ts";
+import { examine, type Examination, type Examined, type FoundDifference } from "./examine.ts";
+import { Overlay } from "./overlay.ts";
+import type { ParitySample, TableParity } from "./parity-report.ts";
+import { RoleComparison } from "./role-comparison.ts";
 import { StreamHashes } from "./stream-hashes.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
-import type { TableMapper } from "../mapping/table-mapper.ts";
-import type { Cell } from "../model/cell.ts";
-import type { Cells } from "../model/table.ts";
-import { foldStreams } from "../projection/fold-streams.ts";
 import type { Folder } from "../projection/fold.ts";
 import type { ParitySnapshot } from "../source/change-source.ts";
 import type { BucketSums, RowHashPlan } from "../source/row-hash.ts";
@@ -22,6 +20,13 @@ import {
   type ReverseState,
 } from "../store/parity-store.ts";
 
+/** What is spent on looking into differences. */
+export interface ComparisonLimits {
+  readonly examinedMax: number;
+  readonly lookMsMax: number;
+  readonly rowsPerLook: number;
+}
+
 export interface ComparisonOptions {
   readonly pipeline: string;
   readonly snapshot: ParitySnapshot;
@@ -34,6 +39,8 @@ export interface ComparisonOptions {
   readonly folder: Folder;
   readonly samplesMax: number;
   readonly showValues: boolean;
+  /** Those that are absent are the usual ones. */
+  readonly limits?: Partial<ComparisonLimits>;
   readonly onProgress: (step: string, rows: number) => void;
 }
 
@@ -41,14 +48,24 @@ export interface ComparisonOptions {
 const ROWS_PER_BUCKET = 256;
 /** Aggregates whose hashes are in memory at once while differing buckets are looked into. */
 const ROWS_PER_LOOK = 200_000;
-/** Aggregates whose rows and events are read at once. */
-const STREAMS_PER_LOOK = 500;
-/** Differences that are kept by key; all are counted. */
+/** Streams folded at once ahead, because what a service decided may not be in their rows. */
+const LATE_STREAMS_PER_LOOK = 500;
+/** Differences that are kept by key; those of all aggregates that were looked into are counted. */
 const DIFFERENCES_MAX = 10_000;
+/** Aggregates per table that are compared row by row where so many differ. */
+const EXAMINED_MAX = 50_000;
+/** No pass begins so long after the first one of a verification: its snapshot is open meanwhile. */
+const LOOK_MS_MAX = 10 * 60_000;
 /** Streams with events that are not written back yet which are folded as of the snapshot from the start. */
 const LATE_STREAMS_MAX = 100_000;
 /** More events than these are folded into what is kept, instead of once for this comparison. */
 export const EVENTS_BESIDE_MAX = 50_000;
+
+const LIMITS: ComparisonLimits = {
+  examinedMax: EXAMINED_MAX,
+  lookMsMax: LOOK_MS_MAX,
+  rowsPerLook: ROWS_PER_LOOK,
+};
 
 /** What one stream type's rows came to, read before the folds were there. */
 export interface RowSums {
@@ -68,7 +85,11 @@ export interface RowSums {
  *
  * What services decided counts as far as it was written back into the rows that the snapshot sees. The kept
  * folds hold all of it, so streams with events behind the place that the reverse sync has come to are folded
- * from their events. Streams in quarantine are left out on both sides: the rows cannot speak for them.
+ * from their events. Streams in quarantine are left out on both sides: the rows cannot speak for them; and
+ * so are streams that were read anew since the snapshot was taken: their events cannot.
+ *
+ * Where so much differs that looking into all of it would keep the snapshot open for hours, some of it is,
+ * and of the rest is told how much there is at least.
  */
 export class Comparison {
   readonly tables: TableParity[] = [];
@@ -82,10 +103,13 @@ export class Comparison {
   readonly effort = { buckets: 0, bucketsDiffering: 0, aggregatesExamined: 0 };
   readonly #options: ComparisonOptions;
   readonly #asOf: AsOfSnapshot;
+  #lookedIntoSinceMs: number | undefined;
   readonly #conflicts: ReadonlyMap<string, ReverseConflict>;
+  readonly #limits: ComparisonLimits;
 
   constructor(options: ComparisonOptions) {
     this.#options = options;
+    this.#limits = { ...LIMITS, ...options.limits };
     this.#asOf = new AsOfSnapshot(options.snapshot, options.completed);
     this.#conflicts = new Map(options.reverse.conflicts.map((one) => [one.stream, one]));
   }
@@ -98,6 +122,11 @@ export class Comparison {
   /** Streams with captured events that the snapshot does not have, as far as was looked. */
   get unseen(): ReadonlySet<string> {
     return this.#asOf.unseen;
+  }
+
+  /** Streams that were read anew since the snapshot was taken, as far as was looked: they are not compared. */
+  get untold(): ReadonlySet<string> {
+    return this.#asOf.untold;
   }
 
   /** Sums up the rows of a stream type where they are. */
@@ -129,7 +158,7 @@ export class Comparison {
     try {
       const overlay = await this.#foldTouched(rows.hashes, folds, signal);
       const leftOut = new Set(
-        [...quarantined].filter((id) => id.startsWith(`${rows.stream.type}-`)),
+        [...quarantined, ...this.untold].filter((id) => id.startsWith(`${rows.stream.type}-`)),
       );
       for (let role = 0; role < rows.hashes.mappers.length; role++)
         await this.#compareRole({ ...rows, role, folds, overlay, leftOut }, signal);
@@ -154,17 +183,17 @@ export class Comparison {
     const folds = await store.parity.openFolds(scopeOf(pipeline, hashes));
     try {
       const plans = hashes.mappers.map(({ parts }) => ({ key: parts.streamColumns, buckets: 1 }));
-      const suspects = streams
-        .filter((stream) => !quarantined.has(stream))
-        .map((stream) => ({ stream, keys: [keyOfStream(stream)], count: 0, sum: 0n }));
-      const found = { missing: 0, extra: 0, different: 0 };
-      for (let role = 0; role < hashes.mappers.length; role++) {
-        for (let from = 0; from < suspects.length; from += STREAMS_PER_LOOK) {
-          const some = suspects.slice(from, from + STREAMS_PER_LOOK);
-          await this.#examine({ role, folds, hashes, plans }, some, found, signal);
-        }
-      }
-      return suspects.map(({ stream }) => stream);
+      const wanted = streams.filter((stream) => !quarantined.has(stream));
+      const rows = await rowsKept(folds, wanted);
+      const looked = wanted.map((stream) => ({
+        stream,
+        keys: [keyOfStream(stream)],
+        rows: rows.get(stream) ?? 1,
+      }));
+      const roles = hashes.mappers.map((_, role) => role);
+      const found = roles.map(noCounts);
+      await this.#examine({ roles, folds, hashes, plans }, looked, found, signal);
+      return wanted.filter((stream) => !this.#asOf.untold.has(stream));
     } finally {
       await folds.close();
     }
@@ -186,8 +215,8 @@ export class Comparison {
     };
     await add(folds.touched(signal));
     const late = await this.#lateStreams(hashes, folds, overlay);
-    for (let at = 0; at < late.length; at += STREAMS_PER_LOOK)
-      await add(folds.events(late.slice(at, at + STREAMS_PER_LOOK), signal));
+    for (let at = 0; at < late.length; at += LATE_STREAMS_PER_LOOK)
+      await add(folds.events(late.slice(at, at + LATE_STREAMS_PER_LOOK), signal));
     overlay.replaced = await inParts([...overlay.folded], (part) => folds.foldsOf(part));
     return overlay;
   }
@@ -205,227 +234,103 @@ export class Comparison {
     return [...late].filter((stream) => !folded.has(stream));
   }
 
-  async #compareRole(look: RoleLook, signal: AbortSignal): Promise<void> {
-    const { role, folds, overlay, leftOut, hashes, plans, sums: rowSums } = look;
+  async #compareRole(
+    { hashes, plans, sums, ...look }: RoleSums,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { snapshot, onProgress } = this.#options;
+    const { examinedMax, rowsPerLook, lookMsMax } = this.#limits;
+    const { role, folds } = look;
     const { table } = hashes.mappers[role]!;
-    const { buckets } = plans[role]!;
-    const rows = rowSums[role]!;
-    const kept = await folds.sums(role, buckets);
-    const mask = BigInt(buckets - 1);
-    overlay.apply(role, (key, count, sum) => {
-      const bucket = Number(key & mask);
-      kept.counts[bucket]! += count;
-      kept.sums[bucket]! += sum;
+    const counts = noCounts();
+    const compared = new RoleComparison({
+      ...look,
+      ...{ hashes, snapshot, examinedMax, rowsPerLook },
+      plan: plans[role]!,
+      rows: sums[role]!,
+      isLate: () => {
+        this.#lookedIntoSinceMs ??= performance.now();
+        return performance.now() - this.#lookedIntoSinceMs > lookMsMax;
+      },
+      examine: (some) =>
+        this.#examine({ folds, hashes, plans, roles: [role] }, some, atRole(role, counts), signal),
+      onLeftOut: (rows, isNamed) => {
+        counts.excluded += rows;
+        if (!isNamed) this.unnamedRows += rows;
+      },
+      onProgress: (step) => onProgress(step, 0),
     });
-    const looked = new Set([...leftOut].map((stream) => Number(hashes.keyOf(stream) & mask)));
-    let present = 0;
-    let folded = 0;
-    for (let bucket = 0; bucket < buckets; bucket++) {
-      present += rows.counts[bucket]!;
-      folded += kept.counts[bucket]!;
-      const isEqual =
-        rows.counts[bucket] === kept.counts[bucket] && rows.sums[bucket] === kept.sums[bucket];
-      if (!isEqual) looked.add(bucket);
-    }
+    const { present, buckets, bucketsDiffering, unexamined } = await compared.run(signal);
     this.effort.buckets += buckets;
-    this.effort.bucketsDiffering += looked.size;
-    const found = { missing: 0, extra: 0, different: 0, excluded: 0 };
-    const most = Math.max(buckets, present, folded);
-    const perLook = Math.max(1, Math.floor((ROWS_PER_LOOK * buckets) / most));
-    const wanted = [...looked].sort((a, b) => a - b);
-    for (let at = 0; at < wanted.length; at += perLook) {
-      const suspects = await this.#suspects(look, wanted.slice(at, at + perLook), found, signal);
-      for (let from = 0; from < suspects.length; from += STREAMS_PER_LOOK)
-        await this.#examine(look, suspects.slice(from, from + STREAMS_PER_LOOK), found, signal);
-    }
-    const { excluded, ...counts } = found;
+    this.effort.bucketsDiffering += bucketsDiffering;
+    const { excluded, ...found } = counts;
     this.excludedRows += excluded;
     this.tables.push({
       table: table.name,
       streamType: hashes.stream.type,
       present,
-      compared: present - excluded,
-      ...counts,
+      compared: present - excluded - unexamined.rows,
+      ...found,
+      unexamined: unexamined.aggregates,
       columns: table.columns.length,
-      columnsLeftOut: this.#options.snapshot.columnsLeftOut.get(table.name) ?? [],
+      columnsLeftOut: snapshot.columnsLeftOut.get(table.name) ?? [],
     });
   }
 
-  /** Aggregates of these buckets whose rows and kept folds do not come to the same. */
-  async #suspects(
-    { role, folds, overlay, leftOut, hashes, plans }: RoleLook,
-    buckets: readonly number[],
-    found: { excluded: number },
-    signal: AbortSignal,
-  ): Promise<readonly Suspect[]> {
-    const { snapshot, onProgress } = this.#options;
-    const mapper = hashes.mappers[role]!;
-    const plan = plans[role]!;
-    onProgress(`looking into what differs of ${mapper.table.name}`, 0);
-    const suspects = new Map<string, Suspect>();
-    const suspect = (stream: string): Suspect => {
-      let entry = suspects.get(stream);
-      if (entry === undefined) {
-        suspects.set(stream, (entry = { stream, keys: [], count: 0, sum: 0n }));
-      }
-      return entry;
-    };
-    // Two servers are asked at once.
-    const keptThere = folds.foldsIn(plan.buckets, buckets, role);
-    keptThere.catch(() => undefined);
-    for await (const page of snapshot.sumAggregates(mapper.table, plan, buckets, signal)) {
-      for (const { key, count, sum } of page) {
-        const stream = streamOfKey(mapper, plan, key);
-        if (stream === undefined) this.unnamedRows += count;
-        if (stream === undefined || leftOut.has(stream)) found.excluded += count;
-        else {
-          const entry = suspect(stream);
-          // Each stretch of the table tells of its own rows.
-          if (!entry.keys.some((known) => known.every((cell, i) => cell === key[i])))
-            entry.keys.push(key);
-          entry.count += count;
-          entry.sum += sum;
-        }
-      }
-    }
-    const subtract = (stream: string, count: number, sum: bigint): void => {
-      if (leftOut.has(stream)) return;
-      const entry = suspect(stream);
-      entry.count -= count;
-      entry.sum -= sum;
-    };
-    const kept = await keptThere;
-    kept.streams.forEach((stream, i) => {
-      if (!overlay.folded.has(stream)) subtract(stream, kept.counts[i]!, kept.sums[i]!);
-    });
-    const mask = BigInt(plan.buckets - 1);
-    const wanted = new Set(buckets);
-    overlay.each(role, (stream, key, count, sum) => {
-      if (wanted.has(Number(key & mask))) subtract(stream, count, sum);
-    });
-    return [...suspects.values()].filter(
-      ({ count, sum }) => count !== 0 || BigInt.asIntN(64, sum) !== 0n,
-    );
-  }
-
-  /** Compares aggregates row by row, with their events folded as of the snapshot. */
   async #examine(
-    { role, folds, hashes, plans }: Pick<RoleLook, "role" | "folds" | "hashes" | "plans">,
-    suspects: readonly Suspect[],
-    found: { missing: number; extra: number; different: number },
+    look: Pick<Examination, "folds" | "hashes" | "plans" | "roles">,
+    suspects: readonly Examined[],
+    found: readonly Counts[],
     signal: AbortSignal,
   ): Promise<void> {
-    const { snapshot, folder, samplesMax, showValues } = this.#options;
-    const mapper = hashes.mappers[role]!;
-    const pairs = new Map<string, Pair>();
-    const pair = (stream: string, key: string): Pair => {
-      const id = `${stream}\0${key}`;
-      let entry = pairs.get(id);
-      if (entry === undefined) {
-        entry = { stream, key, row: undefined, fold: undefined, sum: 0n };
-        pairs.set(id, entry);
-      }
-      return entry;
+    const { snapshot, folder, showValues } = this.#options;
+    const examination: Examination = {
+      ...{ snapshot, folder, showValues },
+      ...{ folds: look.folds, hashes: look.hashes, plans: look.plans, roles: look.roles },
+      asOf: this.#asOf,
+      onDifference: (role, difference) => {
+        found[role]![difference.verdict] += 1;
+        this.#keep(difference);
+      },
+      onUntold: (role, rows) => void (found[role]!.excluded += rows),
     };
-    const streams = new Set(suspects.map(({ stream }) => stream));
-    const keys = suspects.flatMap((suspect) => suspect.keys);
-    if (keys.length > 0) {
-      const groups = snapshot.readAggregates(mapper.table, plans[role]!, keys, signal);
-      for await (const group of groups) {
-        for (const cells of group) {
-          const stream = mapper.streamIdOf(cells);
-          if (!streams.has(stream)) continue;
-          const entry = pair(stream, mapper.keyOf(cells));
-          entry.row = cells;
-          entry.sum += hashes.rowHash(role, cells);
-        }
-      }
-    }
-    const versions = new Map<string, number>();
-    const events = this.#asOf.ready(folds.events([...streams], signal));
-    const include = (event: FoldEvent): boolean => this.#asOf.includes(event);
-    for await (const { stream, version, state } of foldStreams(events, folder, include)) {
-      versions.set(stream, version);
-      for (const cells of hashes.rowsOf(state, role)) {
-        const entry = pair(stream, mapper.keyOf(cells));
-        entry.fold = cells;
-        entry.sum -= hashes.rowHash(role, cells);
-      }
-    }
-    this.effort.aggregatesExamined += streams.size;
-    for (const { stream, key, row, fold, sum } of pairs.values()) {
-      if (sum === 0n && row !== undefined && fold !== undefined) continue;
-      const verdict = fold === undefined ? "missing" : row === undefined ? "extra" : "different";
-      found[verdict] += 1;
-      if (this.differences.length >= DIFFERENCES_MAX) continue;
-      const columns =
-        row === undefined || fold === undefined
-          ? []
-          : differingColumns(mapper, row, fold, showValues);
-      const sample = { verdict, table: mapper.table.name, stream, key, columns } as const;
-      const reason = this.#conflicts.get(stream)?.reason;
-      if (this.samples.length < samplesMax)
-        this.samples.push(reason === undefined ? sample : { ...sample, reason });
-      const names = columns.map(({ column }) => column);
-      const version = versions.get(stream) ?? 0;
-      this.differences.push({ ...sample, columns: names, version });
-    }
+    await examine(examination, suspects, signal);
+    this.effort.aggregatesExamined += suspects.length;
+  }
+
+  #keep({ version, ...sample }: FoundDifference): void {
+    if (this.differences.length >= DIFFERENCES_MAX) return;
+    const reason = this.#conflicts.get(sample.stream)?.reason;
+    if (this.samples.length < this.#options.samplesMax)
+      this.samples.push(reason === undefined ? sample : { ...sample, reason });
+    const columns = sample.columns.map(({ column }) => column);
+    this.differences.push({ ...sample, columns, version });
   }
 }
 
-interface RoleLook extends RowSums {
+interface Counts {
+  missing: number;
+  extra: number;
+  different: number;
+  /** Rows of streams left out. */
+  excluded: number;
+}
+
+function noCounts(): Counts {
+  return { missing: 0, extra: 0, different: 0, excluded: 0 };
+}
+
+function atRole(role: number, counts: Counts): readonly Counts[] {
+  const all: Counts[] = [];
+  all[role] = counts;
+  return all;
+}
+
+interface RoleSums extends RowSums {
   readonly role: number;
   readonly folds: FoldSnapshot;
   readonly overlay: Overlay;
   readonly leftOut: ReadonlySet<string>;
-}
-
-interface Suspect {
-  readonly stream: string;
-  /** As the rows have them; equal numbers may have several texts. */
-  readonly keys: (readonly Cell[])[];
-  /** Of the rows, less those of the folds. */
-  count: number;
-  sum: bigint;
-}
-
-interface Pair {
-  readonly stream: string;
-  readonly key: string;
-  row: Cells | undefined;
-  fold: Cells | undefined;
-  sum: bigint;
-}
-
-/** Folds that take the place of those that are kept. */
-class Overlay {
-  readonly folded = new Set<string>();
-  replaced: readonly FoldSums[] = [];
-  readonly #pages: FoldSums[] = [];
-
-  add(page: FoldSums): void {
-    for (const stream of page.folded) this.folded.add(stream);
-    this.#pages.push(page);
-  }
-
-  /** What changes by it in one role. */
-  apply(role: number, change: (key: bigint, count: number, sum: bigint) => void): void {
-    for (const { roles, keys, counts, sums } of this.replaced) {
-      for (let i = 0; i < roles.length; i++)
-        if (roles[i] === role) change(keys[i]!, -counts[i]!, -sums[i]!);
-    }
-    this.each(role, (_stream, key, count, sum) => change(key, count, sum));
-  }
-
-  each(
-    role: number,
-    visit: (stream: string, key: bigint, count: number, sum: bigint) => void,
-  ): void {
-    for (const { streams, roles, keys, counts, sums } of this.#pages) {
-      for (let i = 0; i < roles.length; i++)
-        if (roles[i] === role) visit(streams[i]!, keys[i]!, counts[i]!, sums[i]!);
-    }
-  }
 }
 
 /** The hashes of a stream type, whose tables have these shapes now. */
@@ -450,19 +355,15 @@ function bucketsFor(rows: number): number {
   return 2 ** Math.ceil(Math.log2(wanted));
 }
 
-/** Undefined for a key that is too long to name a stream: its changes wait in quarantine. */
-function streamOfKey(
-  mapper: TableMapper,
-  { key: columns }: RowHashPlan,
-  key: readonly Cell[],
-): string | undefined {
-  const cells: Cell[] = [];
-  columns.forEach((column, i) => (cells[column] = key[i]));
-  try {
-    return mapper.streamOf(cells);
-  } catch {
-    return undefined;
-  }
+/** How many rows of these streams the kept folds know. */
+async function rowsKept(
+  folds: FoldSnapshot,
+  streams: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const rows = new Map<string, number>();
+  for (const { streams: names, counts } of await inParts(streams, (part) => folds.foldsOf(part)))
+    names.forEach((stream, i) => rows.set(stream, (rows.get(stream) ?? 0) + counts[i]!));
+  return rows;
 }
 
 async function inParts(
@@ -473,17 +374,4 @@ async function inParts(
   for (let at = 0; at < streams.length; at += 10_000)
     parts.push(await read(streams.slice(at, at + 10_000)));
   return parts;
-}
-
-function differingColumns(
-  { table }: TableMapper,
-  row: Cells,
-  fold: Cells,
-  showValues: boolean,
-): ParitySample["columns"] {
-  return table.columns.flatMap((column, i) =>
-    row[i] === fold[i]
-      ? []
-      : [{ column: column.name, ...shownValues(row[i], fold[i], showValues) }],
-  );
 }

@@ -5,9 +5,10 @@ import {
   mergeFindings,
   type Look,
 } from "./findings.ts";
+import type { History } from "./history.ts";
 import type { ParityReport, ParityState } from "./parity-report.ts";
 import type { VerifyOptions } from "./prepare.ts";
-import { inConflict } from "./write-report.ts";
+import { flawedHistory, historyParity, inConflict } from "./write-report.ts";
 import { count, plural } from "../model/count-text.ts";
 import type {
   ParityFinding,
@@ -90,6 +91,7 @@ export interface ChangesLook extends Look {
   /** What else keeps it from being told. */
   readonly unclear: readonly string[];
   readonly conflicts: readonly ReverseConflict[];
+  readonly history: History;
   /** ISO 8601. As of when all that changed was looked at; undefined when it is not known. */
   readonly checkedAt: string | undefined;
 }
@@ -123,6 +125,7 @@ export async function keepChanges(
       ...(wasCut ? {} : countVerdicts(merged)),
       conclusive: saved.conclusive && !isCut,
       reverseConflicts: { streams: look.conflicts.length, samples },
+      history: historyParity(look.history),
       ...(told.state === "equal" ? checked(saved, look.checkedAt, at.now) : {}),
     };
     return { findings, report: amended, isAmended: true };
@@ -134,20 +137,25 @@ export async function keepChanges(
 function tell(
   saved: KeptReport | undefined,
   findings: readonly ParityFinding[],
-  { unclear, conflicts }: ChangesLook,
+  { unclear, conflicts, history }: ChangesLook,
   isCut: boolean,
 ): Pick<Kept, "state" | "reasons"> {
   const { open, settled } = countFindings(findings);
   const isUntold = !isCut && saved?.conclusive !== true;
+  const flawed = flawedHistory(history);
   const reasons = [
     ...(isCut ? [NOT_KEPT] : []),
     ...(isUntold ? ["the last sweep could not tell of everything"] : []),
     ...unclear,
     ...(open > settled ? [plural(open - settled, ...MAY_PASS)] : []),
     ...inConflict(conflicts),
+    ...flawed,
   ];
   const isDifferent =
-    settled > 0 || conflicts.length > 0 || (isCut && saved?.state === "different");
+    settled > 0 ||
+    conflicts.length > 0 ||
+    flawed.length > 0 ||
+    (isCut && saved?.state === "different");
   const state = isDifferent ? "different" : reasons.length > 0 ? "inconclusive" : "equal";
   return { state, reasons };
 }

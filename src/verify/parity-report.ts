@@ -1,3 +1,4 @@
+import type { Flaw } from "./history-check.ts";
 import type { Position } from "../model/position.ts";
 import type { ReverseConflict } from "../store/parity-store.ts";
 
@@ -25,9 +26,11 @@ export interface ParityReport {
   readonly extra: number;
   /** Rows whose fold says something else. */
   readonly different: number;
+  /** Aggregates at least whose sums differ as well, and which were not looked into because so many do. */
+  readonly unexamined: number;
   readonly tables: readonly TableParity[];
   readonly excluded: {
-    /** Streams that wait in quarantine: not compared. */
+    /** Streams that wait in quarantine, or were read anew since the snapshot was taken: not compared. */
     readonly streams: number;
     readonly rows: number;
   };
@@ -36,6 +39,8 @@ export interface ParityReport {
     readonly streams: number;
     readonly samples: readonly ReverseConflict[];
   };
+  /** What is wrong with the events themselves, whatever they fold to. */
+  readonly history: HistoryParity;
   readonly samples: readonly ParitySample[];
   /** What it took: sums compared, those that differed, and aggregates compared row by row for them. */
   readonly effort: {
@@ -47,6 +52,14 @@ export interface ParityReport {
   readonly nextSteps: readonly string[];
 }
 
+export interface HistoryParity {
+  /** Streams whose events do not follow on from each other. */
+  readonly streams: number;
+  /** Events of the store's pipelines beyond those that their ledgers tell of; lost ones below zero. */
+  readonly untold: number;
+  readonly samples: readonly Flaw[];
+}
+
 export interface TableParity {
   readonly table: string;
   readonly streamType: string;
@@ -55,6 +68,8 @@ export interface TableParity {
   readonly missing: number;
   readonly extra: number;
   readonly different: number;
+  /** Aggregates at least whose sums differ as well, and which were not looked into because so many do. */
+  readonly unexamined: number;
   /** Columns that were compared. */
   readonly columns: number;
   /** Generated columns that the log does not carry; not compared. */

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Comparison, hashesOf, scopeOf } from "./comparison.ts";
+import { Comparison, hashesOf, scopeOf, type ComparisonLimits } from "./comparison.ts";
+import { HistoryCheck } from "./history-check.ts";
 import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { rowsReadText } from "../model/count-text.ts";
 import { BanyanError } from "../model/errors.ts";
+import type { MappingDefinition } from "../model/mapping-definition.ts";
 import { isBefore, type Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { Folder } from "../projection/fold.ts";
@@ -26,6 +28,8 @@ export interface VerifyOptions {
   readonly showValues: boolean;
   /** Throws away what is kept of folds, and folds all events anew. */
   readonly refold?: boolean;
+  /** How much of what differs is looked into; the usual when absent. */
+  readonly limits?: Partial<ComparisonLimits>;
   readonly onProgress?: (progress: { readonly step: string; readonly rows: number }) => void;
 }
 
@@ -60,13 +64,22 @@ export async function requireBaseline(options: VerifyOptions): Promise<string | 
  *
  * @returns why nothing can be compared as long as that is so
  */
-export function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
+function unfinishedBaseline({ baselines = [] }: PipelineRecord): string | undefined {
   const unfinished = baselines.filter(({ done }) => !done);
   if (unfinished.length === 0) return undefined;
   const far = unfinished.map(
     ({ stream, rowsRead, rowsEstimated }) => `${stream} (${rowsReadText(rowsRead, rowsEstimated)})`,
   );
   return `the baseline is not finished: ${far.join(", ")}`;
+}
+
+/** The same, asked again before a result is taken: a baseline may have begun since. */
+export async function unfinishedNow({
+  store,
+  pipeline,
+}: Pick<VerifyOptions, "store" | "pipeline">): Promise<string | undefined> {
+  const record = await store.pipeline(pipeline);
+  return record && unfinishedBaseline(record);
 }
 
 /** A table that the config has only now has no events yet, and all of its rows would be missing. */
@@ -108,7 +121,7 @@ export interface AdvanceOptions {
 /** Brings the kept folds up to date with the events. */
 export async function advanceFolds(
   options: VerifyOptions,
-  { tables, mapping, folder }: CompiledTables,
+  { tables, mapping, folder, recorded }: CompiledTables,
   signal: AbortSignal,
   { behindMax = 0 }: AdvanceOptions = {},
 ): Promise<void> {
@@ -119,7 +132,10 @@ export async function advanceFolds(
     const behind = await parity.behind(scope, behindMax + 1);
     if (behind !== undefined && behind <= behindMax) continue;
     options.onProgress?.({ step: `folding ${stream.type}`, rows: 0 });
-    await parity.advance(scope, (events) => hashes.fold(events, folder), signal);
+    const check = new HistoryCheck(recorded);
+    const fold: Parameters<typeof parity.advance>[1] = (events) =>
+      hashes.fold(events, folder, undefined, check);
+    await parity.advance(scope, fold, signal);
   }
 }
 
@@ -128,6 +144,8 @@ export interface CompiledTables {
   readonly tables: readonly SourceTable[];
   readonly mapping: Mapping;
   readonly folder: Folder;
+  /** All mappings by which events fold, by version. */
+  readonly recorded: ReadonlyMap<number, MappingDefinition>;
 }
 
 export async function compileTables(
@@ -136,7 +154,7 @@ export async function compileTables(
 ): Promise<CompiledTables> {
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
-  return { tables, mapping, folder: new Folder(recorded, mapping.inverses()) };
+  return { tables, mapping, folder: new Folder(recorded, mapping.inverses()), recorded };
 }
 
 /** The tables as they are in the catalogue now. */

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { isDecided, isFoldable } from "./as-of-snapshot.ts";
+import type { HistoryCheck } from "./history-check.ts";
 import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
@@ -12,11 +13,12 @@ import { RowHash, SEPARATOR } from "../source/row-hash.ts";
 import type { FoldEvent } from "../store/event-store.ts";
 import type { FoldSums } from "../store/parity-store.ts";
 
-/** Raised when the same rows come to hash differently. */
-const WAY_OF_HASHING = 2;
+/** Raised when the same rows come to hash differently, or more is looked for in the events. */
+const WAY_OF_HASHING = 3;
 const STREAMS_PER_PAGE = 2_000;
 /** See FoldSums.roles. */
 const DECIDED = -1;
+const FLAWED = -2;
 
 /** Folds the streams of one type, and hashes their rows as the source hashes its own. */
 export class StreamHashes {
@@ -64,15 +66,18 @@ export class StreamHashes {
    * Sums of whole streams, in pages.
    *
    * @param include which events belong into the fold; all when absent
+   * @param check of whole streams alone, with all their events
    */
   async *fold(
     events: AsyncIterable<readonly FoldEvent[]>,
     folder: Folder,
     include: (event: FoldEvent) => boolean = () => true,
+    check?: HistoryCheck,
   ): AsyncGenerator<FoldSums, void, void> {
     let decided = false;
     let page = emptyPage();
-    const folded = foldStreams(events, folder, (event) => {
+    const folded = foldStreams(events, folder, (event, state) => {
+      check?.look(state, event);
       if (isDecided(event)) decided = true;
       return isFoldable(event) && include(event);
     });
@@ -80,6 +85,8 @@ export class StreamHashes {
       page.folded.push(stream);
       if (decided) push(page, stream, DECIDED, this.keyOf(stream), 0, 0n);
       decided = false;
+      const flaws = check?.take().length ?? 0;
+      if (flaws > 0) push(page, stream, FLAWED, this.keyOf(stream), flaws, 0n);
       this.#sum(page, stream, state);
       if (page.folded.length < STREAMS_PER_PAGE) continue;
       yield page;

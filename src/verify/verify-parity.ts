@@ -1,4 +1,5 @@
 import { EVENTS_BESIDE_MAX, type Comparison, type RowSums } from "./comparison.ts";
+import { readHistory } from "./history.ts";
 import { keepSweep, keepUntold, type Kept } from "./keep-report.ts";
 import type { ParityReport } from "./parity-report.ts";
 import { passingReason } from "./passing.ts";
@@ -8,6 +9,7 @@ import {
   openComparison,
   quarantinedStreams,
   requireBaseline,
+  unfinishedNow,
   waitForFence,
   type CompiledTables,
   type VerifyOptions,
@@ -34,9 +36,11 @@ export interface Sweep {
   readonly kept: Kept;
   /** By key, as many as are counted so. */
   readonly differences: readonly Difference[];
+  /** Streams whose events do not follow on from each other. */
+  readonly flawed: readonly string[];
   /** Absent when it could not tell, for a reason that may pass; then some or all was not looked at. */
   readonly told?: {
-    readonly comparison: Pick<Comparison, "late" | "unseen">;
+    readonly comparison: Pick<Comparison, "late" | "unseen" | "untold">;
     readonly quarantined: ReadonlySet<string>;
   };
   /** Without what was waited for. */
@@ -50,7 +54,8 @@ export interface Sweep {
  * much has changed. Then a snapshot of the source is taken and a fence written into its log, the rows are
  * summed up where they are, and the store awaited at the fence: it then holds every transaction that the
  * snapshot sees, and perhaps some that it does not. The events of those carry the transaction's id and are
- * left out of the fold. So lag is never a difference.
+ * left out of the fold. So lag is never a difference. Streams that were read anew after the snapshot was
+ * taken are left out altogether, and while a baseline goes on nothing is told.
  *
  * @throws BanyanError of the source or store; a pipeline that does not reach the fence is not an error
  *   but an inconclusive report
@@ -73,7 +78,13 @@ export async function sweepParity(
   const clock = new WorkClock();
   const untold = async (reason: string, fence?: Position): Promise<Sweep> => {
     const report = inconclusive(options, startedAt, fence, reason);
-    return { report, kept: await keepUntold(options, report), differences: [], ...clock.read() };
+    return {
+      report,
+      kept: await keepUntold(options, report),
+      differences: [],
+      flawed: [],
+      ...clock.read(),
+    };
   };
   const notYet = await requireBaseline(options);
   if (notYet !== undefined) {
@@ -82,7 +93,7 @@ export async function sweepParity(
     const { state, reasons } = report;
     const findings = await store.parity.findings(pipeline);
     const kept = { state, reasons, findings, wantsSweep: false };
-    return { report, kept, differences: [], ...clock.read() };
+    return { report, kept, differences: [], flawed: [], ...clock.read() };
   }
   if (options.refold === true) {
     await store.parity.forget(pipeline);
@@ -93,13 +104,14 @@ export async function sweepParity(
     const stuck = await clock.waiting(() => waitForFence(options, fence, signal));
     if (stuck !== undefined) return await untold(stuck, fence);
   }
-  const known = await discoverTables(options);
+  let known: CompiledTables | undefined;
   try {
+    known = await discoverTables(options);
     const swept = await compareAll({ ...options, startedAt }, known, clock, signal);
     if ("late" in swept) return await untold(swept.late, swept.fence);
     return { ...swept, ...clock.read() };
   } catch (error) {
-    const reason = plan.isRepeated === true ? passingReason(error) : undefined;
+    const reason = plan.isRepeated === true ? passingReason(error, known !== undefined) : undefined;
     if (reason === undefined || signal.aborted) throw error;
     return await untold(reason);
   }
@@ -126,8 +138,11 @@ async function compareAll(
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
     await advanceFolds(options, seen, signal, { behindMax: EVENTS_BESIDE_MAX });
     for (const rows of sums) await comparison.compare(rows, quarantined, signal);
+    const unfinished = await unfinishedNow(options);
+    if (unfinished !== undefined) return { late: unfinished, fence };
     const rewritten = await snapshot.rewritten();
-    const found = { comparison, mapping, quarantined, rewritten, reverse };
+    const history = await readHistory(options, seen, signal);
+    const found = { comparison, history, mapping, quarantined, rewritten, reverse };
     const report = reportOf(options, startedAt, snapshot, found);
     const differences = comparison.differences.filter(({ table }) => !rewritten.includes(table));
     const kept = await keepSweep(options, report, {
@@ -137,7 +152,7 @@ async function compareAll(
       isChecked: ({ stream, table }) => !quarantined.has(stream) && !rewritten.includes(table),
     });
     const told = rewritten.length > 0 ? {} : { told: { comparison, quarantined } };
-    return { report, kept, differences, ...told };
+    return { report, kept, differences, flawed: history.streams, ...told };
   } finally {
     await snapshot.close();
   }

@@ -134,15 +134,15 @@ async function look(
   signal: AbortSignal,
 ): Promise<WatchRound | undefined> {
   const { changed, times, last } = memory;
-  const isWanted = performance.now() - memory.lookedMs >= QUIET_LOOK_MS;
-  const looked = await checkChanges(options, changed, isWanted, signal);
+  const isQuiet = performance.now() - memory.lookedMs >= QUIET_LOOK_MS;
+  const looked = await checkChanges(options, changed, isQuiet || changed.hasPassed, signal);
   if (looked === undefined) return undefined;
   memory.lookedMs = performance.now();
   const { wantsSweep, checked, ...told } = looked;
   const { skipped } = changed;
   if (wantsSweep || changed.reasons.length > 0) times.sooner();
-  const isQuiet = checked === 0 && looked.state === last?.state;
-  if (isQuiet && looked.reasons.join() === last.reasons.join()) return undefined;
+  const isSame = looked.state === last?.state && looked.reasons.join() === last.reasons.join();
+  if (checked === 0 && isSame) return undefined;
   return { kind: "changes", ...told, ...(checked === undefined ? {} : { checked, skipped }) };
 }
 

@@ -1,7 +1,9 @@
 import type { Comparison } from "./comparison.ts";
-import type { ParityReport, TableParity } from "./parity-report.ts";
+import type { History } from "./history.ts";
+import type { HistoryParity, ParityReport, TableParity } from "./parity-report.ts";
 import type { VerifyOptions } from "./prepare.ts";
 import type { Mapping } from "../mapping/compile.ts";
+import { plural } from "../model/count-text.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import type { Position } from "../model/position.ts";
 import type { ReverseConflict, ReverseState } from "../store/parity-store.ts";
@@ -26,9 +28,11 @@ export function inconclusive(
     missing: 0,
     extra: 0,
     different: 0,
+    unexamined: 0,
     tables: [],
     excluded: { streams: 0, rows: 0 },
     reverseConflicts: { streams: 0, samples: [] },
+    history: { streams: 0, untold: 0, samples: [] },
     samples: [],
     effort: { buckets: 0, bucketsDiffering: 0, aggregatesExamined: 0 },
     nextSteps: ["banyan status", "banyan run"],
@@ -37,6 +41,7 @@ export function inconclusive(
 
 export interface Findings {
   readonly reverse: ReverseState;
+  readonly history: History;
   readonly comparison: Comparison;
   readonly mapping: Mapping;
   readonly quarantined: ReadonlySet<string>;
@@ -47,7 +52,7 @@ export function reportOf(
   { pipeline, showValues, samplesMax }: VerifyOptions,
   startedAt: string,
   { fence }: ParitySnapshot,
-  { comparison, mapping, quarantined, rewritten, reverse }: Findings,
+  { comparison, mapping, quarantined, rewritten, reverse, history }: Findings,
 ): ParityReport {
   const tables = comparison.tables.filter(({ table }) => !rewritten.includes(table));
   const samples = comparison.samples.filter(({ table }) => !rewritten.includes(table));
@@ -61,16 +66,28 @@ export function reportOf(
   const unclear = [
     ...rewritten.map(hiddenRows),
     ...waitingStreams(quarantined),
+    ...untoldStreams(comparison.untold),
+    ...tables.flatMap(leftUnexamined),
     ...counted(comparison.unnamedRows, "rows have a key that is too long to name a stream"),
   ];
   const conflicts = conflictsOf(reverse, mapping);
   const found = missing + extra + different > 0;
-  const first = samples[0];
+  const isFlawed = history.streams.length > 0 || history.untold !== 0;
+  const first = samples[0] ?? history.samples[0];
   return {
     state:
-      found || conflicts.length > 0 ? "different" : unclear.length > 0 ? "inconclusive" : "equal",
+      found || isFlawed || conflicts.length > 0
+        ? "different"
+        : unclear.length > 0
+          ? "inconclusive"
+          : "equal",
     conclusive: unclear.length === 0,
-    reasons: [...unclear, ...inConflict(conflicts), ...untoldChanges(tables, mapping)],
+    reasons: [
+      ...unclear,
+      ...inConflict(conflicts),
+      ...flawedHistory(history),
+      ...untoldChanges(tables, mapping),
+    ],
     pipeline,
     startedAt,
     finishedAt: new Date().toISOString(),
@@ -80,19 +97,21 @@ export function reportOf(
     missing,
     extra,
     different,
+    unexamined: total((t) => t.unexamined),
     tables,
     excluded: {
-      streams: quarantined.size,
+      streams: new Set([...quarantined, ...comparison.untold]).size,
       rows: comparison.excludedRows,
     },
     reverseConflicts: { streams: conflicts.length, samples: conflicts.slice(0, samplesMax) },
+    history: historyParity(history),
     samples,
     effort: comparison.effort,
     nextSteps: [
       ...(first === undefined ? [] : [`banyan history ${quoteArgument(first.stream)}`]),
       ...(quarantined.size > 0 ? ["banyan quarantine list"] : []),
       ...(found && !showValues ? ["banyan verify --show-values"] : []),
-      ...(found ? ["banyan verify --repair"] : []),
+      ...(found || isFlawed ? ["banyan verify --repair"] : []),
     ],
   };
 }
@@ -104,6 +123,20 @@ export function hiddenRows(table: string): string {
 
 export function waitingStreams(quarantined: ReadonlySet<string>): readonly string[] {
   return counted(quarantined.size, "streams wait in quarantine and were not compared");
+}
+
+/** What their rows were when the snapshot was taken is not in their events; the next look can tell. */
+export function untoldStreams(untold: ReadonlySet<string>): readonly string[] {
+  return counted(
+    untold.size,
+    "streams were read anew meanwhile and were not compared; verify again",
+  );
+}
+
+function leftUnexamined({ table, unexamined }: TableParity): readonly string[] {
+  if (unexamined === 0) return [];
+  const so = `at least ${plural(unexamined, "more aggregate")} with sums that differ`;
+  return [`${table}: ${so} were not looked into, because so many do`];
 }
 
 /** Of the streams that are compared. */
@@ -120,6 +153,21 @@ export function inConflict(conflicts: readonly ReverseConflict[]): readonly stri
     conflicts.length,
     "streams wait in reverse conflicts: what the service decided is not in their rows",
   );
+}
+
+export function historyParity({ streams, untold, samples }: History): HistoryParity {
+  return { streams: streams.length, untold, samples };
+}
+
+/** Rows may be as their events say, and how they came to be that all the same not be told. */
+export function flawedHistory({ streams, untold }: History): readonly string[] {
+  const many = plural(Math.abs(untold), "event");
+  const flawed = plural(streams.length, "stream has", "streams have");
+  return [
+    ...(streams.length > 0 ? [`${flawed} events that do not follow on from each other`] : []),
+    ...(untold > 0 ? [`the store holds ${many} more than its pipelines have written`] : []),
+    ...(untold < 0 ? [`the store lacks ${many} that its pipelines have written`] : []),
+  ];
 }
 
 function counted(count: number, what: string): readonly string[] {

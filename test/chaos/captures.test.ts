@@ -90,7 +90,7 @@ describe("the end of a capture is none", () => {
     await using captures = capturesOf(
       "process.kill(process.pid, 'SIGKILL'); setInterval(() => {}, 1000)",
     );
-    captures.start("batch-staged:1");
+    captures.start({ failpoint: "batch-staged:1", log: "" });
     await untilEnded(captures);
     expect(captures.problems).toEqual([]);
     captures.start();

@@ -65,12 +65,17 @@ export class Captures {
     this.#supervision ??= this.#keepAlive();
   }
 
-  /** @param failpoint where it is to kill itself, see src/runtime/failpoint.ts */
-  start(failpoint?: string): void {
+  /** @param doom where it is to kill itself, and which file tells that it did; see src/runtime/failpoint.ts */
+  start(doom?: { readonly failpoint: string; readonly log: string }): void {
     const { args, directory, env } = this.#options;
     const child = spawn(process.execPath, args, {
       cwd: directory,
-      env: { ...process.env, ...env, BANYAN_FAILPOINT: failpoint },
+      env: {
+        ...process.env,
+        ...env,
+        BANYAN_FAILPOINT: doom?.failpoint,
+        BANYAN_FAILPOINT_LOG: doom?.log,
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const ended = new Promise<void>((done) => {
@@ -81,7 +86,7 @@ export class Captures {
       child.once("close", () => done());
     });
     const hadCompany = this.#alive.size > 0;
-    const isDoomed = failpoint !== undefined;
+    const isDoomed = doom !== undefined;
     const capture: Capture = {
       ...{ child, ended, isDoomed, hadCompany },
       ...{ sent: undefined, lines: [], result: "", startedMs: performance.now() },
@@ -116,18 +121,19 @@ export class Captures {
     return { [Symbol.dispose]: () => void this.#mayEnd.set(code, performance.now() + graceMs) };
   }
 
-  /** Kills all, and waits for that. */
-  async kill(): Promise<void> {
+  /** Kills all, and waits for that. @returns how many there were */
+  async kill(): Promise<number> {
     const killed = [...this.#alive];
     for (const capture of killed) {
       capture.sent = "SIGKILL";
       capture.child.kill("SIGKILL");
     }
     await Promise.all(killed.map(({ ended }) => ended));
+    return killed.length;
   }
 
-  /** Asks all to end in good order, and waits for that within their grace. */
-  async terminate(): Promise<void> {
+  /** Asks all to end in good order, and waits for that within their grace. @returns how many there were */
+  async terminate(): Promise<number> {
     const asked = [...this.#alive];
     for (const capture of asked) {
       capture.sent ??= "SIGTERM";
@@ -135,17 +141,21 @@ export class Captures {
     }
     const all = Promise.all(asked.map(({ ended }) => ended));
     const late = await Promise.race([all, sleep(END_MS_MAX, "late", { ref: false })]);
-    if (late !== "late") return;
+    if (late !== "late") return asked.length;
     this.problems.push(`a capture did not end within ${END_MS_MAX / 1000} s of SIGTERM`);
     await this.kill();
+    return asked.length;
   }
 
-  /** SIGSTOP to all; the function lets them go on. */
-  freeze(): () => void {
+  /** SIGSTOP to all; `goOn` lets them go on. */
+  freeze(): { readonly frozen: number; readonly goOn: () => void } {
     const frozen = [...this.#alive];
     for (const { child } of frozen) child.kill("SIGSTOP");
-    return () => {
-      for (const { child } of frozen) child.kill("SIGCONT");
+    return {
+      frozen: frozen.length,
+      goOn: () => {
+        for (const { child } of frozen) child.kill("SIGCONT");
+      },
     };
   }
 
@@ -204,8 +214,9 @@ export class Captures {
     if (code === undefined || !(code in ERROR_CODES)) return wrong("without a documented code");
     const known = code as ErrorCode;
     if (ERROR_CODES[known].exitCode !== exitCode) return wrong("not the code's exit code");
-    if (known === "PIPELINE_FENCED") return hadCompany ? undefined : wrong("fenced, and was alone");
-    if (performance.now() > (this.#mayEnd.get(known) ?? -1)) wrong("nothing done explains that");
+    if (performance.now() <= (this.#mayEnd.get(known) ?? -1)) return;
+    if (known !== "PIPELINE_FENCED") return wrong("nothing done explains that");
+    if (!hadCompany) wrong("fenced, and was alone");
   }
 }
 

@@ -15,9 +15,11 @@ import { fillSpillDisk, fillStoreDisk } from "./faults/fill-disk.ts";
 import { freezeCapture } from "./faults/freeze-capture.ts";
 import { holdSlot } from "./faults/hold-slot.ts";
 import { hugeTransaction } from "./faults/huge-transaction.ts";
+import { joinTables } from "./faults/join-tables.ts";
 import { jumpClock } from "./faults/jump-clock.ts";
 import { killCapture, killCaptureAtPoint } from "./faults/kill-capture.ts";
 import { longTransaction, preparedTransaction } from "./faults/long-transaction.ts";
+import { readAnew } from "./faults/read-anew.ts";
 import { subtransactions } from "./faults/subtransactions.ts";
 import { truncateTable } from "./faults/truncate-table.ts";
 import { twoCaptures } from "./faults/two-captures.ts";
@@ -50,4 +52,6 @@ export const FAULTS: readonly Fault[] = [
   alterTables,
   truncateTable,
   verifyMeanwhile,
+  joinTables,
+  readAnew,
 ];

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { AuditedChange } from "../support/crash-audit.ts";
-import type { AuditedEvent } from "../support/crash-telling.ts";
-import { judge, type Evidence } from "./judge.ts";
+import { amended, at, change, commit, event, removedLine } from "./judge-fixture.ts";
+import { judge, type Evidence, type TimedEvent } from "./judge.ts";
 import { placeIn } from "./witness.ts";
 
 /** A true history: a baseline, three transactions, and a column that was added before the last one. */
@@ -30,11 +29,15 @@ const TRUTH: Evidence = {
     ),
     change("4", "customers", { id: "1", email: "c@d", extra_1: null }, null),
   ],
+  read: {
+    whole: new Map(["customers", "orders", "order_lines"].map((relation) => [relation, at(10)])),
+    joined: [],
+  },
   witnessed: [
-    { xid: "1", places: ["customers 1"] },
-    { xid: "2", places: ["customers 1", "customers 2"] },
-    { xid: "3", places: ["orders 7", "order_lines 7, 1", "orders 7"] },
-    { xid: "4", places: ["customers 2", "customers 1"] },
+    commit("1", ["customers 1"]),
+    commit("2", ["customers 1", "customers 2"]),
+    commit("3", ["orders 7", "order_lines 7, 1", "orders 7"]),
+    commit("4", ["customers 2", "customers 1"]),
   ],
   events: [
     event("customer-1", 1, "CustomerBaselined", null, 10, 0, { id: "1", email: "a@b" }),
@@ -99,12 +102,12 @@ describe("the judge", () => {
   });
 
   test("finds two transactions in each other's place, with all that is theirs", () => {
-    const at = (xid: string, commit: number): AuditedEvent[] =>
+    const told = (xid: string, place: number): TimedEvent[] =>
       CAPTURED.filter(({ transaction }) => transaction === xid).map((each) => ({
         ...each,
-        position: `${String(commit).padStart(16, "0")}/${each.position.slice(17)}`,
+        position: at(place, Number(each.position.slice(17))),
       }));
-    const events = [TRUTH.events[0]!, ...at("3", 20), ...at("2", 30), ...at("4", 40)];
+    const events = [TRUTH.events[0]!, ...told("3", 20), ...told("2", 30), ...told("4", 40)];
     const problems = problemsOf({ events });
     expect(problems).toEqual(["transaction 2 is told after a later one"]);
   });
@@ -117,7 +120,7 @@ describe("the judge", () => {
       change("5", "order_lines", { order_id: "7", line_no: "1" }, null),
       change("5", "order_lines", { order_id: "7", line_no: "2" }, null),
     ],
-    witnessed: [...TRUTH.witnessed, { xid: "5", places: ["order_lines 7, 2", "order_lines *"] }],
+    witnessed: [...TRUTH.witnessed, commit("5", ["order_lines 7, 2", "order_lines *"])],
     events: [
       ...TRUTH.events,
       event("order-7", 3, "LineAdded", "5", 50, 1, { order_id: "7", line_no: 2 }),
@@ -144,7 +147,7 @@ describe("the judge", () => {
       change("5", "orders", null, { id: "8", note: null }),
       change("5", "orders", { id: "8", note: null }, null),
     ];
-    const witnessed = [...TRUTH.witnessed, { xid: "5", places: ["orders 8", "orders 8"] }];
+    const witnessed = [...TRUTH.witnessed, commit("5", ["orders 8", "orders 8"])];
     expect(problemsOf({ changes, witnessed })).toEqual([
       "2 changes of transaction 5 are told as 0",
     ]);
@@ -178,7 +181,7 @@ function problemsOf(part: Partial<Evidence>): readonly string[] {
 }
 
 /** What two events say, each at the place of the other. */
-function swapped(i: number, j: number): readonly AuditedEvent[] {
+function swapped(i: number, j: number): readonly TimedEvent[] {
   const [first, second] = [TRUTH.events[i]!, TRUTH.events[j]!];
   return TRUTH.events.map((each) => {
     if (each === first) return { ...second, position: first.position };
@@ -187,59 +190,7 @@ function swapped(i: number, j: number): readonly AuditedEvent[] {
   });
 }
 
-function shifted(each: AuditedEvent, other: AuditedEvent, by: number): AuditedEvent {
+function shifted(each: TimedEvent, other: TimedEvent, by: number): TimedEvent {
   const isBehind = each.stream === other.stream && each.version > other.version;
   return isBehind ? { ...each, version: each.version + by } : each;
-}
-
-function change(
-  xid: string,
-  relation: string,
-  was: AuditedChange["was"],
-  became: AuditedChange["became"],
-): AuditedChange {
-  return { xid, relation, was, became };
-}
-
-function event(
-  stream: string,
-  version: number,
-  type: string,
-  transaction: string | null,
-  commit: number,
-  ordinal: number,
-  data: AuditedEvent["data"],
-): AuditedEvent {
-  return {
-    id: `${stream}/${version}`,
-    stream,
-    version,
-    type,
-    origin: transaction === null ? "baseline" : "capture",
-    transaction,
-    position: `${String(commit).padStart(16, "0")}/${String(ordinal).padStart(8, "0")}`,
-    causation: null,
-    data,
-  };
-}
-
-function removedLine(version: number, line_no: number): AuditedEvent {
-  return event("order-7", version, "OrderAmended", "5", 50, 2, {
-    ...{ $row: "lines", $op: "delete", order_id: "7", line_no },
-    $was: { order_id: "7", line_no },
-  });
-}
-
-function amended(
-  stream: string,
-  version: number,
-  transaction: string,
-  commit: number,
-  ordinal: number,
-  data: AuditedEvent["data"],
-): AuditedEvent {
-  const row = stream.split("-")[0]!;
-  const said = { $row: row, $op: "update", ...data };
-  const type = row === "order" ? "OrderAmended" : "CustomerAmended";
-  return event(stream, version, type, transaction, commit, ordinal, said);
 }

@@ -1,94 +1,121 @@
-import {
-  matchAudit,
-  type AuditedChange,
-  type AuditMatch,
-  type ColumnTypes,
-} from "../support/crash-audit.ts";
-import { groupBy, placeOf, readTold, type AuditedEvent } from "../support/crash-telling.ts";
+import type { AuditedChange, ColumnTypes } from "../support/crash-audit.ts";
+import { groupBy, placeOf, type AuditedEvent } from "../support/crash-telling.ts";
+import { timeProblems } from "./event-times.ts";
+import { changeWithoutNullExtras, eventWithoutNullExtras } from "./extra-columns.ts";
+import { matchRows, type ToldChange } from "./told-rows.ts";
+import { untoldProblems, type IsBefore, type Read } from "./untold-rows.ts";
 import { everyPlace, type WitnessedTransaction } from "./witness.ts";
 
-/** Columns that a round adds to the shop's tables. They are null until something else is written into them. */
-export const EXTRA_COLUMN = /^extra_/;
+/** An event with its time, in microseconds. */
+export interface TimedEvent extends AuditedEvent {
+  readonly timeUs: string;
+}
 
 export interface Evidence {
-  /** What triggers in the source recorded, in the transactions themselves. */
+  /** What triggers in the source recorded, in the transactions themselves; of captured tables. */
   readonly changes: readonly AuditedChange[];
-  /** What the source's log says of order. */
+  /** What the source's log says of order and time. */
   readonly witnessed: readonly WitnessedTransaction[];
   /** All events of the store, as readers see them. */
-  readonly events: readonly AuditedEvent[];
+  readonly events: readonly TimedEvent[];
   readonly types: ColumnTypes;
+  readonly read: Read;
 }
+
+export interface Judgement {
+  /** What must never be; the first few. Empty is the only good answer. */
+  readonly problems: readonly string[];
+  /** Audited changes that events tell. */
+  readonly told: number;
+  /** Audited updates that changed nothing: there is nothing to tell. */
+  readonly unchanged: number;
+  /** Audited changes that are in rows which were read after them. */
+  readonly before: number;
+}
+
+const PROBLEMS_MAX = 20;
 
 /**
  * Holds the events against two records that have nothing to do with the capture: each audited change is
- * told once, in its transaction and with its values; transactions are told in the order of their commits,
- * and the changes of each in the order in which it made them; nothing else is told.
+ * told once, in its transaction, with its values and at its time, or was made before its row was read;
+ * transactions are told in the order of their commits, and the changes of each in the order in which it made
+ * them; nothing else is told.
  */
-export function judge({ changes, witnessed, events: stored, types }: Evidence): AuditMatch {
-  const events = truncatedApart(stored);
-  const audited = changes.map(({ was, became, ...change }) => ({
-    ...change,
-    was: withoutNullExtras(was),
-    became: withoutNullExtras(became),
-  }));
-  const match = matchAudit(
-    audited,
-    events.map((event) => ({ ...event, data: withoutNullExtrasIn(event.data) })),
-    types,
-  );
-  const problems = [
-    ...match.problems,
-    ...orderProblems(witnessed, events),
-    ...untoldProblems(audited, witnessed, events),
-  ];
-  return { ...match, problems };
-}
-
-/**
- * After the last baseline event everything is told. Before it a change may be in the baseline instead,
- * and of a row that came and went there is nothing in either.
- */
-function untoldProblems(
-  changes: readonly AuditedChange[],
-  witnessed: readonly WitnessedTransaction[],
-  events: readonly AuditedEvent[],
-): string[] {
-  const baselined = events.filter(({ origin }) => origin === "baseline");
-  const end = baselined.reduce((last, { position }) => (position > last ? position : last), "");
+export function judge({ changes, witnessed, events: stored, types, read }: Evidence): Judgement {
+  const events = truncatedApart(stored).map(eventWithoutNullExtras);
   const captured = events.filter(({ origin }) => origin === "capture");
-  const later = new Set(
-    captured.filter(({ position }) => position > end).map(({ transaction }) => transaction),
-  );
-  const first = witnessed.findIndex(({ xid }) => later.has(xid));
-  if (first < 0) return [];
-  const told = groupBy(readTold(captured), ({ transaction }) => transaction);
-  const made = groupBy(
-    changes.filter(({ was, became }) => !isSame(was, became)),
-    ({ xid }) => xid,
-  );
-  return witnessed.slice(first).flatMap(({ xid }) => {
-    const [has, had] = [told.get(xid)?.length ?? 0, made.get(xid)?.length ?? 0];
-    return has === had ? [] : [`${had} changes of transaction ${xid} are told as ${has}`];
-  });
+  const match = matchRows(changes.map(changeWithoutNullExtras), captured, types);
+  const isBefore = tellerOfOrder(witnessed, captured);
+  const problems = [
+    ...streamProblems(events),
+    ...match.problems,
+    ...untoldProblems(match.halves, events, read, isBefore),
+    ...orderProblems(witnessed, match.told),
+    ...timeProblems(witnessed, match.told),
+  ];
+  return {
+    problems: problems.slice(0, PROBLEMS_MAX),
+    told: match.told.length,
+    unchanged: match.unchanged,
+    before: match.untold,
+  };
 }
 
-function isSame(was: AuditedChange["was"], became: AuditedChange["became"]): boolean {
-  if (was === null || became === null) return false;
-  const columns = new Set([...Object.keys(was), ...Object.keys(became)]);
-  return [...columns].every((column) => was[column] === became[column]);
+/** Streams are numbered without a gap, and all captured events stand in the order of the log's commits. */
+function streamProblems(events: readonly AuditedEvent[]): string[] {
+  const problems: string[] = [];
+  const versions = new Map<string, number>();
+  const commits = new Map<string, string>();
+  let last = "";
+  for (const { stream, version, type, position, transaction } of events) {
+    const before = versions.get(stream) ?? 0;
+    if (version !== before + 1)
+      problems.push(`${stream}: ${type} has version ${version} and follows ${before}`);
+    versions.set(stream, version);
+    if (transaction === null) continue;
+    if (position < last) problems.push(`${stream}: ${type} at ${position} follows ${last}`);
+    last = position;
+    const commit = position.slice(0, 16);
+    if ((commits.get(transaction) ?? commit) !== commit)
+      problems.push(`${stream}: transaction ${transaction} has two places in the log`);
+    commits.set(transaction, commit);
+  }
+  if (new Set(commits.values()).size !== commits.size)
+    problems.push("two transactions have one place in the log");
+  return problems;
+}
+
+/** Knows which transactions were committed before the first that is told of those behind a place in the log. */
+function tellerOfOrder(
+  witnessed: readonly WitnessedTransaction[],
+  captured: readonly AuditedEvent[],
+): IsBefore {
+  const places = new Map(witnessed.map(({ xid }, at) => [xid, at]));
+  const told = [...groupBy(captured, ({ transaction }) => transaction!)]
+    .map(([xid, [event]]) => ({ commit: event!.position.slice(0, 16), at: places.get(xid) }))
+    .toSorted((a, b) => (a.commit < b.commit ? -1 : 1));
+  const known = new Map<string, number>();
+  const firstBehind = (position: string): number => {
+    const commit = position.slice(0, 16);
+    const found =
+      known.get(commit) ??
+      told.find((one) => one.at !== undefined && one.commit > commit)?.at ??
+      Infinity;
+    known.set(commit, found);
+    return found;
+  };
+  return (xid, position) => (places.get(xid) ?? Infinity) < firstBehind(position);
 }
 
 function orderProblems(
   witnessed: readonly WitnessedTransaction[],
-  events: readonly AuditedEvent[],
+  told: readonly ToldChange[],
 ): string[] {
   const problems: string[] = [];
   const commits = new Map(witnessed.map(({ xid, places }, at) => [xid, { at, places }]));
-  // Rows that came with their root are told where the root is.
-  const captured = events.filter(({ origin }) => origin === "capture").map(withoutChildren);
+  const inOrder = told.toSorted((a, b) => (a.position < b.position ? -1 : 1));
   let last = -1;
-  for (const [xid, tellings] of groupBy(readTold(captured), ({ transaction }) => transaction)) {
+  for (const [xid, changes] of groupBy(inOrder, ({ change }) => change.xid)) {
     const commit = commits.get(xid);
     if (commit === undefined) {
       problems.push(`transaction ${xid} is told, and the log has no such commit`);
@@ -97,11 +124,15 @@ function orderProblems(
     if (commit.at < last) problems.push(`transaction ${xid} is told after a later one`);
     last = commit.at;
     let from = 0;
-    for (const { relation, kind, was, now } of tellings) {
-      const place = placeOf(relation, kind === "delete" || kind === "move" ? was : now);
+    for (const { change, isWithRoot } of changes) {
+      // Rows that came with their root are told where the root is.
+      if (isWithRoot) continue;
+      const { relation, was, became } = change;
+      const place = placeOf(relation, (was ?? became)!);
       const at = commit.places.indexOf(place, from);
       // A TRUNCATE is one change of the log, and tells of every row.
-      const truncated = kind === "delete" ? commit.places.indexOf(everyPlace(relation), from) : -1;
+      const truncated =
+        became === undefined ? commit.places.indexOf(everyPlace(relation), from) : -1;
       if (at < 0 && truncated < 0) {
         problems.push(`${place}: told out of order in transaction ${xid}`);
         break;
@@ -109,17 +140,17 @@ function orderProblems(
       from = at < 0 ? truncated : at + 1;
     }
   }
-  return problems.slice(0, 10);
+  return problems;
 }
 
 /** The rows that one TRUNCATE took have one position in the log, and are changes of their own all the same. */
-function truncatedApart(events: readonly AuditedEvent[]): readonly AuditedEvent[] {
+function truncatedApart<Event extends AuditedEvent>(events: readonly Event[]): readonly Event[] {
   const isRemoval = ({ data }: AuditedEvent): boolean => data["$op"] === "delete";
   const groups = groupBy(
     events.filter((event) => event.origin === "capture" && isRemoval(event)),
     ({ position }) => position,
   );
-  const apart = new Map<AuditedEvent, string>();
+  const apart = new Map<Event, string>();
   for (const [position, removed] of groups) {
     const isOneTable = removed.every(({ data }) => data["$row"] === removed[0]!.data["$row"]);
     if (removed.length < 2 || !isOneTable) continue;
@@ -127,35 +158,4 @@ function truncatedApart(events: readonly AuditedEvent[]): readonly AuditedEvent[
       apart.set(event, `${position}.${String(i).padStart(8, "0")}`);
   }
   return events.map((event) => ({ ...event, position: apart.get(event) ?? event.position }));
-}
-
-function withoutChildren(event: AuditedEvent): AuditedEvent {
-  const columns = Object.entries(event.data).filter(([, value]) => !Array.isArray(value));
-  return { ...event, data: Object.fromEntries(columns) };
-}
-
-/** A row from before a column was added, and one from after it, are the same row while it is null. */
-function withoutNullExtras<T extends Readonly<Record<string, unknown>> | null>(row: T): T {
-  if (row === null || !Object.entries(row).some(isNullExtra)) return row;
-  return Object.fromEntries(Object.entries(row).filter((cell) => !isNullExtra(cell))) as T;
-}
-
-function withoutNullExtrasIn(data: AuditedEvent["data"]): AuditedEvent["data"] {
-  const entries = Object.entries(withoutNullExtras(data)).map(([name, value]) => {
-    if (Array.isArray(value))
-      return [name, (value as Readonly<Record<string, unknown>>[]).map(withoutNullExtras)];
-    if (name !== "$was") return [name, value];
-    const was = value as Readonly<Record<string, unknown>>;
-    if (data["$op"] !== "update") return [name, withoutNullExtras(was)];
-    // That it was nothing before is what an update tells of it.
-    const old = Object.entries(was).map((cell) =>
-      isNullExtra(cell) ? [cell[0], undefined] : cell,
-    );
-    return [name, Object.fromEntries(old) as unknown];
-  });
-  return Object.fromEntries(entries) as AuditedEvent["data"];
-}
-
-function isNullExtra([name, value]: [string, unknown]): boolean {
-  return value === null && EXTRA_COLUMN.test(name);
 }

@@ -5,13 +5,18 @@
  *   npm run chaos [-- --minutes 2 --seed 1 --round-minutes 2 --only "source crash,store crash" --verbose]
  *
  * A run is rounds in worlds of their own; the seed of the next round is one higher. A failure names the
- * one command that repeats its round.
+ * one command that repeats its round, and one that repeats what was really done, at its times.
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./faults.ts";
+import { readRecord, recordOf } from "./record.ts";
 import { runRound, type RoundReport } from "./round.ts";
+import { describeVariant, variantOf } from "./variant.ts";
+
+const DIST = join(import.meta.dirname, "../../dist");
 
 const { values } = parseArgs({
   options: {
@@ -20,15 +25,21 @@ const { values } = parseArgs({
     "round-minutes": { type: "string", default: "2" },
     only: { type: "string", default: "" },
     /** Of another build. */
-    dist: { type: "string", default: join(import.meta.dirname, "../../dist") },
+    dist: { type: "string", default: DIST },
+    /** The file that a failing round names: its faults, when they began. Its seed and length are those of that round. */
+    replay: { type: "string" },
+    /** Where to say what each round did; without it, a failing round says it in a file of its own. */
+    record: { type: "string" },
     verbose: { type: "boolean", default: false },
   },
 });
 const { dist } = values;
-const only = values.only.split(",").filter((name) => name !== "");
-const minutes = Number(values.minutes);
-const roundMinutes = Math.min(minutes, Number(values["round-minutes"]));
-const firstSeed = values.seed === undefined ? Date.now() % 1_000_000 : Number(values.seed);
+const replay = values.replay === undefined ? undefined : readRecord(values.replay);
+const only = replay?.only ?? values.only.split(",").filter((name) => name !== "");
+const minutes = replay?.minutes ?? Number(values.minutes);
+const roundMinutes = replay?.minutes ?? Math.min(minutes, Number(values["round-minutes"]));
+const firstSeed =
+  replay?.seed ?? (values.seed === undefined ? Date.now() % 1_000_000 : Number(values.seed));
 refuseNonsense();
 
 const end = new AbortController();
@@ -45,13 +56,21 @@ for (let round = 0; round < rounds && !end.signal.aborted; round++) {
   const heard: string[] = [];
   const started = performance.now();
   say(`chaos: round ${round + 1} of ${rounds}, ${roundMinutes} minutes, seed ${seed}`);
+  say(`${" ".repeat(10)}${describeVariant(variantOf(seed))}`);
   const report = await attempt(seed, heard);
   if (end.signal.aborted) process.exitCode = 130;
   else if (typeof report === "object") {
     summarise(report, (performance.now() - started) / 1000);
-    if (report.problems.length === 0) continue;
-    fail(seed, report.problems, heard);
-  } else fail(seed, [report], heard);
+    const isGood = report.problems.length === 0;
+    const file =
+      values.record ?? (isGood ? undefined : join(tmpdir(), `chaos-${seed}-${process.pid}.json`));
+    if (file !== undefined) {
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, recordOf({ seed, minutes: roundMinutes, only }, report));
+    }
+    if (isGood) continue;
+    fail(seed, report.problems, heard, file);
+  } else fail(seed, [report], heard, undefined);
   break;
 }
 
@@ -59,9 +78,12 @@ async function attempt(seed: number, heard: string[]): Promise<RoundReport | str
   try {
     return await runRound({
       seed,
+      variant: variantOf(seed),
       lengthMs: roundMinutes * 60_000,
       only,
+      ...(replay === undefined ? {} : { replayed: replay.plan }),
       dist,
+      isComplete: process.env["CI"] === "true",
       say,
       onLine(line) {
         heard.push(line);
@@ -76,22 +98,36 @@ async function attempt(seed: number, heard: string[]): Promise<RoundReport | str
 }
 
 function summarise(report: RoundReport, seconds: number): void {
-  const { faults, leftOut, transactions, changes, events, compared, starts } = report;
-  for (const reason of leftOut) say(`left out: ${reason}`);
-  say(`faults: ${counts(faults)}`);
+  const { faults, transactions, changes, told, events, compared, starts } = report;
+  const done = new Map<string, number>();
+  for (const { did, name } of faults) if (did) done.set(name, (done.get(name) ?? 0) + 1);
+  say(`faults: ${counts(done)}`);
+  const not = faults.filter(({ did }) => !did).map(({ name, text }) => `${name} (${text})`);
+  if (not.length > 0) say(`not done: ${not.join(", ")}`);
   say(`captures: ${starts} started; ended by ${counts(report.endings)}`);
   say(`tried again for: ${counts(report.retries)}`);
   say(
-    `${transactions} transactions, ${changes} changes audited, ${events} events, ${compared} rows compared, ${seconds.toFixed(0)} s`,
+    `${transactions} transactions, ${changes} changes audited, ${told} told, ${events} events, ${compared} rows compared, ${seconds.toFixed(0)} s`,
   );
 }
 
-function fail(seed: number, problems: readonly string[], heard: readonly string[]): void {
+function fail(
+  seed: number,
+  problems: readonly string[],
+  heard: readonly string[],
+  file: string | undefined,
+): void {
   process.exitCode = 1;
   if (!values.verbose) for (const line of heard) say(`          | ${line}`);
   for (const problem of problems) say(`FAILED: ${problem}`);
-  const kinds = only.length === 0 ? "" : ` --only "${only.join(",")}"`;
-  say(`Repeat it: npm run chaos -- --minutes ${roundMinutes} --seed ${seed}${kinds}`);
+  const other = dist === DIST ? "" : ` --dist ${JSON.stringify(dist)}`;
+  const kinds = only.length === 0 ? "" : ` --only ${JSON.stringify(only.join(","))}`;
+  if (values.replay === undefined)
+    say(
+      `Repeat it: npm run chaos -- --minutes ${roundMinutes} --round-minutes ${roundMinutes} --seed ${seed}${kinds}${other}`,
+    );
+  if (file !== undefined)
+    say(`Repeat what was done, at its times: npm run chaos -- --replay ${file}${other}`);
 }
 
 function counts(of: ReadonlyMap<string, number>): string {

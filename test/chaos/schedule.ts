@@ -2,15 +2,29 @@ import { randomFrom } from "../../examples/shop-postgres/traffic.ts";
 
 /** One fault of a round: when it is due, and from which seed it draws the rest. */
 export interface PlannedFault {
+  /** Before the baseline is done, or after. */
+  readonly part: Part;
+  /** Since the beginning of its part. */
   readonly atMs: number;
   readonly name: string;
   readonly seed: number;
 }
 
+export type Part = "baseline" | "tail";
+
+export interface PlanOptions {
+  readonly seed: number;
+  /** Of the part behind the baseline. */
+  readonly lengthMs: number;
+  /** All kinds. What cannot be done on some machine is planned there, too, so that a seed means the same everywhere. */
+  readonly names: readonly string[];
+  /** Kinds that are due in the baseline; none for one in peace. */
+  readonly early: readonly string[];
+}
+
 /** A round meets each kind about once before it meets one again, at a pace that faults overlap. */
-const GAP_MS_MIN = 600;
+const GAP_MS_MIN = 400;
 const GAP_MS_MAX = 2_500;
-/** The first ones come quickly: they are to meet the start and the baseline. */
 const EARLY_FAULTS = 3;
 const EARLY_GAP_MS = 500;
 
@@ -18,22 +32,25 @@ const EARLY_GAP_MS = 500;
  * What is to happen in a round. The same seed, length and kinds give the same plan, which is what makes
  * a failure repeatable. Kinds are drawn from a shuffled bag, so that none is missing in a long round.
  */
-export function planFaults(
-  seed: number,
-  lengthMs: number,
-  names: readonly string[],
-): readonly PlannedFault[] {
+export function planFaults({ seed, lengthMs, names, early }: PlanOptions): readonly PlannedFault[] {
   const random = randomFrom(seed);
   const gapMs = Math.min(GAP_MS_MAX, Math.max(GAP_MS_MIN, lengthMs / (names.length + 1)));
   const planned: PlannedFault[] = [];
+  // Between half and one and a half of the mean.
+  const spread = (meanMs: number): number => Math.round(meanMs * (0.5 + random()));
+  const add = (part: Part, atMs: number, name: string): void => {
+    planned.push({ part, atMs, name, seed: Math.floor(random() * 2 ** 31) });
+  };
+  let atMs = 0;
+  for (const name of shuffled(early, random).slice(0, EARLY_FAULTS))
+    add("baseline", (atMs += spread(EARLY_GAP_MS)), name);
   let bag: string[] = [];
-  for (let atMs = 0; names.length > 0;) {
-    // Between half and one and a half of the mean.
-    const spread = 0.5 + random();
-    atMs += Math.round((planned.length < EARLY_FAULTS ? EARLY_GAP_MS : gapMs) * spread);
+  for (atMs = 0; names.length > 0;) {
+    // The first one comes quickly: it is to meet the end of the baseline.
+    atMs += spread(atMs === 0 ? EARLY_GAP_MS : gapMs);
     if (atMs >= lengthMs) break;
     if (bag.length === 0) bag = shuffled(names, random);
-    planned.push({ atMs, name: bag.pop()!, seed: Math.floor(random() * 2 ** 31) });
+    add("tail", atMs, bag.pop()!);
   }
   return planned;
 }

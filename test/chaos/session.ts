@@ -1,4 +1,5 @@
 import pg from "pg";
+import { pause } from "./random.ts";
 
 /**
  * What a transaction may fail with while faults go on around it: the server went away, or another
@@ -35,5 +36,20 @@ export async function inSession<T>(
     throw error;
   } finally {
     await client.end().catch(() => undefined);
+  }
+}
+
+const ATTEMPTS_MAX = 4;
+const AGAIN_MS = 300;
+
+/** Tries again what others stood in the way of. @returns undefined when they did so each time */
+export async function persist<T>(
+  signal: AbortSignal,
+  attempt: () => Promise<T | undefined>,
+): Promise<T | undefined> {
+  for (let n = 1; ; n++) {
+    const done = await attempt();
+    if (done !== undefined || n === ATTEMPTS_MAX || signal.aborted) return done;
+    await pause(AGAIN_MS, signal);
   }
 }

@@ -10,14 +10,25 @@ const SHOPPERS = 3;
 /** Of each shopper. */
 const REQUESTS_PER_SECOND = 12;
 
-/** Opens the shop to shoppers, who go on whatever answer they get. */
-export async function startShoppers(databaseUrl: string, seed: number): Promise<Shoppers> {
-  const server = await startShopServer({ databaseUrl });
+/**
+ * Opens the shop to shoppers, who go on whatever answer they get.
+ *
+ * @param isHasty one of them gets answers before the log is on disk, so that a crash takes back what they told
+ */
+export async function startShoppers(
+  databaseUrl: string,
+  seed: number,
+  isHasty: boolean,
+): Promise<Shoppers> {
+  const hasty = new URL(databaseUrl);
+  hasty.searchParams.set("options", "-c synchronous_commit=off");
+  const patient = await startShopServer({ databaseUrl });
+  const others = await startShopServer({ databaseUrl: isHasty ? hasty.href : databaseUrl });
   const end = new AbortController();
   const shopping = Promise.all(
     Array.from({ length: SHOPPERS }, (_, i) =>
       runTraffic({
-        shopUrl: server.url,
+        shopUrl: i === 0 ? others.url : patient.url,
         // Small, because it is part of ids.
         seed: (seed % 10_000) + i,
         requestsPerSecond: REQUESTS_PER_SECOND,
@@ -32,7 +43,8 @@ export async function startShoppers(databaseUrl: string, seed: number): Promise<
       try {
         return await shopping;
       } finally {
-        await server.close();
+        await patient.close();
+        await others.close();
       }
     },
   };

@@ -6,6 +6,8 @@ export interface WitnessedTransaction {
   readonly xid: string;
   /** Which rows it changed, in the order of the log, each as often as it did. */
   readonly places: readonly string[];
+  /** When it was committed, in microseconds. */
+  readonly committedUs: string;
 }
 
 interface Line {
@@ -13,6 +15,7 @@ interface Line {
   readonly xid: string;
   /** Empty for a commit. */
   readonly line: string;
+  readonly committedUs: string | null;
 }
 
 const SLOT = "chaos_witness";
@@ -22,8 +25,10 @@ const LOOKS_MAX = 1_000;
 /** Keys stand at the beginning of a row. */
 const LINE_LENGTH = 400;
 const LOOK = `
-  SELECT lsn::text, xid::text, CASE WHEN data LIKE 'table %' THEN left(data, ${LINE_LENGTH}) ELSE '' END AS line
-    FROM pg_logical_slot_peek_changes('${SLOT}', NULL, ${LINES_PER_LOOK}, 'include-xids', '0', 'skip-empty-xacts', '1')
+  SELECT lsn::text, xid::text, CASE WHEN data LIKE 'table %' THEN left(data, ${LINE_LENGTH}) ELSE '' END AS line,
+         (extract(epoch FROM substring(data FROM '^COMMIT \\(at (.*)\\)$')::timestamptz) * 1000000)::bigint::text AS "committedUs"
+    FROM pg_logical_slot_peek_changes('${SLOT}', NULL, ${LINES_PER_LOOK}, 'include-xids', '0', 'skip-empty-xacts', '1',
+           'include-timestamp', '1')
    WHERE data LIKE 'table public.%' OR data LIKE 'COMMIT%'`;
 
 /**
@@ -50,12 +55,13 @@ export class Witness {
     for (let look = 0; look < LOOKS_MAX; look++) {
       const lines = await ask<Line>(this.#url, LOOK);
       let places: string[] = [];
-      for (const { xid, line } of lines) {
+      for (const { xid, line, committedUs } of lines) {
         if (line !== "") {
           places.push(placeIn(line));
           continue;
         }
-        if (!this.#seen.has(xid) && places.length > 0) this.transactions.push({ xid, places });
+        if (!this.#seen.has(xid) && places.length > 0)
+          this.transactions.push({ xid, places, committedUs: committedUs! });
         this.#seen.add(xid);
         places = [];
       }

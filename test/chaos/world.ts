@@ -13,12 +13,15 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createJiti } from "jiti";
-import { seedShop, shopFolder, TABLES } from "../../examples/shop-postgres/seed.ts";
+import { seedShop, TABLES } from "../../examples/shop-postgres/seed.ts";
 import { ask, witnessCommits } from "../support/crash-store.ts";
 import { startTcpProxy, type TcpProxy } from "../support/tcp-proxy.ts";
+import { CapturedShop } from "./captured-shop.ts";
 import { Captures } from "./captures.ts";
 import { mountQuota, unmount, type Quota } from "./quota.ts";
 import { endServerIn, startChaosServer, type ChaosServer } from "./server.ts";
+import { inSession } from "./session.ts";
+import type { Variant } from "./variant.ts";
 
 /** A shop, an event store, a wire to each, and the capture between them. */
 export interface World extends AsyncDisposable {
@@ -31,6 +34,21 @@ export interface World extends AsyncDisposable {
   /** The store's disk, and the one that captures spill to; or why they cannot be made full here. */
   readonly disks: { readonly store: Quota; readonly spill: Quota } | string;
   readonly slot: string;
+  readonly variant: Variant;
+  /** The config's folder. */
+  readonly directory: string;
+  /** All tables of the shop. */
+  readonly tables: readonly string[];
+  /** Those in the config. */
+  readonly captured: () => readonly string[];
+  /** Brings the tables that were left out into the config. */
+  readonly join: () => void;
+  /** What the store says that the pipeline does; undefined when it says nothing. */
+  readonly phase: () => Promise<string | undefined>;
+  /** How often the pipeline has been taken over. */
+  readonly epoch: () => Promise<string | undefined>;
+  /** Whether the store has all rows that a table had, and follows them. */
+  readonly isWhole: (table: string) => Promise<boolean>;
   /** `banyan` with these arguments, on wires that no fault touches. */
   readonly commandLine: (args: readonly string[]) => {
     readonly args: string[];
@@ -45,6 +63,7 @@ export interface World extends AsyncDisposable {
 
 export interface WorldOptions {
   readonly seed: number;
+  readonly variant: Variant;
   readonly orders: number;
   /** The built program's folder. */
   readonly dist: string;
@@ -84,17 +103,12 @@ const WATCH = `
   END $$;
   CREATE TRIGGER audit_truncate BEFORE TRUNCATE ON shipments FOR EACH STATEMENT EXECUTE FUNCTION audit.record_truncate()`;
 
-/** Limits so small that a short round meets all of them. */
-const CONFIG = `
-import shop from ${JSON.stringify(join(shopFolder(), "banyan.config.ts"))};
-
-export default {
-  ...shop,
-  source: { ...shop.source, slot: ${JSON.stringify(SLOT)}, publication: "banyan_shop" },
-  streams: { ...shop.streams, order: { ...shop.streams.order, truncate: "events" } },
-  limits: { batchChangesMax: 200, transactionChangesMax: 1000, idleMs: 200 },
-};
-`;
+/** Those of which the store has all rows, with the place in the log where they had been read and how far it is followed. */
+export const WHOLE_TABLES = `
+  SELECT t.table_name AS table, t.since, p.checkpoint
+    FROM banyan.pipelines p JOIN banyan.captured_tables t ON t.pipeline_id = p.id
+   WHERE p.phase = 'tail' AND NOT EXISTS (
+     SELECT FROM banyan.baselines b WHERE b.stream_type = t.stream_type AND b.progress->>'done' IS DISTINCT FROM 'true')`;
 
 export async function openWorld(options: WorldOptions): Promise<World> {
   await removeLeftovers();
@@ -111,7 +125,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 }
 
 async function makeWorld(
-  { seed, orders, dist, onLine }: WorldOptions,
+  { seed, variant, orders, dist, onLine }: WorldOptions,
   releases: (() => void | Promise<void>)[],
   release: () => Promise<void>,
 ): Promise<World> {
@@ -124,7 +138,7 @@ async function makeWorld(
   chmodSync(dir, 0o755);
   releases.push(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
   const program = copyProgram(dist, join(dir, "program"));
-  writeFileSync(join(dir, "banyan.config.ts"), CONFIG);
+  const shop = new CapturedShop({ directory: dir, slot: SLOT, variant });
   const clock = join(dir, "clock");
   const setClock = (ms: number): void => {
     writeFileSync(`${clock}.new`, String(ms));
@@ -143,7 +157,7 @@ async function makeWorld(
   const store = use(await startChaosServer(storeDir));
   await seedShop({ url: source.url, orders, seed, audit: true });
   await ask(source.url, WATCH);
-  await ask(source.url, `CREATE PUBLICATION banyan_shop FOR TABLE ${TABLES.join(", ")}`);
+  await ask(source.url, `CREATE PUBLICATION banyan_shop FOR TABLE ${shop.captured.join(", ")}`);
   await witnessCommits(store);
 
   const toSource = use(await startTcpProxy({ host: "127.0.0.1", port: source.port }));
@@ -152,7 +166,7 @@ async function makeWorld(
   writeFileSync(preload, compiled(join(import.meta.dirname, "capture-preload.ts")));
   const captures = use(
     new Captures({
-      args: ["--require", preload, program, "run", "--json"],
+      args: ["--require", preload, program, "run", "--json", "--baseline", variant.baseline],
       directory: dir,
       env: {
         SHOP_URL: toSource.url(source.url),
@@ -162,9 +176,27 @@ async function makeWorld(
       onLine,
     }),
   );
+  const inStore = async (sql: string, values: unknown[] = []): Promise<string | undefined> =>
+    await inSession(store.url, async (client) => {
+      const { rows } = await client.query<{ said: string }>(sql, values);
+      return rows[0]?.said;
+    });
+  const phase = (): Promise<string | undefined> =>
+    inStore("SELECT phase AS said FROM banyan.pipelines");
   return {
     source,
     store,
+    variant,
+    directory: dir,
+    tables: TABLES,
+    captured: () => shop.captured,
+    join: () => shop.join(),
+    phase,
+    epoch: () => inStore("SELECT epoch::text AS said FROM banyan.pipelines"),
+    isWhole: async (table) =>
+      (await inStore(`SELECT 'yes' AS said FROM (${WHOLE_TABLES}) t WHERE t.table = $1`, [
+        `public.${table}`,
+      ])) === "yes",
     toSource,
     toStore,
     captures,

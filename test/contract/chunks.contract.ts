@@ -40,6 +40,9 @@ export function chunksContract(name: string, fresh: () => Promise<ChunkDatabase>
         for (let n = 0; n < 1_000; n++) {
           const chunk = await reader.open(never);
           const end = await chunk.bound(after, size);
+          const roots = all[0].map((cells) => keyOf(tables[0], cells));
+          const isLeft = after === undefined || compareKeyTexts(roots.at(-1)!, after, order) > 0;
+          expect(await chunk.last(after)).toEqual(isLeft ? roots.at(-1) : undefined);
           const rows = await bothOf(chunk, tables, { after, end });
           expect(rows[0].length <= size).toBe(true);
           if (end !== undefined) expect(rows[0].length).toBe(size);

@@ -177,6 +177,37 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await writer.close();
   });
 
+  test("how often requests were begun is noted at once, and what is taken back is asked for no more", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    await writer.commit(tailing(1));
+    await store.requestRebaseline("shop", ["order-1", "order-2", "order-3"], "why");
+    const attemptsOf = async (): Promise<Record<string, number>> => {
+      const requests = await store.rebaselineRequests("shop", "0", 10);
+      return Object.fromEntries(requests.map(({ stream, attempts }) => [stream, attempts]));
+    };
+    expect(await attemptsOf()).toEqual({ "order-1": 0, "order-2": 0, "order-3": 0 });
+    const ids = (await store.rebaselineRequests("shop", "0", 2)).map(({ id }) => id);
+    const [first, second] = await store.rebaselineRequests("shop", "0", 2);
+    await store.noteAttempts(ids, 1);
+    await store.noteAttempts([first!.id], 1);
+    await store.noteAttempts([second!.id], -1);
+    await store.noteAttempts([second!.id], -1);
+    const all = { "order-1": 0, "order-2": 0, "order-3": 0 };
+    expect(await attemptsOf()).toEqual({ ...all, [first!.stream]: 2 });
+    expect(await store.withdrawRebaselines("other")).toBe(0);
+    expect(await store.withdrawRebaselines("shop", [first!.stream, "order-9"])).toBe(1);
+    expect(await attemptsOf()).not.toHaveProperty(first!.stream);
+    expect(await store.withdrawRebaselines("shop")).toBe(2);
+    expect(await attemptsOf()).toEqual({});
+    expect(await store.rebaselined("shop", position(0))).toEqual([]);
+    // Asked for once more it has died of nothing.
+    expect(await store.requestRebaseline("shop", [first!.stream], "once more")).toBe(1);
+    expect(await attemptsOf()).toEqual({ [first!.stream]: 0 });
+    await writer.close();
+  });
+
   test("streams that cannot be read anew are settled without anything being told of them", async () => {
     await using opened = await open();
     const { store } = opened;

@@ -15,6 +15,7 @@ import {
 } from "./fold-sums.ts";
 import { advanceContract } from "./parity-advance.contract.ts";
 import { findingsContract } from "./parity-findings.contract.ts";
+import { historyContract } from "./parity-history.contract.ts";
 import type { FoldSnapshot } from "../../src/store/parity-store.ts";
 
 type Open = () => Promise<OpenedStore>;
@@ -25,6 +26,7 @@ export function parityStoreContract(name: string, open: Open): void {
     describe("kept folds", () => foldsContract(open));
     describe("bringing folds up to date", () => advanceContract(open));
     describe("streams that changed", () => changesContract(open));
+    describe("events themselves", () => historyContract(open));
     describe("reports and findings", () => findingsContract(open));
   });
 }
@@ -89,6 +91,18 @@ function foldsContract(open: Open): void {
         expect([counts[at], sums[at]]).toEqual([4, -5n]);
         expect(counts.filter((count) => count > 0)).toHaveLength(3);
       }
+      // More finely, of those in one of two buckets.
+      const wanted = Number(keyOf("order-3") & 1n);
+      const finer = await folds.sums(0, 2 ** 18, { buckets: 2, wanted: [wanted] });
+      expect(finer.counts).toHaveLength(2 ** 18);
+      const kept = ["order-1", "order-2", "order-3"].filter(
+        (stream) => Number(keyOf(stream) & 1n) === wanted,
+      );
+      expect(kept.length).toBeLessThan(3);
+      const places = kept.map((stream) => Number(keyOf(stream) & (2n ** 18n - 1n)));
+      const filled = [...finer.counts.keys()].filter((bucket) => finer.counts[bucket]! > 0);
+      expect(filled).toEqual(places.toSorted((a, b) => a - b));
+      expect(finer.sums[Number(keyOf("order-3") & (2n ** 18n - 1n))]).toBe(-5n);
       expect([...(await folds.sums(1, 1)).counts]).toEqual([7]);
       expect([...(await folds.sums(2, 1)).counts]).toEqual([0]);
     });

@@ -197,6 +197,7 @@ async function bringAbout(): Promise<void> {
     "SELECT FROM banyan.pipelines WHERE jsonb_array_length(status->'notReadAnew') > 0",
   );
   await note("status", "status");
+  await note("rebaseline withdrawal", "rebaseline", "--withdraw");
   await note("quarantine list", "quarantine", "list");
   printed.get("run")!.push(JSON.parse(await stop(first)));
 
@@ -236,6 +237,12 @@ async function bringAbout(): Promise<void> {
   await events.query(
     "INSERT INTO banyan.reverse_conflicts SELECT $1, 'item-4', 2, 'public.item', '4', '{label}', 'changed by somebody else'",
     [NAME],
+  );
+  // An event that nothing leads to.
+  await events.query(
+    `INSERT INTO banyan.events (event_id, time, version, origin, stream_id, type, mapping_version, data)
+     SELECT gen_random_uuid(), now(), 3, 'capture', 'item-5', 'ItemAmended', max(version),
+            '{"$row": "item", "$op": "update", "id": 5, "label": "label", "$was": {"label": "other"}}' FROM banyan.mappings`,
   );
   await note("verify", "verify");
   await events.query("DELETE FROM banyan.reverse_conflicts");

@@ -202,6 +202,50 @@ test("a repair reads nothing anew for a reverse conflict, and says so", async ()
   await desk.events.query("DELETE FROM banyan.reverse_conflicts");
 });
 
+test("an event that is lost in the midst of a history is named by what comes behind it, and a repair settles it", async () => {
+  for (const title of ["Lost", "Kept"])
+    await desk.legacy.query(`UPDATE tickets SET title = '${title}' WHERE id = 6`);
+  await desk.captured();
+  // Nobody but the owner can, and only like this.
+  await desk.events.query(`
+    BEGIN;
+    ALTER TABLE banyan.events DISABLE TRIGGER ALL;
+    DELETE FROM banyan.events WHERE stream_id = 'ticket-6' AND data->>'title' = 'Lost';
+    ALTER TABLE banyan.events ENABLE ALWAYS TRIGGER events_append_only_rows;
+    ALTER TABLE banyan.events ENABLE ALWAYS TRIGGER events_append_only_table;
+    COMMIT`);
+  const { exitCode, stdout } = await desk.banyan("verify --refold --html flaws.html");
+  expect(exitCode).toBe(1);
+  expect(stdout).toContain("✗ different: 0 missing, 0 extra, 0 different of");
+  expect(stdout).toContain(`
+  1 stream has events that do not follow on from each other
+  the store lacks 1 event that its pipelines have written
+  hole: before ticket-6 version 3
+  broken: ticket-6 version 3 does not follow from the events before it: public.tickets 6 (title)
+next: banyan history ticket-6  |  banyan verify --repair
+`);
+  const page = readFileSync(join(desk.directory, "flaws.html"), "utf8");
+  expect(page).toContain("The events fold to the rows, but do not follow on from each other");
+  expect(page).toContain("It does not follow from the events before it");
+  const repaired = await desk.banyan("verify --repair --yes --json");
+  expect(repaired.exitCode).toBe(0);
+  const equal = { state: "equal", history: { streams: 0, untold: 0, samples: [] } };
+  expect(JSON.parse(repaired.stdout)).toMatchObject(equal);
+  expect((await verify("--refold")).report).toMatchObject(equal);
+});
+
+test("an event that no stream lacks is missed by its number, which a repair notes", async () => {
+  await desk.legacy.query("UPDATE tickets SET title = 'Last' WHERE id = 6");
+  await desk.captured();
+  await desk.events.query("UPDATE banyan.pipelines SET events = events + 1");
+  const found = await desk.banyan("verify");
+  expect(found.exitCode).toBe(1);
+  expect(found.stdout).toContain("the store lacks 1 event that its pipelines have written");
+  const { stderr } = await desk.banyan("verify --repair --yes");
+  expect(stderr).toContain("No stream shows which events these are");
+  expect((await verify()).report.state).toBe("equal");
+});
+
 test("a watch goes on until it is stopped, and tells each thing once", async () => {
   const watching = desk.start("verify --watch --check-every 1");
   const line = async (pattern: RegExp): Promise<void> => {

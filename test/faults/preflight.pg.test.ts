@@ -169,6 +169,31 @@ const CASES: readonly Case[] = [
     asRole: true,
   },
   {
+    what: "a child without an index on its parent's key",
+    ddl: `${ITEM} CREATE TABLE part (no int PRIMARY KEY, item_id int, of int, late int);
+          CREATE INDEX ON part (no, item_id); CREATE INDEX ON part (item_id) WHERE late > 0;
+          CREATE INDEX ON part (late, of);
+          CREATE TABLE found (no int PRIMARY KEY, item_id int, of int);
+          CREATE INDEX ON found (of, item_id, no);
+          CREATE TABLE sparse (no int PRIMARY KEY, "item id" int);
+          CREATE INDEX ON sparse ("item id") WHERE "item id" IS NOT NULL;
+          CREATE TABLE pieces (no int, item_id int, PRIMARY KEY (no, item_id)) PARTITION BY RANGE (no);
+          CREATE TABLE pieces_1 PARTITION OF pieces FOR VALUES FROM (0) TO (9);
+          CREATE TABLE pieces_2 PARTITION OF pieces FOR VALUES FROM (9) TO (99);
+          CREATE INDEX ON pieces_1 (item_id); CREATE INDEX ON pieces_2 (item_id);
+          CREATE PUBLICATION %P FOR TABLE item, part, found, sparse, pieces WITH (publish_via_partition_root);`,
+    plan: {
+      tables: [
+        { name: "item" },
+        { name: "part", parent: ["item_id"] },
+        { name: "public.found", parent: ["item_id", "of"] },
+        { name: "sparse", parent: ["item id"] },
+        { name: "pieces", parent: ["item_id"] },
+      ],
+    },
+    finds: ["parent-unindexed"],
+  },
+  {
     what: "everything at once",
     ddl: `CREATE SCHEMA shop; CREATE UNLOGGED TABLE shop.log (at int, text text);
           ${PARTED} ALTER TABLE parted ENABLE ROW LEVEL SECURITY; ALTER TABLE parted_1 REPLICA IDENTITY NOTHING;

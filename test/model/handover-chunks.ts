@@ -63,16 +63,27 @@ export function* chunkSteps(
     yield { name: `${words}${step.name}`, next: withChunk(step.next) };
   } else if (chunk!.to === null) {
     const roots = states.rootsOf(states.rowsSeen(state, chunk!.seen!, options.scenario));
-    const found = roots.filter((key) => key > cursor).slice(0, CHUNK_ROOTS);
-    const to = found.length < CHUNK_ROOTS ? LAST_KEY : found.at(-1)!;
-    const name = `the chunk is read: keys after ${cursor} to ${to === LAST_KEY ? "the end" : to}`;
-    yield { name, next: withChunk({ ...chunk!, to }) };
+    const found = roots.filter((key) => key > cursor);
+    const endOf = (count: number): number => found[count - 1] ?? LAST_KEY;
+    const to = endOf(CHUNK_ROOTS);
+    const range = (end: number): string =>
+      `keys after ${cursor} to ${end === LAST_KEY ? "the end" : end}`;
+    if (chunk!.until !== undefined) {
+      const name = `the chunk takes long, and ends early: ${range(to)}`;
+      yield { name, next: withChunk({ ...chunk!, to }) };
+      return;
+    }
+    yield { name: `the chunk is read: ${range(to)}`, next: withChunk({ ...chunk!, to }) };
+    if (to === LAST_KEY) return;
+    const until = endOf(2 * CHUNK_ROOTS);
+    const name = `the chunk is meant to have ${range(until)}`;
+    yield { name, next: withChunk({ ...chunk!, until }) };
   } else if (
     sent === null &&
     (chunk!.rows !== undefined || isKept(state, chunk!.fence!, options))
   ) {
-    const { to, seen, fence, ...rows } = chunk!;
-    const read = { to: to!, seen: seen!, fence: fence!, ...rows };
+    const { to, seen, fence, rows } = chunk!;
+    const read = { to: to!, seen: seen!, fence: fence!, ...(rows === undefined ? {} : { rows }) };
     const next = { ...state, process: { ...process, chunk: null, sent: read } };
     yield { name: "the chunk is on its way to the store", next };
   }

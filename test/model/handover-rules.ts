@@ -115,7 +115,7 @@ export class Rules {
   #placeOf(state: State, process: Process): string {
     const { chunks, anew } = state.store;
     const { chunk, sent } = process;
-    const reading = chunk === null ? "" : states.textOf(chunk);
+    const reading = chunk === null ? "" : `${states.textOf(chunk)}:${chunk.until}`;
     const known = [...chunks, sent, anew].map((one) => (one === null ? "" : states.textOf(one)));
     return `${known.join(";")};${reading};${this.#passed(state, process)};${state.ids.join()}`;
   }
@@ -168,10 +168,10 @@ export class Rules {
     // As if nothing were read yet.
     if (this.#fault === "end of chunk not awaited" && chunk.to === null) return frontier;
     frontier.opening();
-    const { seen, fence, to } = chunk;
+    const { seen, fence, until = null, to } = chunk;
     if (seen === null || fence === null) return frontier;
     frontier.opened(this.#snapshot({ seen, fence }, state));
-    if (to !== null) frontier.bounded(endOf({ to }));
+    for (const end of [until, to]) if (end !== null) frontier.bounded(endOf({ to: end }));
     return frontier;
   }
 
@@ -186,7 +186,7 @@ class FaultyFrontier extends ChunkFrontier {
   readonly #fault: Fault | undefined;
 
   constructor(fault: Fault | undefined, chunks: readonly RangeChunk[]) {
-    super(ORDER, "none", chunks);
+    super(ORDER, "none", chunks, () => true);
     this.#fault = fault;
   }
 

@@ -96,6 +96,8 @@ export interface OpenSnapshot {
   readonly seen: readonly number[] | null;
   /** The end of the log, asked for after the snapshot; null until the process knows both. */
   readonly fence: number | null;
+  /** The last key that it is meant to have; absent where it is read up to there in the same step. */
+  readonly until?: number;
   /** The last key read; null until then. */
   readonly to: number | null;
   /** Of a source that has started again, whose log is soon as long as it was. Only with a fault. */

@@ -38,6 +38,30 @@ describe("a change of an aggregate", () => {
     expect(frontier.mayWait(committed(1, 5))).toBe(false);
   });
 
+  test("no longer waits for a chunk that ends before it, and is yet to be read", () => {
+    const frontier = fresh();
+    frontier.opening();
+    frontier.opened(seeing([1], 10));
+    frontier.bounded(["10"]);
+    expect(verdicts(frontier, committed(2, 6), "5", "6", "10")).toEqual([
+      "waits",
+      "waits",
+      "waits",
+    ]);
+    frontier.bounded(["5"]);
+    expect(verdicts(frontier, committed(2, 6), "5", "6", "10")).toEqual([
+      "waits",
+      "unread",
+      "unread",
+    ]);
+    expect(verdicts(frontier, committed(1, 5), "5", "6")).toEqual(["unread", "unread"]);
+    for (const higher of [["6"], undefined])
+      expect(() => frontier.bounded(higher)).toThrow(/the end of a chunk is not raised/);
+    frontier.written()();
+    expect(frontier.cursor).toEqual(["5"]);
+    expect(verdicts(frontier, committed(2, 6), "5", "6")).toEqual(["told", "unread"]);
+  });
+
   test("that was read is held by the chunk whose snapshot saw it, up to its fence, and told otherwise", () => {
     const frontier = fresh();
     frontier.opening();

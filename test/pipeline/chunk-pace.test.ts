@@ -116,3 +116,37 @@ test("time in which a baseline is at rest is counted apart, and no other", async
   await sleep(100);
   expect(pace.restedMs).toBe(restedMs);
 });
+
+test("a chunk that is read although it rests counts as no rest, from its beginning to its end", async () => {
+  await using seen = watched({ activeSessions: 3 });
+  const { pace, signal } = seen;
+  await pace.ready(signal);
+  const before = pace.restedMs;
+  expect(before).toBeGreaterThan(29_000);
+  const ended = pace.begin();
+  const began = pace.restedMs;
+  // Looks in between change nothing of that.
+  await sleep(300);
+  expect(pace.restedMs).toBe(began);
+  expect(pace.rest.backingOff).toBeDefined();
+  ended();
+  await sleep(100);
+  expect(pace.restedMs).toBeGreaterThan(began + 50 * FASTER);
+  // None of it was asked for.
+  expect(pace.pausedMs).toBe(0);
+});
+
+test("a pause that was asked for is counted apart from other rests", async () => {
+  const requests = { baselinePaused: true };
+  await using seen = watched({ activeSessions: 3 }, requests);
+  const { pace, signal } = seen;
+  while (!pace.rest.paused) await sleep(5, undefined, { signal });
+  await sleep(100);
+  expect(pace.pausedMs).toBeGreaterThan(50 * FASTER);
+  requests.baselinePaused = false;
+  while (pace.rest.paused) await sleep(5, undefined, { signal });
+  const { pausedMs, restedMs } = pace;
+  await sleep(100);
+  expect(pace.pausedMs).toBe(pausedMs);
+  expect(pace.restedMs).toBeGreaterThan(restedMs + 50 * FASTER);
+});

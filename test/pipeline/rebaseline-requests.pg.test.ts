@@ -140,3 +140,91 @@ test("under traffic that never rests streams are read anew, those too that waite
   expect(await second.verify()).toMatchObject({ state: "equal", samples: [] });
   await second.stop();
 });
+
+test("a stream that the process died of too often is set aside with a note, and those beside it are read anew", async () => {
+  await using b = await chunkBench("default", ROWS);
+  {
+    await using first = await b.start({ baseline: "snapshot" });
+    await first.reach();
+    await first.stop();
+  }
+  const asked = ["ticket-1", "ticket-2", "ticket-3"];
+  await requestRebaseline(b.store, "chunks", asked, "a test asked for it");
+  const requests = await b.store.rebaselineRequests("chunks", "0", 10);
+  const idOf = (id: string): string => requests.find(({ stream: of }) => of === id)!.id;
+  for (let n = 0; n < 3; n++) await b.store.noteAttempts([idOf("ticket-2")], 1);
+  await b.store.noteAttempts([idOf("ticket-3")], 1);
+  const notes: NotReadAnew[] = [];
+  await using running = await b.start({ onNotReadAnew: (note) => void notes.push(note) });
+  await untilSettled(running, b.store, "chunks");
+  expect(notes).toEqual([
+    { stream: "ticket-2", why: expect.stringMatching(/died 3 times/) as unknown },
+  ]);
+  expect(await typesOf(b.store, "ticket-2")).toEqual(["TicketBaselined"]);
+  for (const id of ["ticket-1", "ticket-3"])
+    expect(await typesOf(b.store, id)).toEqual(["TicketBaselined", "TicketHistoryGapped"]);
+  await running.reach();
+  expect(await running.verify()).toMatchObject({ state: "equal" });
+  await running.stop();
+});
+
+test("a failure that is told is no death: what it met is tried again and not set aside", async () => {
+  await using b = await chunkBench("default", ROWS);
+  {
+    await using first = await b.start({ baseline: "snapshot" });
+    await first.reach();
+    await first.stop();
+  }
+  await requestRebaseline(b.store, "chunks", ["ticket-1"], "a test asked for it");
+  for (let n = 0; n < 4; n++) {
+    const source = b.db.open();
+    const open = source.openChunks.bind(source);
+    // When nothing was staged, and when all was.
+    const openChunks: typeof open = (tables) => {
+      if (n % 2 === 0) throw new Error("no chunk today");
+      const close = (): Promise<void> => Promise.reject(new Error("no chunk today"));
+      const reader = open(tables);
+      return { open: (signal) => reader.open(signal), close };
+    };
+    Object.assign(source, { openChunks });
+    await using failing = await b.start({ source });
+    await expect(failing.until(() => false)).rejects.toThrow("no chunk today");
+  }
+  expect(await b.store.rebaselineRequests("chunks", "0", 10)).toMatchObject([{ attempts: 0 }]);
+  await using running = await b.start();
+  await untilSettled(running, b.store, "chunks");
+  expect(await typesOf(b.store, "ticket-1")).toEqual(["TicketBaselined", "TicketHistoryGapped"]);
+  await running.stop();
+});
+
+test("streams of a table that has no index to find their rows by are read by the thousand, and not 200 for each reading of all of it", async () => {
+  const { ticket } = STREAMS;
+  const streams = { ticket: ticket! };
+  const rows = 450;
+  for (const [index, snapshots] of [
+    ["is there", 3],
+    ["is missing", 1],
+  ] as const) {
+    await using b = await chunkBench("default", rows, streams);
+    if (index === "is missing") await b.sql("DROP INDEX remark_ticket_id_idx");
+    const source = b.db.open();
+    const open = source.openChunks.bind(source);
+    let opened = 0;
+    const openChunks: typeof open = (tables) => {
+      opened += 1;
+      return open(tables);
+    };
+    Object.assign(source, { openChunks });
+    await using running = await b.start({ source, baseline: "snapshot" });
+    await running.reach();
+    const asked = Array.from({ length: rows }, (_, i) => `ticket-${i + 1}`);
+    await requestRebaseline(b.store, "chunks", asked, "a test asked for it");
+    await untilSettled(running, b.store, "chunks");
+    expect([index, opened]).toEqual([index, snapshots]);
+    await running.reach();
+    expect(await brokenStreams(b.store, { ticket: SHAPES["ticket"]! })).toEqual([]);
+    expect(await typesOf(b.store, `ticket-${rows}`)).toHaveLength(2);
+    expect(await running.verify()).toMatchObject({ state: "equal" });
+    await running.stop();
+  }
+});

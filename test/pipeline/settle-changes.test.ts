@@ -16,7 +16,12 @@ import { change, compile, shape, transaction } from "../support/mapping-fixtures
 
 const UNKNOWN = undefined;
 
-function setUp(identity: ReplicaIdentity, kept: Readonly<Record<string, readonly Cell[]>> = {}) {
+function setUp(
+  identity: ReplicaIdentity,
+  kept: Readonly<Record<string, readonly Cell[]>> = {},
+  /** Whether images were kept from the first chunk on. */
+  isImaged = true,
+) {
   const orders = shape("public.orders", "*id:int4 n:int4", identity);
   const lines = shape("public.lines", "*id:int4 order_id:int4 big:text", identity);
   const mapping = compile(
@@ -31,7 +36,7 @@ function setUp(identity: ReplicaIdentity, kept: Readonly<Record<string, readonly
   const frontiers = new Frontiers();
   const sees = (id: string): boolean => id === transaction(1).id;
   const chunk = { end: ["20"], sees, fence: transaction(5).commit };
-  frontiers.set("order", new ChunkFrontier(["integer"], ["10"], [chunk]));
+  frontiers.set("order", new ChunkFrontier(["integer"], ["10"], [chunk], () => isImaged));
   const settle = async (number: number, ...changes: Change[]) => {
     const copies = changes.map((one): Change => ({ ...one }));
     const images = (_table: string, keys: readonly string[]) =>
@@ -124,5 +129,47 @@ describe("with kept images", () => {
     const { orders, settle } = setUp("default");
     const changed = change("update", orders, 1, undefined, ["5", "1"]);
     expect((await settle(2, changed)).told).toEqual([["update", undefined, ["5", "1"]]]);
+  });
+});
+
+describe("where the log carries less than it did when the first chunks were read", () => {
+  const keyAlone = ["1", UNKNOWN, UNKNOWN];
+
+  test("a line without an image may have been told: its delete is left to be parked", async () => {
+    const { lines, settle } = setUp("default", {}, false);
+    const deleted = change("delete", lines, 1, keyAlone, undefined);
+    expect(await settle(2, deleted)).toEqual({
+      told: [["delete", keyAlone, undefined]],
+      images: [["1", undefined]],
+    });
+  });
+
+  test("and its update is not taken for an insert; where it joins what is yet to be read, only its leaving is parked", async () => {
+    const { lines, settle } = setUp("default", {}, false);
+    const [here, elsewhere, ahead] = ["5", "30", "15"].map((order) =>
+      change("update", lines, 1, undefined, ["1", order, "x"]),
+    );
+    expect((await settle(2, here!)).told).toEqual([["update", undefined, ["1", "5", "x"]]]);
+    expect((await settle(2, elsewhere!)).told).toEqual([["delete", keyAlone, undefined]]);
+    expect((await settle(1, ahead!)).told).toEqual([["delete", keyAlone, undefined]]);
+  });
+
+  test("a line of which there is an image goes on by it", async () => {
+    const { lines, settle } = setUp("default", { 1: ["1", "5", "x"] }, false);
+    const deleted = change("delete", lines, 1, keyAlone, undefined);
+    expect((await settle(2, deleted)).told).toEqual([["delete", ["1", "5", "x"], undefined]]);
+  });
+
+  test("a table that promises whole old rows may break that: a key that is not known is no NULL", async () => {
+    const { lines, settle } = setUp("full", {}, false);
+    const deleted = change("delete", lines, 1, keyAlone, undefined);
+    expect(await settle(2, deleted)).toEqual({
+      told: [["delete", keyAlone, undefined]],
+      images: [],
+    });
+    const changed = change("update", lines, 1, undefined, ["1", "5", "x"]);
+    expect((await settle(2, changed)).told).toEqual([["update", undefined, ["1", "5", "x"]]]);
+    const unclear = change("insert", lines, 1, undefined, ["1", UNKNOWN, "x"]);
+    expect((await settle(2, unclear)).told).toEqual([["insert", undefined, ["1", UNKNOWN, "x"]]]);
   });
 });

@@ -215,7 +215,7 @@ function differences(
   return agrees(after!) ? undefined : "told with other new values";
 }
 
-function same(a: Row, b: Row): boolean {
+export function same(a: Row, b: Row): boolean {
   const columns = Object.keys(a);
   return (
     columns.length === Object.keys(b).length && columns.every((column) => a[column] === b[column])
@@ -223,7 +223,11 @@ function same(a: Row, b: Row): boolean {
 }
 
 /** A row in the JSON form that docs/mapping.md promises for each type. */
-function toJson(relation: string, row: AuditedChange["was"], types: ColumnTypes): Row | undefined {
+export function toJson(
+  relation: string,
+  row: AuditedChange["was"],
+  types: ColumnTypes,
+): Row | undefined {
   if (row === null) return undefined;
   return Object.fromEntries(
     Object.entries(row).map(([column, text]) => [

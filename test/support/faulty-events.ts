@@ -16,6 +16,8 @@ export type Fault =
   /** A number loses its fraction. */
   | { readonly kind: "round"; readonly column: string }
   | { readonly kind: "null"; readonly column: string }
+  /** A column is left out, which is not to say that it is NULL. */
+  | { readonly kind: "omit"; readonly column: string }
   /** A time in its data, or its own where no column is named, is an hour early. */
   | { readonly kind: "retime"; readonly column?: string }
   /** It goes to another stream. */
@@ -77,6 +79,8 @@ function spoilt(event: PassingEvent, fault: Exclude<Fault, { kind: "swap" }>): P
       return [withColumn(event, fault.column, (now) => String(now).replace(/\..*/, ""))];
     case "null":
       return [withColumn(event, fault.column, () => null)];
+    case "omit":
+      return [withColumn(event, fault.column, () => undefined)];
     case "retime":
       if (fault.column === undefined) return [{ ...event, timeUs: event.timeUs - HOUR_US }];
       return [withColumn(event, fault.column, (now) => String(now).replace("12:00", "11:00"))];
@@ -102,6 +106,8 @@ function withColumn(
 
 function otherId(id: Uint8Array): Uint8Array {
   const other = Uint8Array.from(id);
+  // Of the tag, which is here in the ids of baseline events and there in those of captured ones.
+  other[11]! ^= 0xff;
   other[15]! ^= 0xff;
   return other;
 }

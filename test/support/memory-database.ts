@@ -335,18 +335,23 @@ class MemorySource implements ChangeSource {
             .map(([, cells]) => ({ cells, key: columns.map((column) => cells[column] ?? null) }))
             .sort((a, b) => compareKeyTexts(a.key, b.key, INTEGER));
         };
+        const behind = async (after: ChunkKey | undefined): Promise<ChunkKey[]> => {
+          db.tick();
+          await pause();
+          return of(root!.table.name)
+            .map(({ key }) => key as ChunkKey)
+            .filter((key) => after === undefined || compareKeyTexts(key, after, INTEGER) > 0);
+        };
         return {
           fence,
           tables: keyed.map(({ table }) => table),
           seen: [...seen].join(),
           sees: (transaction) => seen.has(transaction),
           async bound(after: ChunkKey | undefined, count: number) {
-            db.tick();
-            await pause();
-            const all = of(root!.table.name).filter(
-              ({ key }) => after === undefined || compareKeyTexts(key, after, INTEGER) > 0,
-            );
-            return all[count - 1]?.key as ChunkKey | undefined;
+            return (await behind(after))[count - 1];
+          },
+          async last(after: ChunkKey | undefined) {
+            return (await behind(after)).at(-1);
           },
           async *readRange(table, range: ChunkRange) {
             for (const { cells, key } of of(table.name)) {
@@ -357,6 +362,7 @@ class MemorySource implements ChangeSource {
             }
           },
           rewritten: () => Promise.resolve([]),
+          durable: () => Promise.resolve(),
           close: () => Promise.resolve(),
         };
       },

@@ -7,9 +7,10 @@ import type { Position } from "../../src/model/position.ts";
 import { runPipeline } from "../../src/pipeline/pipeline.ts";
 import type { TailLimits } from "../../src/pipeline/tail.ts";
 import { foldStreams, type FoldedStream } from "../../src/projection/fold-streams.ts";
-import { Folder } from "../../src/projection/fold.ts";
+import { Folder, type StreamState } from "../../src/projection/fold.ts";
 import type { ChangeSource } from "../../src/source/change-source.ts";
-import type { EventStore } from "../../src/store/event-store.ts";
+import type { EventStore, FoldEvent } from "../../src/store/event-store.ts";
+import { HistoryCheck } from "../../src/verify/history-check.ts";
 import type { ParityReport } from "../../src/verify/parity-report.ts";
 import { verifyParity } from "../../src/verify/verify-parity.ts";
 
@@ -122,10 +123,20 @@ export async function openCapture(options: CaptureOptions): Promise<Capture> {
     },
     async fold(streamType) {
       const inverses = compileMapping(streams, []).inverses();
-      const folder = new Folder(await store.mappings(), inverses);
+      const mappings = await store.mappings();
+      const folder = new Folder(mappings, inverses);
+      const check = new HistoryCheck(mappings);
       const events = store.readStreamType(streamType, AbortSignal.timeout(CATCH_UP_MS_MAX));
       const folded: FoldedStream[] = [];
-      for await (const stream of foldStreams(events, folder)) folded.push(stream);
+      const look = (event: FoldEvent, state: StreamState): boolean => {
+        check.look(state, event);
+        return true;
+      };
+      for await (const stream of foldStreams(events, folder, look)) {
+        folded.push(stream);
+        const flaws = check.take();
+        if (flaws.length > 0) throw new Error(`no history: ${JSON.stringify(flaws)}`);
+      }
       return folded;
     },
     async [Symbol.asyncDispose]() {

@@ -80,6 +80,7 @@ export class ScriptedSource implements ChangeSource {
       ...snapshot,
       ...sumsHere(snapshot),
       columnsLeftOut: new Map(),
+      begin: endOf(this.#script.transactions.length + 1),
       fence: await this.fence(),
       tables,
       seen: "all",
@@ -175,7 +176,8 @@ function sumsHere({
   "sumRows" | "sumAggregates" | "readAggregates"
 > {
   return {
-    sumRows: (table, plan, signal) => sumHere(readRows(table, [], signal), table, plan),
+    sumRows: (table, plan, signal, within) =>
+      sumHere(readRows(table, [], signal), table, plan, within),
     async *sumAggregates(table, plan, buckets, signal) {
       yield await aggregatesHere(readRows(table, [], signal), table, plan, buckets);
     },

@@ -33,7 +33,7 @@ function answering(
 test("what changed is looked at, however much is not written back yet; what is left out is said until all is swept", async () => {
   const changed = new ChangedStreams();
   const late = new Set(names("order", LIMIT + 1_000));
-  changed.swept({ late, unseen: NONE }, NONE);
+  changed.swept({ late, unseen: NONE, untold: NONE }, NONE);
   expect(changed.reasons).toEqual([
     "1,000 aggregates whose decisions are not written back yet are left to the next sweep",
   ]);
@@ -42,18 +42,18 @@ test("what changed is looked at, however much is not written back yet; what is l
   const taken = changed.take();
   expect(taken.changed).toEqual(new Set(streams));
   expect(taken.late.size).toBe(LIMIT);
-  changed.looked({ late: NONE, unseen: NONE }, NONE);
+  changed.looked({ late: NONE, unseen: NONE, untold: NONE }, NONE);
   expect(changed.isEmpty).toBe(true);
   expect(changed.skipped).toBe(7);
   expect(changed.reasons[0]).toBe("7 changed aggregates are left to the next sweep");
   changed.take();
-  changed.swept({ late: NONE, unseen: NONE }, NONE);
+  changed.swept({ late: NONE, unseen: NONE, untold: NONE }, NONE);
   expect([changed.skipped, changed.reasons]).toEqual([0, []]);
 });
 
 test("what is complete is not asked for, and not looked at again for decisions that nobody writes back", async () => {
   const changed = new ChangedStreams();
-  changed.swept({ late: new Set(["order-1", "account-1"]), unseen: NONE }, NONE);
+  changed.swept({ late: new Set(["order-1", "account-1"]), unseen: NONE, untold: NONE }, NONE);
   const options = answering([{}], new Set(["order"]));
   await changed.collect(options);
   expect(options.asked).toEqual([["account"]]);
@@ -62,7 +62,7 @@ test("what is complete is not asked for, and not looked at again for decisions t
 
 test("a look that comes to no end gives back what it took, beside what has changed since", async () => {
   const changed = new ChangedStreams();
-  changed.swept({ late: new Set(["order-1"]), unseen: NONE }, new Set(["order-9"]));
+  changed.swept({ late: new Set(["order-1"]), unseen: NONE, untold: NONE }, new Set(["order-9"]));
   const options = answering([{ streams: ["account-1"] }, { streams: ["account-1", "account-2"] }]);
   await changed.collect(options);
   const taken = changed.take();
@@ -75,11 +75,14 @@ test("a look that comes to no end gives back what it took, beside what has chang
   });
 });
 
-test("what the snapshot did not see yet, and what waits in quarantine, is looked at next time", () => {
+test("what the snapshot did not see yet, what was read anew meanwhile, and what waits in quarantine, are looked at next time", () => {
   const changed = new ChangedStreams();
-  changed.looked({ late: NONE, unseen: new Set(["order-3"]) }, new Set(["order-4"]));
+  changed.looked(
+    { late: NONE, unseen: new Set(["order-3"]), untold: new Set(["order-5"]) },
+    new Set(["order-4"]),
+  );
   expect(changed.take()).toMatchObject({
-    changed: new Set(["order-3"]),
+    changed: new Set(["order-3", "order-5"]),
     quarantined: new Set(["order-4"]),
   });
 });
@@ -90,7 +93,7 @@ async function passedBy(
   isSwept = true,
 ): Promise<readonly (string | undefined)[]> {
   const changed = new ChangedStreams();
-  if (isSwept) changed.swept({ late: NONE, unseen: NONE }, NONE);
+  if (isSwept) changed.swept({ late: NONE, unseen: NONE, untold: NONE }, NONE);
   const options = answering(looks.flat());
   const passed: (string | undefined)[] = [];
   for (const [n] of looks.entries()) {
@@ -106,6 +109,29 @@ test("all that changed is looked at as of a look's own fence where nothing was s
   const quiet = [{ place: "5" }, { place: "6" }] as const;
   expect(await passedBy([quiet])).toEqual(["look 1"]);
   expect(await passedBy([quiet], false)).toEqual([undefined]);
+});
+
+test("what was not shown at once is told by one more look, as soon as it is", async () => {
+  const changed = new ChangedStreams();
+  changed.swept({ late: NONE, unseen: NONE, untold: NONE }, NONE);
+  const options = answering([
+    { place: "5" },
+    { place: "5", end: "7" },
+    { place: "6", end: "8" },
+    { place: "8" },
+    { place: "8", end: "9" },
+  ]);
+  await changed.collect(options);
+  expect(changed.hasPassed).toBe(false);
+  const first = changed.take();
+  expect(changed.passed(first, "look 1", await changed.collect(options))).toBeUndefined();
+  await changed.collect(options);
+  expect(changed.hasPassed).toBe(false);
+  await changed.collect(options);
+  expect(changed.hasPassed).toBe(true);
+  const second = changed.take();
+  expect(changed.passed(second, "look 2", await changed.collect(options))).toBe("look 1");
+  expect(changed.hasPassed).toBe(false);
 });
 
 test("as of an earlier one where more comes all the time, once all of before that was shown", async () => {

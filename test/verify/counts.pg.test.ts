@@ -1,5 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { NIGHTLY, openExam, UNMAPPABLE } from "./exam-support.ts";
+import { ACCOUNTS, NIGHTLY, openExam, UNMAPPABLE } from "./exam-support.ts";
+import { describeParity } from "../../src/cli/commands/verify.ts";
+import { parityHtml } from "../../src/cli/verify-html.ts";
+import { count } from "../../src/model/count-text.ts";
 
 /*
  * What a report counts is right however many rows differ: beyond what is looked at in one go, when one
@@ -71,6 +74,112 @@ describe("thousands of differences", () => {
       extra: accounts / 20,
       different: accounts / 20,
     });
+  });
+});
+
+describe("more differences than are looked into", () => {
+  test("are counted as far as they were, and of the rest is told how many there are at least", async () => {
+    await using exam = await openExam(SEED);
+    await exam.writeUnseen(
+      "UPDATE account SET balance = balance + 1; UPDATE entry SET amount = -1",
+    );
+    const cut = await exam.verify({ limits: { examinedMax: 100 }, samplesMax: 3 });
+    const left = ACCOUNTS - 100;
+    expect(cut).toMatchObject({
+      ...NONE,
+      state: "different",
+      conclusive: false,
+      present: ACCOUNTS * 3,
+      different: 300,
+      unexamined: 2 * left,
+      effort: { aggregatesExamined: 200 },
+    });
+    expect(cut.tables).toMatchObject([
+      { ...NONE, table: "public.account", compared: 100, different: 100, unexamined: left },
+      { ...NONE, table: "public.entry", compared: 200, different: 200, unexamined: left },
+    ]);
+    expect(cut.reasons[0]).toBe(
+      `public.account: at least ${count(left)} more aggregates with sums that differ were not looked into, because so many do`,
+    );
+    expect(describeParity(cut)).toContain(
+      "✗ different: at least 0 missing, 0 extra, 300 different",
+    );
+    expect(parityHtml(cut)).toContain("At least 300 rows");
+    expect((await exam.verify({ limits: { examinedMax: ACCOUNTS } })).unexamined).toBe(0);
+  });
+
+  test("of which few share a sum with others are found by finer sums, in a few passes", async () => {
+    await using exam = await openExam(SEED, { accounts: 4_000, entriesEach: 1 });
+    await exam.db.query(`UPDATE account SET owner = '${UNMAPPABLE}' WHERE id IN (2, 3)`);
+    await exam.pipeline.reach();
+    await exam.writeUnseen(`
+      UPDATE account SET balance = balance + 1 WHERE id % 200 = 0;
+      DELETE FROM account WHERE id % 200 = 1;
+      INSERT INTO account SELECT i, 'new', 0, NULL FROM generate_series(100001, 100020) i`);
+    let finer = 0;
+    let passes = 0;
+    const source = exam.db.open();
+    const openParity = source.openParity.bind(source);
+    source.openParity = async (...args) => {
+      const snapshot = await openParity(...args);
+      const sumRows: typeof snapshot.sumRows = (table, plan, signal, within) => {
+        if (within !== undefined) finer += 1;
+        return snapshot.sumRows(table, plan, signal, within);
+      };
+      const sumAggregates: typeof snapshot.sumAggregates = (table, ...more) => {
+        if (table.name === "public.account") passes += 1;
+        return snapshot.sumAggregates(table, ...more);
+      };
+      return { ...snapshot, sumRows, sumAggregates };
+    };
+    const report = await exam.verify({ source, limits: { rowsPerLook: 300 } });
+    expect(report.tables[0]).toMatchObject({
+      ...{ table: "public.account", present: 4_000, compared: 3_998, unexamined: 0 },
+      ...{ missing: 20, extra: 20, different: 20 },
+    });
+    expect(report.excluded).toEqual({ streams: 2, rows: 4 });
+    expect(finer).toBe(1);
+    expect(passes).toBeLessThan(5);
+    // As without.
+    const plain = await exam.verify();
+    expect(plain.tables).toEqual(report.tables);
+    expect(plain.effort.aggregatesExamined).toBe(report.effort.aggregatesExamined);
+  });
+
+  test("take no pass more than the limit asks for, and none is lost between two passes", async () => {
+    await using exam = await openExam(SEED, { accounts: 1_000, entriesEach: 0 });
+    await exam.writeUnseen("UPDATE account SET balance = balance + 1 WHERE id % 10 = 0");
+    let passes = 0;
+    const source = exam.db.open();
+    const openParity = source.openParity.bind(source);
+    source.openParity = async (...args) => {
+      const snapshot = await openParity(...args);
+      const sumAggregates: typeof snapshot.sumAggregates = (...more) => {
+        passes += 1;
+        return snapshot.sumAggregates(...more);
+      };
+      return { ...snapshot, sumAggregates };
+    };
+    const cut = await exam.verify({ source, limits: { rowsPerLook: 63, examinedMax: 15 } });
+    expect(cut).toMatchObject({ ...NONE, state: "different", different: 15 });
+    // At least one in each bucket that was not looked into.
+    expect(cut.unexamined).toBeGreaterThan(5);
+    expect(cut.unexamined).toBeLessThanOrEqual(85);
+    expect(passes).toBeGreaterThan(1);
+    expect(passes).toBeLessThan(6);
+    expect(cut.compared + cut.unexamined).toBeLessThan(1_000);
+    const whole = await exam.verify({ limits: { rowsPerLook: 63 } });
+    expect(whole).toMatchObject({ ...NONE, different: 100, unexamined: 0, compared: 1_000 });
+  });
+
+  test("are no difference before one was seen, and nothing is called equal", async () => {
+    await using exam = await openExam(SEED, { accounts: 500, entriesEach: 0 });
+    await exam.writeUnseen("UPDATE account SET balance = balance + 1 WHERE id <= 3");
+    const late = await exam.verify({ limits: { lookMsMax: -1 } });
+    expect(late).toMatchObject({ ...NONE, state: "inconclusive", samples: [], unexamined: 3 });
+    expect(late.compared).toBeGreaterThan(400);
+    expect(late.compared).toBeLessThan(498);
+    expect(await exam.verify()).toMatchObject({ state: "different", different: 3, unexamined: 0 });
   });
 });
 

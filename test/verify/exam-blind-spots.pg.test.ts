@@ -36,17 +36,6 @@ async function rejection(exam: Exam): Promise<unknown> {
   return await exam.pipeline.until(() => false).catch((error: unknown) => error);
 }
 
-test("an event that is there twice folds as once: the ledger counts it, and the next of its stream is refused", async () => {
-  const { exam, set } = await spoil({ kind: "double" }, "balance = -1");
-  await using _ = exam;
-  await exam.pipeline.reach();
-  expect(await exam.verify()).toMatchObject({ state: "equal" });
-  const { told, kept } = await ledger(exam);
-  expect(kept).toBe(told + 1);
-  await set("balance = -2");
-  expect(await rejection(exam)).toMatchObject({ code: "STREAM_VERSION_CONFLICT" });
-});
-
 test("an event that is there twice under its own id is refused by the store", async () => {
   const { exam } = await spoil({ kind: "double", sameId: true }, "balance = -1");
   await using _ = exam;
@@ -67,29 +56,17 @@ test("a mapper that tells a change twice is stopped by the store: both events ha
   expect(await ledger(exam)).toEqual(before);
 });
 
-test("an event whose own time is wrong folds as it should: the time column of its row tells it", async () => {
-  const { exam, id } = await spoil({ kind: "retime" }, "seen_at = '2024-05-05 12:00:00Z'");
+test("the own time of an event that sets no time of its row is held against nothing", async () => {
+  const { exam, id } = await spoil({ kind: "retime" }, "balance = -1");
   await using _ = exam;
   await exam.pipeline.reach();
   expect(await exam.verify()).toMatchObject({ state: "equal" });
+  // The order in which events were recorded does not tell: a transaction may commit before an earlier one.
   const { rows } = await exam.storeDatabase.query(
-    `SELECT stream_id, version FROM banyan.events
-      WHERE data ? 'seen_at' AND time <> (data->>'seen_at')::timestamptz`,
+    `SELECT version FROM banyan.events WHERE stream_id = 'account-${id}' AND time < recorded_time - interval '59 min'
+        AND version > 1`,
   );
-  expect(rows).toEqual([{ stream_id: `account-${id}`, version: 2 }]);
-});
-
-test("a lost update whose column is written again leaves the rows right: its place in the stream is empty", async () => {
-  const { exam, id } = await spoil({ kind: "drop" }, "balance = -1", "balance = -2");
-  await using _ = exam;
-  await exam.pipeline.reach();
-  expect(await exam.verify()).toMatchObject({ state: "equal" });
-  const { told, kept } = await ledger(exam);
-  expect(kept).toBe(told - 1);
-  const { rows } = await exam.storeDatabase.query(
-    `SELECT stream_id FROM banyan.events GROUP BY stream_id HAVING max(version) <> count(*)`,
-  );
-  expect(rows).toEqual([{ stream_id: `account-${id}` }]);
+  expect(rows).toEqual([{ version: 2 }]);
 });
 
 test("what is done to events after they were folded shows only when all are folded anew", async () => {

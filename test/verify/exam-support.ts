@@ -2,8 +2,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { child, changed, inserted, stream, table, updated } from "../../src/mapping/rules.ts";
 import type { StreamRef } from "../../src/mapping/rules.ts";
 import { TextHash } from "../../src/model/text-hash.ts";
+import { PACE_DEFAULT } from "../../src/pipeline/pipeline.ts";
 import type { EventStore } from "../../src/store/event-store.ts";
+import type { Flaw } from "../../src/verify/history-check.ts";
 import type { ParityReport } from "../../src/verify/parity-report.ts";
+import { unfinishedNow } from "../../src/verify/prepare.ts";
 import { verifyParity, type VerifyOptions } from "../../src/verify/verify-parity.ts";
 import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
 import { sourceDatabase, type SourceDatabase } from "../connectors/postgres/source-support.ts";
@@ -15,10 +18,12 @@ import { seededRandom } from "../support/seeded-random.ts";
 
 export const NIGHTLY = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 /** Accounts before the pipeline starts; each has two entries. */
-export const ACCOUNTS = NIGHTLY ? 300_000 : 1_500;
-export const LAG_MS = NIGHTLY ? 30_000 : 1_000;
-const VERIFY_MS_MAX = NIGHTLY ? 300_000 : 90_000;
-const TRAFFIC_PAUSE_MS = 3;
+export const ACCOUNTS = NIGHTLY ? 1_000_000 : 1_500;
+const VERIFY_MS_MAX = NIGHTLY ? 900_000 : 120_000;
+/** So that what waits for half a minute is caught up with in seconds. */
+const TRAFFIC_PAUSE_MS = 20;
+/** Of a baseline in chunks, about. */
+const CHUNKS = 5;
 const TRIES_MAX = 10_000_000;
 /** At least as many as entries are summed up in, so that accounts in one of these share a bucket. */
 const BUCKETS = NIGHTLY ? 32_768 : 256;
@@ -50,7 +55,7 @@ const ddl = (accounts: number, entriesEach: number): string => `
   CREATE INDEX ON entry (account_id);
   ALTER TABLE account REPLICA IDENTITY FULL;
   ALTER TABLE entry REPLICA IDENTITY FULL;
-  INSERT INTO account SELECT i, 'owner ' || i, i, '2024-01-01 00:00:00Z' FROM generate_series(1, ${accounts}) i;
+  INSERT INTO account SELECT i, 'owner ' || i, i + 0.25, '2024-01-01 12:00:00Z' FROM generate_series(1, ${accounts}) i;
   INSERT INTO entry SELECT i, 1 + i % ${accounts}, i FROM generate_series(1, ${accounts * entriesEach}) i`;
 
 export interface Exam extends AsyncDisposable {
@@ -73,17 +78,38 @@ export interface ExamOptions {
   readonly saboteur?: Saboteur | undefined;
   readonly accounts?: number;
   readonly entriesEach?: number;
+  /** How the baseline is read; under one snapshot when absent. */
+  readonly baseline?: "snapshot" | "chunked";
+  /** Called before anything is read, to plan faults. */
+  readonly onVictims?: (victim: Exam["victim"]) => void;
 }
 
 export async function openExam(
   seed: number,
-  { saboteur, accounts = ACCOUNTS, entriesEach = 2 }: ExamOptions = {},
+  {
+    saboteur,
+    accounts = ACCOUNTS,
+    entriesEach = 2,
+    baseline = "snapshot",
+    onVictims,
+  }: ExamOptions = {},
 ): Promise<Exam> {
   const random = seededRandom(seed);
   const db = await sourceDatabase("exam", ddl(accounts, entriesEach), "account, entry");
   const opened = await openTestStore("exam_store");
   const faulty = faultyStore(opened.store, saboteur);
   const { store } = faulty;
+  const victims = new Set<number>();
+  const victim: Exam["victim"] = (accept = () => true) => {
+    for (let tries = 0; ; tries++) {
+      if (tries > TRIES_MAX) throw new Error("no account is left that will do");
+      const id = 1 + Math.floor(random() * accounts);
+      if (victims.has(id) || !accept(id)) continue;
+      victims.add(id);
+      return id;
+    }
+  };
+  onVictims?.(victim);
   const pipeline = await startPipeline({
     name: "exam",
     openSource: () => db.open(),
@@ -91,24 +117,22 @@ export async function openExam(
     streams: STREAMS,
     // A slow commit takes with it all that waits: in small ones the capture would fall ever further behind.
     limits: { batchChangesMax: 100_000 },
+    more: {
+      baseline,
+      pace: { ...PACE_DEFAULT, baselineChunkRowsMax: Math.ceil(accounts / CHUNKS) },
+    },
   });
-  const victims = new Set<number>();
   await pipeline.reach();
+  await pipeline.until(
+    async () => (await unfinishedNow({ store, pipeline: "exam" })) === undefined,
+  );
   return {
     db,
     storeDatabase: opened.database,
     faulty,
     store,
     pipeline,
-    victim(accept = () => true) {
-      for (let tries = 0; ; tries++) {
-        if (tries > TRIES_MAX) throw new Error("no account is left that will do");
-        const id = 1 + Math.floor(random() * accounts);
-        if (victims.has(id) || !accept(id)) continue;
-        victims.add(id);
-        return id;
-      }
-    },
+    victim,
     startTraffic: () => startTraffic(db, victims, random),
     async verify(options = {}) {
       const source = db.open();
@@ -200,7 +224,14 @@ export interface Scenario {
   readonly sql: readonly string[];
   readonly stream: string;
   readonly seen: readonly Sight[];
+  /** What it leaves of the order of events, where the mapper or the store has done it. */
+  readonly flaws: (where: Where) => readonly Flaw[];
 }
+
+/** A store has numbered and counted what it spoils. */
+export type Where = "mapper" | "store";
+
+const NONE = () => [];
 
 /** Each kind of fault on an account of its own. */
 export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[] {
@@ -226,10 +257,37 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
     fault: Fault,
     sql: (id: number) => readonly string[],
     seen: (id: number) => readonly Sight[],
+    flaws: (id: number, where: Where) => readonly Flaw[] = NONE,
   ): Scenario => {
     const id = victim();
-    return { name, fault, sql: sql(id), stream: at(id), seen: seen(id) };
+    return {
+      name,
+      fault,
+      sql: sql(id),
+      stream: at(id),
+      seen: seen(id),
+      flaws: (where) => flaws(id, where),
+    };
   };
+  const ofRow = (
+    verdict: "broken" | "doubled",
+    id: number,
+    version: number,
+    ...columns: string[]
+  ): Flaw => ({
+    verdict,
+    stream: at(id),
+    version,
+    table: "public.account",
+    key: String(id),
+    columns,
+  });
+  const hole = (id: number, version: number): Flaw => ({
+    verdict: "hole",
+    stream: at(id),
+    version,
+    columns: [],
+  });
   const another = victim();
   const misled = victim();
   // What one of them lacks the other has too much: their bucket's sum is as it should be.
@@ -258,12 +316,31 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
       { kind: "drop" },
       (id) => [set(id, "owner = 'lost'"), set(id, "balance = -2")],
       (id) => [off(id, "owner")],
+      (id, where) => (where === "store" ? [hole(id, 3)] : []),
+    ),
+    plan(
+      "lose an update whose column is written again",
+      { kind: "drop" },
+      (id) => [set(id, "balance = -1"), set(id, "balance = -2")],
+      NONE,
+      (id, where) =>
+        where === "store"
+          ? [hole(id, 3), ofRow("broken", id, 3, "balance")]
+          : [ofRow("broken", id, 2, "balance")],
+    ),
+    plan(
+      "double an update",
+      { kind: "double" },
+      (id) => [set(id, "balance = -1")],
+      NONE,
+      (id) => [ofRow("doubled", id, 3)],
     ),
     plan(
       "swap two updates",
       { kind: "swap" },
       (id) => [set(id, "balance = -3"), set(id, "balance = -4")],
       (id) => [off(id, "balance")],
+      (id) => [ofRow("broken", id, 2, "balance"), ofRow("broken", id, 3, "balance")],
     ),
     plan(
       "swap an insert and a delete",
@@ -273,6 +350,7 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
         `DELETE FROM entry WHERE id = ${-id}`,
       ],
       (id) => [lost("extra", id, -id)],
+      (id) => [{ ...ofRow("broken", id, 2), table: "public.entry", key: String(-id) }],
     ),
     plan(
       "truncate a text",
@@ -287,6 +365,25 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
       (id) => [off(id, "balance")],
     ),
     plan(
+      "round a number that is written again",
+      { kind: "round", column: "balance" },
+      (id) => [set(id, "balance = 12.34"), set(id, "balance = 13")],
+      NONE,
+      (id) => [ofRow("broken", id, 3, "balance")],
+    ),
+    plan(
+      "leave out a value that is NULL",
+      { kind: "omit", column: "owner" },
+      (id) => [set(id, "owner = NULL")],
+      (id) => [off(id, "owner")],
+    ),
+    plan(
+      "leave out a value of a new row",
+      { kind: "omit", column: "amount" },
+      (id) => [`INSERT INTO entry VALUES (${-id}, ${id}, 1)`],
+      (id) => [{ ...lost("missing", id, -id), verdict: "different", columns: ["amount"] }],
+    ),
+    plan(
       "null a value",
       { kind: "null", column: "owner" },
       (id) => [set(id, "owner = ''")],
@@ -298,18 +395,27 @@ export function scenarios({ victim }: Pick<Exam, "victim">): readonly Scenario[]
       (id) => [set(id, "seen_at = '2024-05-05 12:00:00Z'")],
       (id) => [off(id, "seen_at")],
     ),
+    plan(
+      "re-time an event",
+      { kind: "retime" },
+      (id) => [set(id, "seen_at = '2024-05-05 12:00:00Z'")],
+      NONE,
+      (id) => [{ ...ofRow("doubled", id, 2, "seen_at"), verdict: "mistimed" }],
+    ),
     {
       name: "mis-key a child",
       fault: { kind: "miskey", to: at(elsewhere) },
       sql: [`INSERT INTO entry VALUES (${-misled}, ${misled}, 1)`],
       stream: at(misled),
       seen: [lost("missing", misled, -misled), lost("extra", elsewhere, -misled)],
+      flaws: NONE,
     },
     plan(
       "mis-key a root",
       { kind: "miskey", to: at(another) },
       (id) => [set(id, "balance = -5")],
       (id) => [off(id, "balance"), { ...off(id), verdict: "extra", stream: at(another) }],
+      (id) => [{ ...ofRow("broken", id, 2), stream: at(another) }],
     ),
     plan(
       "write a stale value",
@@ -332,6 +438,12 @@ export function sightsOf({ samples }: ParityReport): readonly Sight[] {
       columns: columns.map(({ column }) => column),
     })),
   );
+}
+
+/** What a report says of events, to be compared with {@link Scenario.flaws}. */
+export function orderedFlaws(flaws: readonly Flaw[]): readonly Flaw[] {
+  const of = ({ stream: at, version, verdict }: Flaw): string => `${at}/${version}/${verdict}`;
+  return flaws.toSorted((a, b) => (of(a) < of(b) ? -1 : 1));
 }
 
 export function ordered(sights: readonly Sight[]): readonly Sight[] {

@@ -72,7 +72,7 @@ describe("a look at what changed", () => {
     await lookBeside(b, {
       // The difference is found by the look, whose snapshot is older.
       async after() {
-        await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '6'");
+        await unseen(b, "UPDATE account SET owner = 'owner 6' WHERE id = '6'");
         expect(await b.verify()).toMatchObject({ state: "equal" });
       },
     });
@@ -103,7 +103,7 @@ describe("a sweep", () => {
     await using b = await bench();
     await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id IN ('5', '6')");
     expect(await b.verify()).toMatchObject({ state: "different", different: 2 });
-    await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '6'");
+    await unseen(b, "UPDATE account SET owner = 'owner 6' WHERE id = '6'");
     await b.db.query("UPDATE account SET owner = 'unmappable' WHERE id = '5'");
     expect(await b.verify()).toMatchObject({ state: "inconclusive", different: 0 });
     const { report, findings } = await kept(b);
@@ -128,7 +128,7 @@ test("more differences than are kept are not equal once those that are kept are 
   expect(conclusive).toBe(false);
   expect(different).toBeGreaterThan(FINDINGS_MAX);
   const streams = (await kept(b)).findings.map(({ key }) => `'${key}'`);
-  await b.db.query(`UPDATE account SET owner = 'seen' WHERE id IN (${streams.join()})`);
+  await unseen(b, `UPDATE account SET owner = 'owner' WHERE id IN (${streams.join()})`);
   const over = await w.until("those are over", ({ findings }) => findings.open === 0);
   expect(over.state).not.toBe("equal");
   expect((await kept(b)).report.state).not.toBe("equal");

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { WatchRound } from "../../src/verify/watch-parity.ts";
-import { WAIT_MS_MAX, watch } from "../support/parity-watch.ts";
+import { WAIT_MS_MAX, watch, withParity } from "../support/parity-watch.ts";
 import { bench, unseen } from "../support/verify-bench.ts";
 
 describe("a watch", () => {
@@ -78,6 +78,36 @@ describe("a watch", () => {
     expect(await checkedAt()).toBe(at);
   });
 
+  test("says what one look cannot take, and calls nothing equal until everything is swept", async () => {
+    await using b = await bench(
+      "INSERT INTO account SELECT i::text, 'owner', i FROM generate_series(1, 5100) i",
+    );
+    // It is told of all of them at once.
+    let held = Promise.resolve();
+    const store = withParity(b.store, (parity) => ({
+      changedSince: async (...asked) => (await held, await parity.changedSince(...asked)),
+    }));
+    await using w = watch(b, { store, sweepEveryMs: 60_000 });
+    await w.until("a sweep", ({ kind, state }) => kind === "sweep" && state === "equal");
+    let release = (): void => undefined;
+    held = new Promise((resolve) => (release = resolve));
+    await b.db.query("UPDATE account SET balance = 9");
+    await b.pipeline.reach();
+    release();
+    const reason = "changed aggregates are left to the next sweep";
+    const full = await w.until("a full look", ({ skipped = 0 }) => skipped > 0);
+    expect(full.state).toBe("inconclusive");
+    expect(full.reasons.join()).toContain(reason);
+    await b.db.query("UPDATE account SET balance = 10 WHERE id = '3'");
+    const next = await w.until("another look", ({ kind }) => kind === "changes");
+    expect(next).toMatchObject({ state: "inconclusive", findings: { open: 0 } });
+    expect(next.reasons.join()).toContain(reason);
+    expect((await b.store.parity.report("bank"))!.report).toMatchObject({ state: "inconclusive" });
+    // It comes sooner than in a minute.
+    const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
+    expect(sweep.state).toBe("equal");
+  });
+
   test("does not call equal what differs and never settles, because events go on", async () => {
     await using b = await bench();
     await using w = watch(b);
@@ -122,7 +152,7 @@ describe("a watch", () => {
     await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
     await using w = watch(b);
     await w.until("a settled finding", ({ findings }) => findings.settled === 1);
-    await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '3'");
+    await unseen(b, "UPDATE account SET owner = 'owner 3' WHERE id = '3'");
     const over = await w.until("it is over", ({ findings }) => findings.open === 0);
     expect(over.state).toBe("equal");
     expect((await b.store.parity.report("bank"))!.report).toMatchObject({
@@ -130,6 +160,30 @@ describe("a watch", () => {
       different: 0,
     });
     expect(await w.stop()).toMatchObject({ state: "equal" });
+  });
+
+  test("drops a finding when its column is told again, and goes on to say that what came before it was not told", async () => {
+    await using b = await bench();
+    await unseen(b, "UPDATE account SET owner = 'unseen' WHERE id = '3'");
+    await using w = watch(b);
+    await w.until("a settled finding", ({ findings }) => findings.settled === 1);
+    await b.db.query("UPDATE account SET owner = 'seen' WHERE id = '3'");
+    const over = await w.until("it is over", ({ findings }) => findings.open === 0);
+    const reasons = ["1 stream has events that do not follow on from each other"];
+    expect(over).toMatchObject({ kind: "changes", state: "different", reasons });
+    const { report } = (await b.store.parity.report("bank"))!;
+    expect(report).toMatchObject({
+      state: "different",
+      different: 0,
+      history: {
+        streams: 1,
+        samples: [{ verdict: "broken", stream: "account-3", version: 2, columns: ["owner"] }],
+      },
+    });
+    await b.db.query("UPDATE account SET owner = 'seen again' WHERE id = '3'");
+    const later = await w.until("a further look", ({ kind }) => kind === "changes");
+    expect(later).toMatchObject({ state: "different", reasons });
+    expect(await b.verify({ refold: true })).toMatchObject({ state: "different", reasons });
   });
 
   test("sweeps again, and then finds what no event told", async () => {

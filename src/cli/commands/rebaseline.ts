@@ -14,12 +14,17 @@ import { withSession, type CommonArgs, type Session } from "../session.ts";
 import type { BaselineMode } from "../../pipeline/baseline-plan.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
 import { rebaselinePipeline } from "../../pipeline/rebaseline.ts";
-import { requireStreams, streamsOfTypes } from "../../pipeline/rebaseline-plan.ts";
+import {
+  requestedOfTypes,
+  requireStreams,
+  streamsOfTypes,
+} from "../../pipeline/rebaseline-plan.ts";
 
 interface RebaselineArgs extends CommonArgs {
   readonly stream: readonly string[];
   readonly type: readonly string[];
   readonly baseline: BaselineMode;
+  readonly withdraw: boolean;
   readonly yes: boolean;
 }
 
@@ -47,6 +52,12 @@ export const rebaselineCommand: CommandModule<object, RebaselineArgs> = {
         describe:
           "After a lost place: how the rows are read, under one snapshot or in chunks that a kill does not undo; auto takes chunks where that is worth it and possible",
       })
+      .option("withdraw", {
+        type: "boolean",
+        default: false,
+        describe:
+          "Read nothing: take back what was asked for and is not done, of the named streams and types, or all of it",
+      })
       .option("yes", {
         type: "boolean",
         default: false,
@@ -54,6 +65,7 @@ export const rebaselineCommand: CommandModule<object, RebaselineArgs> = {
       }) as never,
   handler: (args) =>
     withSession(args, async (session) => {
+      if (args.withdraw) return await withdraw(args, session);
       const progress = new Progress();
       session.scope.defer(() => progress.stop());
       const options = await pipelineOptionsOf(session, progress);
@@ -132,6 +144,20 @@ async function someStreams(
     scope.signal.aborted
       ? `${plural(asked, "stream")} asked for; the next banyan run goes on with what is left`
       : `${plural(asked - notReadAnew.length, "stream")} read anew\nnext: banyan verify`,
+  );
+}
+
+async function withdraw(args: RebaselineArgs, { config, store }: Session): Promise<void> {
+  const opened = await store();
+  const isAll = args.stream.length + args.type.length === 0;
+  const streams = isAll
+    ? undefined
+    : [...args.stream, ...(await requestedOfTypes(opened, config.name, args.type))];
+  const withdrawn = await opened.withdrawRebaselines(config.name, streams);
+  writeResult(args.json, { pipeline: config.name, withdrawn }, () =>
+    withdrawn === 0
+      ? "nothing of it waits to be read anew"
+      : `${plural(withdrawn, "stream")} no longer to be read anew; what the streams hold is as it was`,
   );
 }
 

@@ -17,6 +17,7 @@ import { sinceMs, verifyDual } from "../verify-dual.ts";
 import { parityHtml } from "../verify-html.ts";
 import { BanyanError, EXIT } from "../../model/errors.ts";
 import { FINDINGS_MAX } from "../../verify/findings.ts";
+import type { Flaw } from "../../verify/history-check.ts";
 import type { ParityReport, ParityState } from "../../verify/parity-report.ts";
 import { sweepParity, type Sweep, type VerifyOptions } from "../../verify/verify-parity.ts";
 import {
@@ -214,9 +215,12 @@ async function repair(
   let sweep = first;
   let pipeline: ReadAnewOptions | undefined;
   for (let round = 0; sweep.report.state === "different"; round++) {
-    const { report, differences } = sweep;
-    const found = new Set(differences.slice(0, FINDINGS_MAX).map(({ stream }) => stream));
+    const { report, differences, flawed } = sweep;
+    const differing = differences.slice(0, FINDINGS_MAX).map(({ stream }) => stream);
+    const found = new Set([...differing, ...flawed].slice(0, FINDINGS_MAX));
     const streams = [...found].filter((stream) => !repaired.has(stream));
+    if (streams.length === 0 && round === 0 && report.history.untold !== 0)
+      return await settleEvents(args, options, sweep);
     if (streams.length === 0 || round === REPAIR_ROUNDS_MAX) {
       note(whyNoMore(sweep, streams.length, round));
       return sweep;
@@ -238,6 +242,7 @@ async function repair(
     pipeline ??= await pipelineOptionsOf(session, progress);
     const how = { reason: "verify found a difference", isRunning };
     await readAnew(session, pipeline, streams, how, progress);
+    if (report.history.untold !== 0) await options.store.parity.settleEvents();
     if (!isRunning || scope.signal.aborted) {
       // A fence is passed by a pipeline that runs.
       note("read anew; next: banyan run, and beside it banyan verify");
@@ -249,10 +254,29 @@ async function repair(
   return sweep;
 }
 
+/** Where only the number of events is not as told, no aggregate can be named for it: it is known from then on. */
+async function settleEvents(
+  args: VerifyArgs,
+  { store }: VerifyOptions,
+  sweep: Sweep,
+): Promise<Sweep> {
+  note(describeParity(sweep.report));
+  note(
+    "No stream shows which events these are. The number is noted, and only a further one is told of.",
+  );
+  if (!(await isConfirmed(args.yes))) {
+    note("nothing was changed");
+    return sweep;
+  }
+  await store.parity.settleEvents();
+  note("noted; next: banyan verify");
+  return sweep;
+}
+
 /** @param streams that would be read anew next */
-function whyNoMore({ differences }: Sweep, streams: number, round: number): string {
+function whyNoMore({ differences, flawed }: Sweep, streams: number, round: number): string {
   if (streams > 0) return `stopped after ${count(round)} rounds; the same command goes on`;
-  return differences.length === 0
+  return differences.length + flawed.length === 0
     ? "only reverse conflicts are left, which nothing is read anew for; see banyan status"
     : "what was read anew differs again: its cause goes on";
 }
@@ -295,6 +319,21 @@ function describeRound({ kind, state, reasons, findings, skipped = 0 }: WatchRou
   return [`${sign} ${state} (${kind})`, open, ...left, ...reasons].join("; ");
 }
 
+function describeFlaw({ verdict, stream, version, table, key, columns }: Flaw): string {
+  const at = `${stream} version ${version}`;
+  const row = table === undefined ? "" : `: ${table} ${key}`;
+  switch (verdict) {
+    case "hole":
+      return `${verdict}: before ${at}`;
+    case "doubled":
+      return `${verdict}: ${at} tells what version ${version - 1} told${row}`;
+    case "mistimed":
+      return `${verdict}: ${at} happened at another time than it says${row} (${columns.join(", ")})`;
+    case "broken":
+      return `${verdict}: ${at} does not follow from the events before it${row}${columns.length === 0 ? "" : ` (${columns.join(", ")})`}`;
+  }
+}
+
 export function describeParity(report: ParityReport): string {
   const rows = report.tables.map((table) => [
     table.table,
@@ -316,7 +355,7 @@ export function describeParity(report: ParityReport): string {
       break;
     case "different":
       lines.push(
-        `✗ different: ${count(report.missing)} missing, ${count(report.extra)} extra, ${count(report.different)} different of ${plural(report.compared, "row")}${place}`,
+        `✗ different: ${report.unexamined > 0 ? "at least " : ""}${count(report.missing)} missing, ${count(report.extra)} extra, ${count(report.different)} different of ${plural(report.compared, "row")}${place}`,
       );
       break;
     case "inconclusive":
@@ -336,6 +375,7 @@ export function describeParity(report: ParityReport): string {
       lines.push(`    ${column}: row ${row ?? "NULL"}, fold ${fold ?? "NULL"}`);
     }
   }
+  for (const flaw of report.history.samples) lines.push(`  ${describeFlaw(flaw)}`);
   const told = new Set(report.samples.map(({ stream }) => stream));
   for (const { stream, table, key, reason } of report.reverseConflicts.samples)
     if (!told.has(stream)) lines.push(`  not written back: ${table} ${key} (${stream}): ${reason}`);

@@ -1,9 +1,10 @@
 import type pg from "pg";
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between, oneOf, type Random } from "../random.ts";
-import { inSession } from "../session.ts";
+import { inSession, persist } from "../session.ts";
 
 const TABLES = ["customers", "orders", "order_lines", "products"] as const;
+const HEARD_MS_MAX = 20_000;
 /** Of an added column; each is text in events, too. */
 const TYPES = ["text", "varchar(60)", "numeric(12,2)"] as const;
 
@@ -15,16 +16,23 @@ const TYPES = ["text", "varchar(60)", "numeric(12,2)"] as const;
 export const alterTables: Fault = {
   name: "tables altered",
   needs: ["schema"],
-  async run({ source, store }, random) {
-    const phase = await inSession(store.url, async (client) => {
-      const { rows } = await client.query<{ phase: string }>("SELECT phase FROM banyan.pipelines");
-      return rows[0]?.phase;
-    });
+  async run(world, random, signal) {
+    const { source, captures } = world;
     // The audit compares the baseline's rows column by column.
-    if (phase !== "tail") return "not yet: there is no baseline";
-    const table = oneOf(random, TABLES);
-    const done = await inSession(source.url, (client) => alter(client, table, random));
-    return `${table}: ${done ?? "given up, others were in the way"}`;
+    if ((await world.phase()) !== "tail") return didNot("not yet: there is no baseline");
+    const captured = world.captured();
+    const table = oneOf(
+      random,
+      TABLES.filter((name) => captured.includes(name)),
+    );
+    // Rows that are being read under one snapshot must not be rewritten.
+    using _ = captures.explain("SOURCE_NOT_READY", HEARD_MS_MAX);
+    const done = await persist(signal, () =>
+      inSession(source.url, (client) => alter(client, table, random)),
+    );
+    return done === undefined
+      ? didNot(`${table}: given up, others were in the way`)
+      : did(`${table}: ${done}`);
   },
 };
 

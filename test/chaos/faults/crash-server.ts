@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import { did, type Fault } from "../fault.ts";
 import { between, pause, seconds } from "../random.ts";
 
 /** A server crashes, or is stopped in good order, and comes back. */
@@ -9,6 +9,7 @@ function crashServer(side: "source" | "store"): Fault {
   return {
     name: `${side} crash`,
     needs: [side],
+    isEarly: true,
     async run(world, random, signal) {
       const server = world[side];
       const mode = random() < 0.75 ? "immediate" : "fast";
@@ -16,7 +17,7 @@ function crashServer(side: "source" | "store"): Fault {
       await server.stop(mode);
       await pause(downMs, signal);
       await server.start();
-      return `${mode}, down for ${seconds(downMs)}`;
+      return did(`${mode}, down for ${seconds(downMs)}`);
     },
   };
 }

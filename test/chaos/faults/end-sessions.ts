@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { oneOf } from "../random.ts";
 import { inSession } from "../session.ts";
 
@@ -6,6 +6,7 @@ import { inSession } from "../session.ts";
 export const endSessions: Fault = {
   name: "sessions ended",
   needs: [],
+  isEarly: true,
   async run({ source, store }, random) {
     const side = oneOf(random, ["source", "store"] as const);
     const { url } = side === "source" ? source : store;
@@ -14,8 +15,9 @@ export const endSessions: Fault = {
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
           WHERE application_name LIKE 'banyan%' AND application_name <> 'banyan embedded'`,
       );
-      return rowCount;
+      return rowCount ?? 0;
     });
-    return ended === undefined ? `the ${side} was away` : `${ended} of the ${side}`;
+    if (ended === undefined) return didNot(`the ${side} was away`);
+    return ended === 0 ? didNot(`there were none in the ${side}`) : did(`${ended} of the ${side}`);
   },
 };

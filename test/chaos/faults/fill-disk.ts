@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between, pause, seconds } from "../random.ts";
 import { hugeTransaction } from "./huge-transaction.ts";
 
@@ -9,8 +9,9 @@ import { hugeTransaction } from "./huge-transaction.ts";
 export const fillStoreDisk: Fault = {
   name: "store disk full",
   needs: ["store"],
+  isEarly: true,
   async run({ disks, store, captures }, random, signal) {
-    if (typeof disks === "string") return disks;
+    if (typeof disks === "string") return didNot(disks);
     const ms = between(random, 1_000, 6_000);
     const leftKb = between(random, 0, 512);
     using _ = captures.explain("STORE_REFUSED", 5_000);
@@ -18,7 +19,7 @@ export const fillStoreDisk: Fault = {
     await pause(ms, signal);
     disks.store.free();
     await store.start();
-    return `but for ${leftKb} kB, for ${seconds(ms)}`;
+    return did(`but for ${leftKb} kB, for ${seconds(ms)}`);
   },
 };
 
@@ -28,7 +29,7 @@ export const fillSpillDisk: Fault = {
   needs: ["spill"],
   async run(world, random, signal) {
     const { disks, captures } = world;
-    if (typeof disks === "string") return disks;
+    if (typeof disks === "string") return didNot(disks);
     const leftKb = between(random, 0, 2_048);
     using _ = captures.explain("SPILL_FAILED", 5_000);
     disks.spill.fill(leftKb * 1024);
@@ -36,6 +37,7 @@ export const fillSpillDisk: Fault = {
     const ms = between(random, 1_000, 5_000);
     await pause(ms, signal);
     disks.spill.free();
-    return `but for ${leftKb} kB, for ${seconds(ms)} after one ${what}`;
+    const text = `but for ${leftKb} kB, for ${seconds(ms)} after one ${what.text}`;
+    return what.did ? did(text) : didNot(what.text);
   },
 };

@@ -1,5 +1,5 @@
 import pg from "pg";
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between, pause, seconds } from "../random.ts";
 
 const ATTEMPTS_MAX = 40;
@@ -14,11 +14,11 @@ export const holdSlot: Fault = {
     await captures.kill();
     const reader = await takeSlot(source.url, slot);
     hold[Symbol.dispose]();
-    if (reader === undefined) return "there was none to be held";
+    if (reader === undefined) return didNot("there was none to be held");
     const ms = between(random, 500, 4_000);
     await pause(ms, signal);
     await reader.end().catch(() => undefined);
-    return `for ${seconds(ms)}`;
+    return did(`for ${seconds(ms)}`);
   },
 };
 

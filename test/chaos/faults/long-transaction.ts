@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between, oneOf, pause, seconds } from "../random.ts";
 import { inSession } from "../session.ts";
 
@@ -7,6 +7,7 @@ import { inSession } from "../session.ts";
 export const longTransaction: Fault = {
   name: "long transaction",
   needs: [],
+  isEarly: true,
   async run({ source }, random, signal) {
     const ms = between(random, 1_000, 8_000);
     const end = oneOf(random, ["COMMIT", "COMMIT", "ROLLBACK"] as const);
@@ -16,13 +17,14 @@ export const longTransaction: Fault = {
       await client.query(`${write("ended")}; ${end}`);
       return true;
     });
-    return `open for ${seconds(ms)}, ${done === true ? end : "lost with its server"}`;
+    return done === true ? did(`open for ${seconds(ms)}, ${end}`) : didNot("lost with its server");
   },
 };
 
 export const preparedTransaction: Fault = {
   name: "prepared transaction",
   needs: [],
+  isEarly: true,
   async run({ source }, random, signal) {
     const ms = between(random, 500, 6_000);
     const name = `chaos ${randomUUID()}`;
@@ -34,8 +36,8 @@ export const preparedTransaction: Fault = {
     // It outlives a crash, and would hold the log for ever.
     const end = random() < 0.75 ? "COMMIT" : "ROLLBACK";
     const settled = await settle(source.url, name, end);
-    const came = isPrepared === true ? "prepared" : "perhaps prepared";
-    return `${came}, ${settled ? `${end} after ${seconds(ms)}` : "and left behind"}`;
+    const text = settled ? `${end} after ${seconds(ms)}` : "left behind";
+    return isPrepared === true ? did(text) : didNot(`perhaps prepared, ${text}`);
   },
 };
 

@@ -1,6 +1,6 @@
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 import { between } from "../random.ts";
-import { inSession } from "../session.ts";
+import { inSession, persist } from "../session.ts";
 
 /**
  * Many subtransactions, nested at times, of which many are rolled back: more than the server keeps in
@@ -9,7 +9,8 @@ import { inSession } from "../session.ts";
 export const subtransactions: Fault = {
   name: "subtransactions rolled back",
   needs: [],
-  async run({ source }, random) {
+  isEarly: true,
+  async run({ source }, random, signal) {
     const many = between(random, 10, 150);
     const statements: string[] = ["BEGIN"];
     let rolledBack = 0;
@@ -23,11 +24,12 @@ export const subtransactions: Fault = {
       if (random() < 0.7) statements.push(`RELEASE s${i}`);
     }
     const ends = random() < 0.9 ? "COMMIT" : "ROLLBACK";
-    const done = await inSession(source.url, (client) =>
-      client.query([...statements, ends].join(";\n")),
+    const done = await persist(signal, () =>
+      inSession(source.url, (client) => client.query([...statements, ends].join(";\n"))),
     );
-    const end = done === undefined ? "which did not come to its end" : ends;
-    return `${rolledBack} of ${many}, ${end}`;
+    if (done === undefined)
+      return didNot(`${rolledBack} of ${many}, which did not come to its end`);
+    return did(`${rolledBack} of ${many}, ${ends}`);
   },
 };
 

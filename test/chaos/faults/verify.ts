@@ -1,5 +1,5 @@
 import { startProgram } from "../../support/cli.ts";
-import type { Fault } from "../fault.ts";
+import { did, didNot, type Fault } from "../fault.ts";
 
 const WAIT_SECONDS = 10;
 
@@ -13,9 +13,10 @@ export const verifyMeanwhile: Fault = {
     // It stops without a verdict then.
     signal.addEventListener("abort", () => child.kill("SIGTERM"), { once: true });
     const { exitCode, stdout, stderr } = await ended;
-    if (exitCode === null && signal.aborted) return "stopped with the round";
-    if (exitCode === 0) return "equal";
-    if (exitCode === 4 && !/^\s+at .+:\d+:\d+\)?$/m.test(stderr)) return "could not tell";
+    if (exitCode === null && signal.aborted) return didNot("stopped with the round");
+    if (exitCode === 0) return did("equal");
+    if (exitCode === 4 && !/^\s+at .+:\d+:\d+\)?$/m.test(stderr))
+      return didNot("it could not tell");
     throw new Error(`banyan verify ended with ${exitCode}:\n${stdout}\n${stderr}`);
   },
 };

@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import type { Ask } from "../../../connectors/postgres/catalogue.ts";
+import { ControlSession } from "../../../connectors/postgres/control-session.ts";
 import { PostgresChunkReader } from "../../../connectors/postgres/chunks.ts";
 import { sourceDatabase, type SourceDatabase } from "./source-support.ts";
 import { startTcpProxy, type TcpProxy } from "../../support/tcp-proxy.ts";
@@ -30,13 +32,17 @@ async function bench(
     silenceMs: 60_000,
     ...(answerMsMax === undefined ? {} : { answerMsMax }),
   };
-  const reader = new PostgresChunkReader(options, tables, () => Promise.resolve([]));
+  const beside = new ControlSession(options.url, options.applicationName, undefined, answerMsMax);
+  const ask: Ask = (doing, sql, params) => beside.query(doing, sql, params);
+  await ask("connecting", "SELECT", []);
+  const reader = new PostgresChunkReader(options, tables, ask);
   return {
     wire,
     reader,
     async [Symbol.asyncDispose]() {
       await wire[Symbol.asyncDispose]();
       await reader.close();
+      await beside.close();
     },
   };
 }
@@ -49,6 +55,7 @@ async function itemOf(db: SourceDatabase, column = 0): Promise<KeyedTable> {
 const QUESTIONS: Readonly<Record<string, (chunk: ChunkSnapshot) => Promise<unknown>>> = {
   "the end of a chunk": (chunk) => chunk.bound(undefined, 10),
   "whether a table was rewritten": (chunk) => chunk.rewritten(),
+  "how far the log is flushed": (chunk) => chunk.durable(new AbortController().signal),
 };
 
 test.each(Object.entries(QUESTIONS))(
@@ -116,4 +123,36 @@ test("a key that its column cannot hold is told from a failure", async () => {
   await read("2026-01-01 00:00:00");
   for (const key of ["yesterdays", "2026-13-01 00:00:00"])
     await expect(read(key)).rejects.toMatchObject({ code: "VALUE_UNMAPPABLE" });
+});
+
+test("a snapshot whose session is ended before others have joined it can be taken again", async () => {
+  await using db = await sourceDatabase(
+    "chunks",
+    `${TABLE}; CREATE TABLE part (id int PRIMARY KEY, item int)`,
+    "item, part",
+  );
+  const [item, part] = await db.open().discover([{ name: "item" }, { name: "part" }]);
+  const tables = [
+    { table: item!, columns: [0] },
+    { table: part!, columns: [1] },
+  ];
+  await using b = await bench(db, tables);
+  const never = new AbortController().signal;
+  const chunk = await b.reader.open(never);
+  const end = await chunk.bound(undefined, 10);
+  const ended = await db.query(
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'chunks under test' AND state = 'idle in transaction'",
+  );
+  expect(ended.rowCount).toBe(1);
+  const read = async (n: number): Promise<number> => {
+    let count = 0;
+    const range = { after: undefined, end };
+    for await (const rows of chunk.readRange(chunk.tables[n]!, range, never)) count += rows.length;
+    return count;
+  };
+  const outcomes = await Promise.allSettled([read(0), read(1)]);
+  for (const outcome of outcomes)
+    expect(outcome).toMatchObject({ reason: { code: "SOURCE_UNREACHABLE" } });
+  await chunk.close();
+  await (await b.reader.open(never)).close();
 });

@@ -124,6 +124,48 @@ describe("pgoutput decoder", () => {
     expect(changesOf([FULL, m.remove(8, "O", ["1", null])])[0]!.before).toEqual(["1", null]);
   });
 
+  test("of a partition it is known what can be, however the row is marked", () => {
+    const columns = [{ name: "id", key: true }, { name: "owner" }, { name: "note" }];
+    const parted = (identity: "d" | "f") => {
+      const relations = new RelationCache();
+      const facts = {
+        oid: 9,
+        schema: "public",
+        relation: "parted",
+        key: ["id"],
+        partitioned: true,
+      };
+      const notNull = new Set(["id", "owner"]);
+      const table = { ...facts, notNull, identity: "full" } as const;
+      relations.useCatalogue({
+        tables: new Map([[9, table]]),
+        types: new Map(),
+        modifiers: new Map(),
+      });
+      const marked = columns.map((column) => ({
+        ...column,
+        key: identity === "f" || column.key === true,
+      }));
+      const relation = m.relation(9, "public", "parted", identity, marked);
+      return (message: Buffer) =>
+        inTransaction([relation, message], relations)[0]!.changes[0] as RowChange;
+    };
+    for (const [identity, kind] of [
+      ["d", "K"],
+      ["f", "O"],
+    ] as const) {
+      const removed = (row: readonly (string | null)[]) =>
+        parted(identity)(m.remove(9, kind, row)).before;
+      expect(removed(["1", null, null])).toEqual(["1", undefined, undefined]);
+      expect(removed(["1", "5", null])).toEqual(["1", "5", null]);
+      expect(removed(["1", null, "x"])).toEqual(["1", undefined, "x"]);
+      const old = { kind, row: ["1", null, null] } as const;
+      const changed = parted(identity)(m.update(9, ["2", "5", m.UNCHANGED], old));
+      expect(changed.before).toEqual(["1", undefined, undefined]);
+      expect(changed.after).toEqual(["2", "5", undefined]);
+    }
+  });
+
   test("a truncation of several tables is one change for each, with ordinals of their own", () => {
     const [part] = inTransaction([ITEM, FULL, m.insert(7, ["1", "a", "n"]), m.truncate([7, 8], 3)]);
     expect(part!.changes.map(({ kind, ordinal, table }) => [kind, ordinal, table.name])).toEqual([

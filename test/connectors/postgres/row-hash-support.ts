@@ -64,6 +64,15 @@ export async function expectServersSums(
   const what = `${table.name} by ${plan.key.map((column) => table.columns[column]!.type).join()}`;
   expect([...there.counts], what).toEqual([...here.counts]);
   expect([...there.sums], what).toEqual([...here.sums]);
+  // Of some buckets, more finely.
+  const fine = { ...plan, buckets: 8 * plan.buckets };
+  const within = { buckets: plan.buckets, wanted: [plan.buckets - 1, 0] };
+  const finer = await snapshot.sumRows(table, fine, signal, within);
+  const finerHere = await sumHere(snapshot.readRows(table, [], signal), table, fine, within);
+  expect([...finer.counts], what).toEqual([...finerHere.counts]);
+  expect([...finer.sums], what).toEqual([...finerHere.sums]);
+  const summed = finer.counts.reduce((sum, count) => sum + count, 0);
+  expect(summed, what).toBe(here.counts[0]! + here.counts[plan.buckets - 1]!);
   // One half of the buckets, so that the condition matters.
   const buckets = Array.from({ length: plan.buckets / 2 }, (_, i) => 2 * i);
   const rows = snapshot.readRows(table, [], signal);

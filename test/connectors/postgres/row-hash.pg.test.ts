@@ -7,7 +7,10 @@ import {
   type HashedTables,
 } from "./row-hash-support.ts";
 import { MatrixTable, typesOf } from "./type-matrix-support.ts";
+import { connect, disconnect } from "../../../connectors/postgres/session.ts";
+import { SnapshotRows } from "../../../connectors/postgres/snapshot-rows.ts";
 import type { SourceTable } from "../../../src/model/table.ts";
+import { createRole } from "../../support/faults-role.ts";
 import { budget } from "../../support/random-budget.ts";
 
 /*
@@ -243,3 +246,61 @@ test("a table that is summed up in stretches is summed up whole, and once", asyn
   );
   expect(counts.reduce((sum, each) => sum + each, 0)).toBe(count);
 });
+
+test("a partitioned table is summed up in stretches of its partitions, whole, and once", async () => {
+  await using hashed = await hashedTables("row_hash_parts", [
+    `CREATE TABLE public.parted (id int, of int, pad text, PRIMARY KEY (id, of)) PARTITION BY LIST (of)`,
+    `CREATE TABLE public."most of it" (pad text, gone int, id int NOT NULL, of int NOT NULL) WITH (fillfactor = 10)`,
+    `ALTER TABLE public."most of it" DROP COLUMN gone`,
+    `ALTER TABLE public.parted ATTACH PARTITION public."most of it" FOR VALUES IN (0, 1, 2, 3)`,
+    `CREATE TABLE public.rest PARTITION OF public.parted DEFAULT PARTITION BY HASH (id)`,
+    `CREATE TABLE public.rest_0 PARTITION OF public.rest FOR VALUES WITH (MODULUS 2, REMAINDER 0)`,
+    `CREATE TABLE public.rest_1 PARTITION OF public.rest FOR VALUES WITH (MODULUS 2, REMAINDER 1)`,
+    `INSERT INTO public.parted SELECT i, i % 5, repeat('x', 180) FROM generate_series(1, 18000) i`,
+  ]);
+  await using look = await hashed.look("public.parted");
+  const plan = { key: [0], buckets: 16 };
+  await expectServersSums(look, look.tables[0]!, plan);
+  const { counts } = await look.snapshot.sumRows(
+    look.tables[0]!,
+    plan,
+    AbortSignal.timeout(60_000),
+  );
+  expect(counts.reduce((sum, each) => sum + each, 0)).toBe(18_000);
+  const files = await filesOf(hashed.db.url, look.tables[0]!);
+  expect(files!.map(({ from }) => from).toSorted()).toEqual([
+    'ONLY "public"."most of it"',
+    'ONLY "public"."rest_0"',
+    'ONLY "public"."rest_1"',
+  ]);
+  expect(files!.reduce((sum, { pages }) => sum + pages, 0)).toBeGreaterThan(3_000);
+  // A right to the whole is none to its parts.
+  await using role = await createRole(hashed.db);
+  const grant = (name: string): Promise<void> =>
+    hashed.write(`GRANT SELECT ON public."${name}" TO ${role.name}`);
+  await grant("parted");
+  await grant("most of it");
+  await grant("rest_0");
+  expect(await filesOf(role.url, look.tables[0]!)).toBeUndefined();
+  await grant("rest_1");
+  expect(await filesOf(role.url, look.tables[0]!)).toHaveLength(3);
+  await hashed.write(`ALTER TABLE public.rest_1 ENABLE ROW LEVEL SECURITY`);
+  expect(await filesOf(role.url, look.tables[0]!)).toBeUndefined();
+});
+
+async function filesOf(url: string, table: SourceTable): ReturnType<SnapshotRows["files"]> {
+  const holder = await connect({ url, applicationName: "test" });
+  await holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
+  const { rows } = await holder.query<{ snapshot: string }>(
+    "SELECT pg_export_snapshot() AS snapshot",
+  );
+  const partitioned = new Set([table.name]);
+  const common = { url, applicationName: "test", silenceMs: 60_000 };
+  const reader = new SnapshotRows({ ...common, snapshot: rows[0]!.snapshot, partitioned });
+  try {
+    return await reader.files(table);
+  } finally {
+    await reader.close();
+    await disconnect(holder);
+  }
+}
