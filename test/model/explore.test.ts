@@ -11,8 +11,8 @@ const counters = (max: number, isBroken: (a: number, b: number) => boolean): Mod
   broken: ([a, b], isStuck) => (isBroken(a!, b!) || (isStuck && a !== max) ? "broken" : undefined),
 });
 
-test("every state is visited once", () => {
-  const { states, depth, counterexample } = explore(
+test("every state is visited once", async () => {
+  const { states, depth, counterexample } = await explore(
     counters(4, () => false),
     25,
   );
@@ -23,8 +23,8 @@ test("every state is visited once", () => {
   });
 });
 
-test("the way to a broken state is a shortest one, in words", () => {
-  const { counterexample } = explore(
+test("the way to a broken state is a shortest one, in words", async () => {
+  const { counterexample } = await explore(
     counters(4, (a, b) => a + b > 2 && b === 1),
     25,
   );
@@ -33,16 +33,15 @@ test("the way to a broken state is a shortest one, in words", () => {
   expect(told(counterexample!)).toMatch(/=> broken$/);
 });
 
-test("a state in which nothing can happen is told apart", () => {
+test("a state in which nothing can happen is told apart", async () => {
   const model = { ...counters(4, () => false), steps: () => [] };
-  expect(explore(model, 25).counterexample).toEqual({ broken: "broken", trace: [] });
+  expect((await explore(model, 25)).counterexample).toEqual({ broken: "broken", trace: [] });
 });
 
-test("what cannot be explored to its end is an error", () => {
-  expect(() =>
-    explore(
-      counters(4, () => false),
-      24,
-    ),
-  ).toThrow("more than 24 states");
+test("what cannot be explored to its end is an error", async () => {
+  const exploration = explore(
+    counters(4, () => false),
+    24,
+  );
+  await expect(exploration).rejects.toThrow("more than 24 states");
 });

@@ -22,6 +22,16 @@ export const FAULTS = {
     "a chunk counts as passed although what was read behind its fence is not written",
   "judged anew when written":
     "a chunk that was asked for since a change was let in makes that change wait again",
+  "fence before snapshot":
+    "the end of the log is asked for before the snapshot is taken, which may see what lies behind",
+  "kept before flushed": "what a snapshot saw is durable although the source may yet take it back",
+  "chunk outlives the source":
+    "a chunk that was read before the source crashed is kept after it, when all is flushed again",
+  "read anew before seen":
+    "an aggregate is read anew although the snapshot may not see what was told of it",
+  "read anew too early": "an aggregate is read anew while the baseline of its type goes on",
+  "no wait for what began before":
+    "of what began before a table joined, the log does not tell, and the first chunk may not see it",
 } as const;
 
 export type Fault = keyof typeof FAULTS;

@@ -16,8 +16,24 @@ export interface Scenario {
   readonly transactions: readonly ModelTransaction[];
   /** Whether the log tells the former root of a child that moves or is deleted, as `full` does. */
   readonly identity: "full" | "default";
-  /** How often the process may die, or give up a chunk that it reads. */
+  /** How often the process or the source may die, or a chunk that is read be given up. */
   readonly mishapsMax: number;
+  /** What is done meanwhile, if anything is. */
+  readonly meanwhile?: Meanwhile;
+  /** Whether a chunk is read while the one before is on its way to the store: many states more. */
+  readonly isAhead?: boolean;
+  /** Root of an aggregate that somebody wants to be read anew. */
+  readonly anew?: number;
+}
+
+/**
+ * `a table joins`: the roots were told before, and the table of the children joins now. `the source
+ * crashes`: it shows commits before it has flushed them, and takes back those that it has not.
+ */
+export type Meanwhile = "a table joins" | "the source crashes";
+
+export function isJoining({ meanwhile }: Scenario): boolean {
+  return meanwhile === "a table joins";
 }
 
 export const KEYS = [1, 2, 3] as const;
@@ -35,7 +51,10 @@ const TWO_ROOTS = [
   [ROOT, 2],
 ] as const;
 
-interface ScenarioSource extends Pick<Scenario, "rows" | "transactions"> {
+export interface ScenarioSource extends Pick<
+  Scenario,
+  "rows" | "transactions" | "isAhead" | "meanwhile" | "anew"
+> {
   /** So many of the transactions are tried with every order of steps in a few seconds. */
   readonly usual: number;
 }
@@ -62,6 +81,7 @@ export const SCENARIOS = {
   },
   "a key changes, and changes back": {
     usual: 2,
+    isAhead: true,
     rows: TWO_ROOTS,
     transactions: [
       { changes: [{ row: ROOT, from: 1, to: 3 }] },
@@ -71,6 +91,7 @@ export const SCENARIOS = {
   },
   "a child moves to another parent, and back": {
     usual: 2,
+    isAhead: true,
     rows: [...TWO_ROOTS, ["line", 1]],
     transactions: [
       { changes: [{ row: "line", from: 1, to: 2 }] },
@@ -94,6 +115,80 @@ export const SCENARIOS = {
       { changes: [{ row: "line", from: 1 }] },
       { changes: [{ row: "line", to: 2 }, update(ROOT, 1)] },
       { changes: [update(ROOT, 1)], rollsBack: true },
+    ],
+  },
+  "an aggregate is read anew": {
+    usual: 2,
+    anew: 1,
+    rows: [
+      [ROOT, 1],
+      ["line", 1],
+    ],
+    transactions: [
+      { changes: [update("line", 1)] },
+      { changes: [update(ROOT, 1)] },
+      { changes: [{ row: "line", from: 1 }] },
+    ],
+  },
+  "a child moves to an aggregate that is read anew": {
+    usual: 2,
+    anew: 1,
+    rows: [...TWO_ROOTS, ["line", 2]],
+    transactions: [
+      { changes: [{ row: "line", from: 2, to: 1 }] },
+      { changes: [{ row: "line", from: 1, to: 2 }] },
+      { changes: [update(ROOT, 1)] },
+    ],
+  },
+  "the source crashes": {
+    usual: 2,
+    meanwhile: "the source crashes",
+    rows: TWO_ROOTS,
+    transactions: [
+      { changes: [update(ROOT, 1)] },
+      { changes: [update(ROOT, 1), update(ROOT, 2)] },
+      { changes: [update(ROOT, 2)] },
+    ],
+  },
+  "the source crashes while an aggregate is read anew": {
+    usual: 2,
+    anew: 1,
+    meanwhile: "the source crashes",
+    rows: [[ROOT, 1]],
+    transactions: [
+      { changes: [update(ROOT, 1)] },
+      { changes: [update(ROOT, 1)] },
+      { changes: [update(ROOT, 1)] },
+    ],
+  },
+  "a table joins": {
+    usual: 2,
+    isAhead: true,
+    meanwhile: "a table joins",
+    rows: [...TWO_ROOTS, ["line", 1]],
+    transactions: [
+      { changes: [update(ROOT, 1), { row: "line", from: 1, to: 2 }] },
+      {
+        changes: [
+          { row: ROOT, to: 3 },
+          { row: "line", from: 2, to: 3 },
+        ],
+      },
+      { changes: [update("line", 3), update(ROOT, 2)] },
+    ],
+  },
+  "a table joins an aggregate that is read anew": {
+    usual: 2,
+    meanwhile: "a table joins",
+    anew: 1,
+    rows: [
+      [ROOT, 1],
+      ["line", 1],
+    ],
+    transactions: [
+      { changes: [update("line", 1)] },
+      { changes: [update(ROOT, 1), update("line", 1)] },
+      { changes: [{ row: "line", from: 1 }] },
     ],
   },
 } as const satisfies Readonly<Record<string, ScenarioSource>>;

@@ -47,8 +47,8 @@ const transactions: Model<State> = {
 };
 
 /** The handover's model says of a snapshot that it sees what is visible; this is why it may. */
-test("a snapshot is read to see exactly what has committed, whatever began and ended before", () => {
-  const { states, counterexample } = explore(transactions, 10_000);
+test("a snapshot is read to see exactly what has committed, whatever began and ended before", async () => {
+  const { states, counterexample } = await explore(transactions, 10_000);
   expect(counterexample).toBeUndefined();
   // Each length of a list with three states for each place.
   expect(states).toBe((3 ** (TRANSACTIONS + 1) - 1) / 2);

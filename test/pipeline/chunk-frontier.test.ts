@@ -70,7 +70,9 @@ describe("a change of an aggregate", () => {
     const durable = frontier.written();
     expect(verdicts(frontier, committed(1, 5), "10")).toEqual(["held"]);
     expect(verdicts(frontier, committed(2, 6), "10")).toEqual(["waits"]);
+    expect(frontier.isBusy).toBe(true);
     durable();
+    expect(frontier.isBusy).toBe(false);
     expect(verdicts(frontier, committed(2, 6), "10", "11")).toEqual(["told", "unread"]);
     // A number of a transaction is used once, so this cannot be; the fence decides all the same.
     expect(verdicts(frontier, committed(3, 10), "10")).toEqual(["told"]);
@@ -79,6 +81,24 @@ describe("a change of an aggregate", () => {
     frontier.passed(digits(10));
     expect(frontier.told).toEqual(["10"]);
     expect(frontier.recent).toEqual([]);
+  });
+
+  test("of whatever aggregate waits while a chunk that does not see it is written and not yet durable", () => {
+    const frontier = fresh();
+    frontier.opening();
+    frontier.opened(seeing([1], 10));
+    frontier.bounded(["10"]);
+    const durable = frontier.written();
+    const waits = () => [1, 2].map((id) => frontier.mayWait(committed(id, 5)));
+    expect(waits()).toEqual([false, true]);
+    // Where the log has passed its fence it is written as little.
+    frontier.passed(digits(10));
+    expect(frontier.mayWait(committed(2, 12))).toBe(true);
+    expect(verdicts(frontier, committed(2, 12), "10", "11")).toEqual(["waits", "unread"]);
+    durable();
+    expect(waits()).toEqual([false, false]);
+    frontier.passed(digits(10));
+    expect(verdicts(frontier, committed(2, 12), "10", "11")).toEqual(["told", "unread"]);
   });
 
   test("lies behind all others with a NULL in its key, in the chunk without an end", () => {
