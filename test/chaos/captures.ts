@@ -132,17 +132,23 @@ export class Captures {
     return killed.length;
   }
 
-  /** Asks all to end in good order, and waits for that within their grace. @returns how many there were */
-  async terminate(): Promise<number> {
+  /**
+   * Asks all to end in good order, and waits for that within their grace.
+   *
+   * @param patienceMs after which they are killed; a source that vanished without a word takes all their grace
+   * @returns how many there were
+   */
+  async terminate(patienceMs = END_MS_MAX): Promise<number> {
     const asked = [...this.#alive];
     for (const capture of asked) {
       capture.sent ??= "SIGTERM";
       capture.child.kill("SIGTERM");
     }
     const all = Promise.all(asked.map(({ ended }) => ended));
-    const late = await Promise.race([all, sleep(END_MS_MAX, "late", { ref: false })]);
+    const late = await Promise.race([all, sleep(patienceMs, "late", { ref: false })]);
     if (late !== "late") return asked.length;
-    this.problems.push(`a capture did not end within ${END_MS_MAX / 1000} s of SIGTERM`);
+    if (patienceMs >= END_MS_MAX)
+      this.problems.push(`a capture did not end within ${END_MS_MAX / 1000} s of SIGTERM`);
     await this.kill();
     return asked.length;
   }

@@ -54,7 +54,8 @@ test.each(seeds)(
       expect(stdout).toMatch(
         /^\d{3,} transactions, \d{3,} changes audited, \d{3,} told, \d{3,} events, \d{3,} rows/m,
       );
-      if (seed !== FIXED) return;
+      // A long run is several rounds in worlds of their own, each of which has its own seed.
+      if (seed !== FIXED || isNightly) return;
       const { faults, endings } = JSON.parse(readFileSync(file, "utf8")) as {
         readonly faults: readonly { readonly name: string; readonly did: boolean }[];
         readonly endings: Readonly<Record<string, number>>;

@@ -73,6 +73,8 @@ for (let round = 0; round < rounds && !end.signal.aborted; round++) {
   } else fail(seed, [report], heard, undefined);
   break;
 }
+// The verdict is told. Nothing that is still open may hold up whoever waits for it.
+process.exit();
 
 async function attempt(seed: number, heard: string[]): Promise<RoundReport | string> {
   try {

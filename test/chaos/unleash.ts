@@ -97,7 +97,9 @@ export async function unleash(
       await untilDue(started + planned.atMs, isOver);
       if (isOver()) return;
       const fault = FAULTS.find((known) => known.name === planned.name)!;
-      const before = Promise.all(fault.needs.map((resource) => busy.get(resource)));
+      const before = Promise.all(
+        fault.needs.map((resource) => busy.get(resource) ?? Promise.resolve()),
+      );
       const run = carryOut(planned, fault, started, before);
       for (const resource of fault.needs) busy.set(resource, run);
       all.push(run);

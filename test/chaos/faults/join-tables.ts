@@ -2,6 +2,7 @@ import { did, didNot, type Fault } from "../fault.ts";
 import { between, pause } from "../random.ts";
 import { inSession, persist } from "../session.ts";
 
+const PATIENCE_MS = 5_000;
 const POLL_MS = 100;
 
 /** Tables that were left out come to the publication and into the config, and the capture is started again with it. */
@@ -28,7 +29,7 @@ export const joinTables: Fault = {
     if (isPublished !== true) return didNot("the source was away, or others were in the way");
     {
       using _ = captures.hold();
-      await captures.terminate();
+      await captures.terminate(PATIENCE_MS);
       world.join();
     }
     // The next fault of the capture is to meet their baseline at times.
