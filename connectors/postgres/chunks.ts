@@ -11,7 +11,7 @@ import {
 import type { RangeTable } from "./chunk-range.ts";
 import { copyOut } from "./copy-out.ts";
 import { quoteLiteral, quoteTable } from "./identifiers.ts";
-import { endOfRecords, waitUntilFlushed, type LogSizes } from "./log-flush.ts";
+import { endOfRecords, sessionOf, waitUntilFlushed, type LogSizes } from "./log-flush.ts";
 import { checkpointAt, lsnDigits, parseLsn, type Lsn } from "./lsn.ts";
 import { visibility } from "./parity.ts";
 import { connect, destroy, disconnect } from "./session.ts";
@@ -98,6 +98,8 @@ export class PostgresChunkReader implements ChunkReader {
     try {
       const ask = askClient(holder);
       const doing = "opening the snapshot of a chunk";
+      const askNow = this.#askUntilAborted(signal);
+      const session = await sessionOf(askNow);
       await ask(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", []);
       const [taken] = await ask<Taken>(doing, TAKE, []);
       const names = this.#keyed.map(({ name }) => name);
@@ -115,7 +117,8 @@ export class PostgresChunkReader implements ChunkReader {
         partitioned: new Set(
           entries.filter(({ kind }) => kind === "p").map(({ table }) => table.name),
         ),
-        askNow: this.#askUntilAborted(signal),
+        askNow,
+        session,
         onClosed,
         acquire: () => this.#acquire(signal),
         release: (client, isWhole) => this.#release(client, isWhole),
@@ -209,6 +212,8 @@ interface ChunkParts extends ChunkOptions {
   /** Names of partitioned tables: those are read with all that is below them. */
   readonly partitioned: ReadonlySet<string>;
   readonly askNow: Ask;
+  /** Of {@link askNow}, before the snapshot was taken. */
+  readonly session: string;
   /** Told once no session is in use any more. */
   readonly onClosed: () => void;
   readonly acquire: () => Promise<pg.Client>;
@@ -289,7 +294,9 @@ class Chunk implements ChunkSnapshot {
   }
 
   async durable(signal: AbortSignal): Promise<void> {
-    await waitUntilFlushed(this.#parts.askNow, this.#end, this.#endedMs, signal);
+    const { askNow, session } = this.#parts;
+    const at = { end: this.#end, sinceMs: this.#endedMs, session };
+    await waitUntilFlushed(askNow, at, signal);
   }
 
   async close(): Promise<void> {

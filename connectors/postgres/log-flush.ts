@@ -34,18 +34,38 @@ export function endOfRecords(insert: Lsn, { page, segment }: LogSizes): Lsn {
   return (within === (isFirst ? SEGMENT_HEADER : PAGE_HEADER) ? insert - within : insert) as Lsn;
 }
 
+interface Flushed {
+  readonly flushed: boolean;
+  readonly session: string;
+}
+
+/** Names the session that is asked, and the server's run. */
+const SESSION = "pg_backend_pid() || ' since ' || pg_postmaster_start_time()";
+
+/** The session that is asked beside a snapshot: while it is the same the server did not crash. */
+export async function sessionOf(ask: Ask): Promise<string> {
+  const doing = "asking for the session beside the snapshot";
+  const [answer] = await ask<Pick<Flushed, "session">>(doing, `SELECT ${SESSION} AS session`, []);
+  return answer!.session;
+}
+
 /**
  * Waits until a crash of the server cannot undo what its log holds before `end`. As a rule it has been
  * flushed already. Where nothing flushes it, a mark is written behind it, as for a fence: that flushes all
  * that lies before.
  *
  * @param sinceMs when the log ended there, by `performance.now()`
- * @throws BanyanError `SOURCE_UNREACHABLE` when the server does not flush; the signal's reason
+ * @param session as {@link sessionOf} named it before then
+ * @throws BanyanError `SOURCE_UNREACHABLE` when the server does not flush, or may have crashed since and
+ *   written other things there; the signal's reason
  */
 export async function waitUntilFlushed(
   ask: Ask,
-  end: Lsn,
-  sinceMs: number,
+  {
+    end,
+    sinceMs,
+    session,
+  }: { readonly end: Lsn; readonly sinceMs: number; readonly session: string },
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = performance.now();
@@ -53,8 +73,9 @@ export async function waitUntilFlushed(
   for (;;) {
     signal.throwIfAborted();
     const doing = "asking how far the log is flushed";
-    const sql = "SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed";
-    const [answer] = await ask<{ flushed: boolean }>(doing, sql, [formatLsn(end)]);
+    const sql = `SELECT pg_current_wal_flush_lsn() >= $1::pg_lsn AS flushed, ${SESSION} AS session`;
+    const [answer] = await ask<Flushed>(doing, sql, [formatLsn(end)]);
+    if (answer!.session !== session) throw crashed();
     if (answer!.flushed) return;
     const nowMs = performance.now();
     if (nowMs - startedMs > FLUSH_MS_MAX) throw notFlushed(end);
@@ -65,6 +86,14 @@ export async function waitUntilFlushed(
       await ask("flushing the log", mark, [FENCE_PREFIX]).catch(() => undefined);
     } else await pause(LOOK_MS, signal);
   }
+}
+
+function crashed(): BanyanError {
+  return new BanyanError(
+    "SOURCE_UNREACHABLE",
+    "the source was lost while rows were read, and may have forgotten what they showed",
+    { hint: "It is tried again." },
+  );
 }
 
 function notFlushed(end: Lsn): BanyanError {

@@ -15,6 +15,7 @@ const AT_ONCE_MS_MAX = 5_000;
 interface Bench extends AsyncDisposable {
   readonly wire: TcpProxy;
   readonly reader: PostgresChunkReader;
+  readonly beside: ControlSession;
 }
 
 async function bench(
@@ -39,6 +40,7 @@ async function bench(
   return {
     wire,
     reader,
+    beside,
     async [Symbol.asyncDispose]() {
       await wire[Symbol.asyncDispose]();
       await reader.close();
@@ -70,6 +72,20 @@ test.each(Object.entries(QUESTIONS))(
     await chunk.close();
   },
 );
+
+test("a chunk does not outlive the session beside it: the source may have crashed and gone on since", async () => {
+  await using db = await sourceDatabase("chunks", TABLE, "item");
+  await using b = await bench(db, [await itemOf(db)]);
+  const { signal } = new AbortController();
+  const chunk = await b.reader.open(signal);
+  await chunk.durable(signal);
+  await b.beside
+    .query("ending itself", "SELECT pg_terminate_backend(pg_backend_pid())")
+    .catch(() => 0);
+  await expect(chunk.durable(signal)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+  await expect(chunk.durable(signal)).rejects.toThrow(/may have forgotten/);
+  await chunk.close();
+});
 
 test.each(Object.entries(QUESTIONS))(
   "an abort ends the wait for an answer, when it was asked for %s",
