@@ -20,13 +20,16 @@ export function timeProblems(
   told: readonly ToldChange[],
 ): string[] {
   const commits = new Map(witnessed.map(({ xid, committedUs }) => [xid, committedUs]));
-  return told.flatMap(({ change, events, isWithRoot }) => {
+  return told.flatMap(({ change, events, isWithRoot, isHalf }) => {
     const { xid, relation, was, became } = change;
     const committed = commits.get(xid);
     // That is a problem of its own. And the event is about the root.
     if (committed === undefined || isWithRoot) return [];
     const expected = validTimeUs(relation, was, became) ?? committed;
-    const wrong = (events as readonly TimedEvent[]).find(({ timeUs }) => timeUs !== expected);
+    // Of a row that left, the event is that of a deletion, which happens at its commit.
+    const isRight = (timeUs: string): boolean =>
+      timeUs === expected || (isHalf && timeUs === committed);
+    const wrong = (events as readonly TimedEvent[]).find(({ timeUs }) => !isRight(timeUs));
     return wrong === undefined
       ? []
       : [

@@ -48,6 +48,8 @@ export interface ToldChange {
   readonly position: string;
   readonly events: readonly AuditedEvent[];
   readonly isWithRoot: boolean;
+  /** The row moved, and of its two halves one alone is told: the other was read after that. */
+  readonly isHalf: boolean;
 }
 
 export interface RowsMatch {
@@ -101,10 +103,12 @@ export function matchRows(
   const toldChanges: ToldChange[] = [];
   for (const parts of halvesByChange) {
     const { change } = parts[0]!;
-    const [first] = parts.flatMap((half) => half.told ?? []);
+    const halvesTold = parts.flatMap((half) => half.told ?? []);
+    const [first] = halvesTold;
     if (first === undefined) continue;
     const { events, isWithRoot } = first;
-    toldChanges.push({ change, events, isWithRoot, position: events[0]!.position });
+    const isHalf = halvesTold.length < parts.length;
+    toldChanges.push({ change, events, isWithRoot, isHalf, position: events[0]!.position });
     const wrong = differences(parts);
     if (wrong !== undefined)
       problems.push(`${parts[0]!.place} in transaction ${change.xid}: ${wrong}`);

@@ -47,6 +47,8 @@ export interface World extends AsyncDisposable {
   readonly phase: () => Promise<string | undefined>;
   /** How often the pipeline has been taken over. */
   readonly epoch: () => Promise<string | undefined>;
+  /** How many streams the pipeline was ever asked to read anew; not a number when the store does not say. */
+  readonly askedAnew: () => Promise<number>;
   /** Whether the store has all rows that a table had, and follows them. */
   readonly isWhole: (table: string) => Promise<boolean>;
   /** `banyan` with these arguments, on wires that no fault touches. */
@@ -193,6 +195,8 @@ async function makeWorld(
     join: () => shop.join(),
     phase,
     epoch: () => inStore("SELECT epoch::text AS said FROM banyan.pipelines"),
+    askedAnew: async () =>
+      Number(await inStore("SELECT count(*)::text AS said FROM banyan.rebaselines")),
     isWhole: async (table) =>
       (await inStore(`SELECT 'yes' AS said FROM (${WHOLE_TABLES}) t WHERE t.table = $1`, [
         `public.${table}`,
