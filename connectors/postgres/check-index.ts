@@ -4,12 +4,15 @@ import { isCapturable } from "./check-tables.ts";
 import type { Ask, CatalogueEntry } from "./catalogue.ts";
 import { quoteIdentifier, quoteTable } from "./identifiers.ts";
 
+/** Smaller ones are passed in some hundredths of a second. */
+const BYTES_MIN = 16 * 1024 * 1024;
+
 /** Tables of $1 that hold rows, or their partitions, without an index by which a value of the columns $2 is found. */
 const UNINDEXED = `
   SELECT leaf.oid::int8 AS oid
     FROM (SELECT relid AS oid FROM pg_partition_tree($1::int8::oid) WHERE isleaf
           UNION SELECT $1::int8::oid WHERE NOT EXISTS (SELECT FROM pg_partition_tree($1::int8::oid))) leaf
-   WHERE NOT EXISTS (
+   WHERE pg_relation_size(leaf.oid) >= ${BYTES_MIN} AND NOT EXISTS (
      SELECT FROM pg_index i
        JOIN pg_class ic ON ic.oid = i.indexrelid
        JOIN pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
@@ -22,7 +25,7 @@ const UNINDEXED = `
    LIMIT 1`;
 
 /**
- * Child tables whose rows no index finds by their root's key: each time that a few aggregates are read,
+ * Large child tables whose rows no index finds by their root's key: each time that a few aggregates are read,
  * all of the table is.
  */
 export async function checkParentIndexes(

@@ -170,7 +170,9 @@ const CASES: readonly Case[] = [
   },
   {
     what: "a child without an index on its parent's key",
-    ddl: `${ITEM} CREATE TABLE part (no int PRIMARY KEY, item_id int, of int, late int);
+    ddl: `${ITEM} CREATE TABLE part (no int PRIMARY KEY, item_id int, of int, late int, text text);
+          INSERT INTO part SELECT i, i, i, 0, repeat('x', 1000) FROM generate_series(1, 20000) i;
+          CREATE TABLE small (no int PRIMARY KEY, item_id int);
           CREATE INDEX ON part (no, item_id); CREATE INDEX ON part (item_id) WHERE late > 0;
           CREATE INDEX ON part (late, of);
           CREATE TABLE found (no int PRIMARY KEY, item_id int, of int);
@@ -181,11 +183,12 @@ const CASES: readonly Case[] = [
           CREATE TABLE pieces_1 PARTITION OF pieces FOR VALUES FROM (0) TO (9);
           CREATE TABLE pieces_2 PARTITION OF pieces FOR VALUES FROM (9) TO (99);
           CREATE INDEX ON pieces_1 (item_id); CREATE INDEX ON pieces_2 (item_id);
-          CREATE PUBLICATION %P FOR TABLE item, part, found, sparse, pieces WITH (publish_via_partition_root);`,
+          CREATE PUBLICATION %P FOR TABLE item, part, small, found, sparse, pieces WITH (publish_via_partition_root);`,
     plan: {
       tables: [
         { name: "item" },
         { name: "part", parent: ["item_id"] },
+        { name: "small", parent: ["item_id"] },
         { name: "public.found", parent: ["item_id", "of"] },
         { name: "sparse", parent: ["item id"] },
         { name: "pieces", parent: ["item_id"] },

@@ -23,7 +23,7 @@ test("a publication dropped under a running capture ends it at that place of the
   await capture.untilTailing();
   await capture.untilMore();
   await bank.db.query(`DROP PUBLICATION ${bank.publication}`);
-  await bank.db.query("UPDATE account SET note = note || '!'");
+  await bank.db.query("UPDATE account SET note = 'lost' WHERE id = (SELECT min(id) FROM account)");
   const { rows } = await bank.db.query("SELECT pg_current_wal_insert_lsn() AS end");
   const endOfLost = parseLsn((rows[0] as { end: string }).end);
   const error = await capture.failure();

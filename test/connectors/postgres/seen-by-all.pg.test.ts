@@ -101,11 +101,33 @@ async function withoutStandby(db: TestDatabase, run: () => Promise<void>): Promi
   };
   try {
     await set("nobody");
+    await commitsWait(db);
     await run();
   } finally {
     await set("");
     await db.query("ALTER SYSTEM RESET synchronous_standby_names");
     await db.query("SELECT pg_reload_conf()");
+  }
+}
+
+/** The checkpointer tells commits of the setting, when it comes to it. */
+async function commitsWait(db: TestDatabase): Promise<void> {
+  const probe = await connect(db);
+  try {
+    const { pid } = await one<{ pid: number }>(probe.query("SELECT pg_backend_pid() AS pid"));
+    await until("a commit that the setting concerns", async () => {
+      let waited = false;
+      let ended = false;
+      const committed = probe
+        .query("SELECT pg_logical_emit_message(true, 'probe', '')")
+        .then(() => (ended = true));
+      while (!ended && !waited) waited = await waitsForStandby(db, pid);
+      if (waited) await db.query("SELECT pg_cancel_backend($1)", [pid]);
+      await committed;
+      return waited;
+    });
+  } finally {
+    await probe.end();
   }
 }
 
