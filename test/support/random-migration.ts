@@ -101,12 +101,18 @@ export async function runMigration(
       streams,
     });
   const capture = await open(migration.streams);
-  if (running.stopsAfter !== undefined) {
-    told = { ...script, transactions: script.transactions.slice(0, running.stopsAfter) };
+  try {
+    if (running.stopsAfter !== undefined) {
+      told = { ...script, transactions: script.transactions.slice(0, running.stopsAfter) };
+      await capture.catchUp(running.limits);
+      told = script;
+    }
     await capture.catchUp(running.limits);
-    told = script;
+  } catch (error) {
+    // Nobody else has it: many a mapping is refused.
+    await capture[Symbol.asyncDispose]();
+    throw error;
   }
-  await capture.catchUp(running.limits);
   return { store, capture, with: open };
 }
 
