@@ -9,7 +9,6 @@ import { ChunkSize, type SizedChunk } from "./chunk-size.ts";
 import type { EventWriter } from "./event-writer.ts";
 import type { Frontiers } from "./frontiers.ts";
 import { gapStages } from "./gap-stages.ts";
-import { ReadingTime } from "./reading-time.ts";
 import { RowRate } from "./row-rate.ts";
 import type { StatusBoard } from "./status-board.ts";
 import { StoredStreams } from "./stored-streams.ts";
@@ -18,6 +17,7 @@ import { idPrefix } from "../mapping/event-id.ts";
 import { shapesOf } from "./snapshot-shapes.ts";
 import { BanyanError } from "../model/errors.ts";
 import { failpoint } from "../runtime/failpoint.ts";
+import { WorkingTime } from "../runtime/working-time.ts";
 import type {
   ChangeSource,
   ChunkKey,
@@ -69,7 +69,7 @@ type ChunkOutcome =
   /** The table below it that was. */
   | { readonly rewritten: string }
   /** It is read again: somebody writes what must not meet it, or the service has just let go of some of it. */
-  | { readonly isHeld: true };
+  | { readonly isGivenUp: true };
 
 /**
  * Reads the baseline of stream types in chunks while the log is followed: each chunk under a short
@@ -199,16 +199,16 @@ export class ChunkedBaseline {
     const { frontiers, writer, mapping, limits } = this.#options;
     const after = cursorKey(frontier);
     // Between two chunks somebody may have begun to write what must not meet one.
-    if (this.#options.isHeld()) return { isHeld: true };
+    if (this.#options.isHeld()) return { isGivenUp: true };
     frontier.opening();
-    const beginning = new ReadingTime();
+    const beginning = new WorkingTime();
     let snapshot: ChunkSnapshot | undefined;
     let giveTurn: (() => void) | undefined;
     let isStaged = false;
     let isWritten = false;
     try {
       // What has moved may go back at any time, and nothing moves as long as this goes on.
-      const epoch = stored === undefined ? 0 : await writer.learnMoved(stream.type);
+      const epoch = stored && (await writer.authorityEpoch(stream.type));
       snapshot = await reader.open(signal);
       const { sees, fence } = snapshot;
       frontier.opened({ sees, fence: fence.slice(0, 16) });
@@ -226,7 +226,7 @@ export class ChunkedBaseline {
       const goesOn = known !== undefined || this.#records.get(stream.type)!.tables !== undefined;
       const beginMs = beginning.ms;
       const read: ChunkCounts = { rows: 0, bytes: 0, aggregates: 0, events: 0, gone: 0, moved: 0 };
-      const reading = new ReadingTime();
+      const reading = new WorkingTime();
       const { baselineChunkMsMax: msMax = size.readMsMax } = limits;
       const cut = new ChunkCut(() => reading.ms, msMax);
       const range = { after, end, tables, known, cut };
@@ -262,8 +262,8 @@ export class ChunkedBaseline {
       if (rewritten !== undefined) return { rewritten };
       giveTurn ??= await writer.turn(signal);
       // Whether the rows hold what the service decided is not known of what went back meanwhile.
-      if (stored !== undefined && (await writer.learnMoved(stream.type)) !== epoch)
-        return { isHeld: true };
+      if (stored !== undefined && (await writer.authorityEpoch(stream.type)) !== epoch)
+        return { isGivenUp: true };
       // From here on it is written, whatever the log's own writer has left behind.
       signal.throwIfAborted();
       const written = frontier.written();

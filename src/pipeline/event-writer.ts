@@ -163,13 +163,14 @@ export class EventWriter {
     return true;
   }
 
-  /**
-   * Brings {@link isMoved} up to date.
-   *
-   * @returns another number than before if anything was decided about aggregates of the type since
-   */
-  async learnMoved(streamType = ""): Promise<number> {
+  /** Brings {@link isMoved} up to date. */
+  async learnMoved(): Promise<void> {
     await this.#authority.refresh();
+  }
+
+  /** Learns it too. @returns another number than before if anything was decided about the type's aggregates since */
+  async authorityEpoch(streamType: string): Promise<number> {
+    await this.learnMoved();
     return this.#authority.epochOf(streamType);
   }
 

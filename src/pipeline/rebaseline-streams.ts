@@ -86,7 +86,6 @@ export async function rebaselinePage(
 }
 
 /** @returns how many are left for another page */
-
 async function carryOut(
   options: RebaselineStreamsOptions,
   type: string,

@@ -84,7 +84,7 @@ function settle(
       completeKept(change, mapper, columns, images.get(change.table.name)!, results);
     return change;
   }
-  const judge = (cells: Cells): Verdict | "unknown" => {
+  const judge = (cells: Cells): Judged => {
     if (!namesStream(mapper, cells)) return "unknown";
     const streamOf = (): string => mapper.streamIdOf(cells);
     const verdict = frontier.verdict(transaction, rootKey(mapper, cells), streamOf, true);
@@ -101,6 +101,14 @@ function settle(
   }
   const mayBeTold = frontier.mayBeTold(transaction, name);
   return settleOld(change, { judge, kept, mapper, columns, mayBeTold });
+}
+
+/** `unknown`: the log does not say which aggregate a row belongs to. */
+type Judged = Verdict | "unknown";
+
+/** What nobody can judge is told as well: it parks, as it does without a baseline. */
+function isTold(verdict: Judged): boolean {
+  return verdict === "told" || verdict === "unknown";
 }
 
 /** Whether the aggregate of a row can be said: a key column may be among what the log left out. */
@@ -122,7 +130,7 @@ function settleOld(
     columns,
     mayBeTold,
   }: {
-    readonly judge: (cells: Cells) => Verdict | "unknown";
+    readonly judge: (cells: Cells) => Judged;
     /** Undefined for a table that once was to carry whole old rows, and does not for this one. */
     readonly kept: KeptImages | undefined;
     readonly mapper: TableMapper;
@@ -143,27 +151,27 @@ function settleOld(
   const place = before ?? (isNamed ? (logged ?? change.after) : undefined);
   const left = place !== undefined ? judge(place) : mayBeTold ? "unknown" : "unread";
   // Of a row that was read ahead the image is newer than the change, and says nothing of what was before.
-  const isTold = left === "told" || left === "unknown";
-  change.before = isTold ? (before ?? logged) : undefined;
+  const hasLeft = isTold(left);
+  change.before = hasLeft ? (before ?? logged) : undefined;
   const leave = (): void => {
     if (image !== undefined || left !== "unread") kept?.remove(key);
   };
   if (change.kind === "delete") {
     leave();
-    return partOf(change, isTold, false);
+    return partOf(change, hasLeft, false);
   }
   const after = change.after!;
   const full = after.map((cell, i) => (cell === undefined ? before?.[i] : cell));
   const joined = judge(full);
-  if (isTold) change.after = full;
+  if (hasLeft) change.after = full;
   const moved = mapper.keyOf(full);
   if (moved !== key || joined === "unread") leave();
-  const hasJoined = joined === "told" || joined === "unknown";
+  const hasJoined = isTold(joined);
   if (hasJoined) kept?.set(moved, change.after!);
   else if (joined === "held" && isWhole(full)) kept?.set(moved, full);
   // Parked by its key alone: what it joins has yet to be read, or holds it.
   if (left === "unknown" && !hasJoined) change.before ??= keyOnly(mapper, full);
-  return partOf(change, isTold, hasJoined);
+  return partOf(change, hasLeft, hasJoined);
 }
 
 /** A row as the log has it where it carries no more than the key. */
@@ -173,13 +181,13 @@ function keyOnly({ table }: TableMapper, cells: Cells): Cells {
 
 function settleInsert(
   change: RowChange,
-  judge: (cells: Cells) => Verdict | "unknown",
+  judge: (cells: Cells) => Judged,
   kept: KeptImages | undefined,
 ): RowChange | undefined {
   const after = change.after!;
   const verdict = judge(after);
   if (verdict !== "unread") kept?.set(kept.keyOf(after), after);
-  return partOf(change, false, verdict === "told" || verdict === "unknown");
+  return partOf(change, false, isTold(verdict));
 }
 
 /** The sides of a change that are told. */

@@ -16,6 +16,7 @@ import {
 } from "./prepare.ts";
 import { inconclusive, reportOf } from "./write-report.ts";
 import type { Position } from "../model/position.ts";
+import { WorkingTime } from "../runtime/working-time.ts";
 import type { Difference } from "../store/parity-store.ts";
 
 export type { VerifyOptions } from "./prepare.ts";
@@ -75,7 +76,7 @@ export async function sweepParity(
 ): Promise<Sweep> {
   const startedAt = new Date().toISOString();
   const { store, pipeline, source } = options;
-  const clock = new WorkClock();
+  const time = new WorkingTime();
   const untold = async (reason: string, fence?: Position): Promise<Sweep> => {
     const report = inconclusive(options, startedAt, fence, reason);
     return {
@@ -83,7 +84,7 @@ export async function sweepParity(
       kept: await keepUntold(options, report),
       differences: [],
       flawed: [],
-      ...clock.read(),
+      workMs: time.ms,
     };
   };
   const notYet = await requireBaseline(options);
@@ -93,7 +94,7 @@ export async function sweepParity(
     const { state, reasons } = report;
     const findings = await store.parity.findings(pipeline);
     const kept = { state, reasons, findings, wantsSweep: false };
-    return { report, kept, differences: [], flawed: [], ...clock.read() };
+    return { report, kept, differences: [], flawed: [], workMs: time.ms };
   }
   if (options.refold === true) {
     await store.parity.forget(pipeline);
@@ -101,15 +102,15 @@ export async function sweepParity(
   }
   if (plan.awaitsFirst === true) {
     const fence = await source.fence();
-    const stuck = await clock.waiting(() => waitForFence(options, fence, signal));
+    const stuck = await time.without(waitForFence(options, fence, signal));
     if (stuck !== undefined) return await untold(stuck, fence);
   }
   let known: CompiledTables | undefined;
   try {
     known = await discoverTables(options);
-    const swept = await compareAll({ ...options, startedAt }, known, clock, signal);
+    const swept = await compareAll({ ...options, startedAt }, known, time, signal);
     if ("late" in swept) return await untold(swept.late, swept.fence);
-    return { ...swept, ...clock.read() };
+    return { ...swept, workMs: time.ms };
   } catch (error) {
     const reason = plan.isRepeated === true ? passingReason(error, known !== undefined) : undefined;
     if (reason === undefined || signal.aborted) throw error;
@@ -120,7 +121,7 @@ export async function sweepParity(
 async function compareAll(
   options: VerifyOptions & { readonly startedAt: string },
   known: CompiledTables,
-  clock: WorkClock,
+  time: WorkingTime,
   signal: AbortSignal,
 ): Promise<Omit<Sweep, "workMs"> | { readonly late: string; readonly fence: Position }> {
   const { store, pipeline, startedAt } = options;
@@ -132,7 +133,7 @@ async function compareAll(
     const sums: RowSums[] = [];
     for (const stream of mapping.streams) sums.push(await comparison.sumRows(stream, signal));
     const { fence } = snapshot;
-    const late = await clock.waiting(() => waitForFence(options, fence, signal));
+    const late = await time.without(waitForFence(options, fence, signal));
     if (late !== undefined) return { late, fence };
     const quarantined = await quarantinedStreams(options);
     // Only what came since the start is missing, unless the pipeline was far behind or a table changed.
@@ -155,24 +156,5 @@ async function compareAll(
     return { report, kept, differences, flawed: history.streams, ...told };
   } finally {
     await snapshot.close();
-  }
-}
-
-/** Time that was spent at work. */
-class WorkClock {
-  readonly #startedMs = performance.now();
-  #waitedMs = 0;
-
-  async waiting<T>(wait: () => Promise<T>): Promise<T> {
-    const fromMs = performance.now();
-    try {
-      return await wait();
-    } finally {
-      this.#waitedMs += performance.now() - fromMs;
-    }
-  }
-
-  read(): { readonly workMs: number } {
-    return { workMs: performance.now() - this.#startedMs - this.#waitedMs };
   }
 }

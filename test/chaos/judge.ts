@@ -1,4 +1,9 @@
-import type { AuditedChange, ColumnTypes } from "../support/crash-audit.ts";
+import {
+  streamProblems,
+  type AuditedChange,
+  type AuditMatch,
+  type ColumnTypes,
+} from "../support/crash-audit.ts";
 import { groupBy, placeOf, type AuditedEvent } from "../support/crash-telling.ts";
 import { timeProblems } from "./event-times.ts";
 import { changeWithoutNullExtras, eventWithoutNullExtras } from "./extra-columns.ts";
@@ -22,17 +27,6 @@ export interface Evidence {
   readonly read: Read;
 }
 
-export interface Judgement {
-  /** What must never be; the first few. Empty is the only good answer. */
-  readonly problems: readonly string[];
-  /** Audited changes that events tell. */
-  readonly told: number;
-  /** Audited updates that changed nothing: there is nothing to tell. */
-  readonly unchanged: number;
-  /** Audited changes that are in rows which were read after them. */
-  readonly before: number;
-}
-
 const PROBLEMS_MAX = 20;
 
 /**
@@ -41,7 +35,7 @@ const PROBLEMS_MAX = 20;
  * transactions are told in the order of their commits, and the changes of each in the order in which it made
  * them; nothing else is told.
  */
-export function judge({ changes, witnessed, events: stored, types, read }: Evidence): Judgement {
+export function judge({ changes, witnessed, events: stored, types, read }: Evidence): AuditMatch {
   const events = truncatedApart(stored).map(eventWithoutNullExtras);
   const captured = events.filter(({ origin }) => origin === "capture");
   const match = matchRows(changes.map(changeWithoutNullExtras), captured, types);
@@ -59,30 +53,6 @@ export function judge({ changes, witnessed, events: stored, types, read }: Evide
     unchanged: match.unchanged,
     before: match.untold,
   };
-}
-
-/** Streams are numbered without a gap, and all captured events stand in the order of the log's commits. */
-function streamProblems(events: readonly AuditedEvent[]): string[] {
-  const problems: string[] = [];
-  const versions = new Map<string, number>();
-  const commits = new Map<string, string>();
-  let last = "";
-  for (const { stream, version, type, position, transaction } of events) {
-    const before = versions.get(stream) ?? 0;
-    if (version !== before + 1)
-      problems.push(`${stream}: ${type} has version ${version} and follows ${before}`);
-    versions.set(stream, version);
-    if (transaction === null) continue;
-    if (position < last) problems.push(`${stream}: ${type} at ${position} follows ${last}`);
-    last = position;
-    const commit = position.slice(0, 16);
-    if ((commits.get(transaction) ?? commit) !== commit)
-      problems.push(`${stream}: transaction ${transaction} has two places in the log`);
-    commits.set(transaction, commit);
-  }
-  if (new Set(commits.values()).size !== commits.size)
-    problems.push("two transactions have one place in the log");
-  return problems;
 }
 
 /** Knows which transactions were committed before the first that is told of those behind a place in the log. */

@@ -30,7 +30,7 @@ export interface AuditMatch {
   readonly told: number;
   /** Audited updates that changed nothing: there is nothing to tell. */
   readonly unchanged: number;
-  /** Audited changes that came before the baseline. */
+  /** Audited changes that came before the baseline, or before their row was read in another way. */
   readonly before: number;
 }
 
@@ -75,7 +75,7 @@ export function matchAudit(
   events: readonly AuditedEvent[],
   types: ColumnTypes,
 ): AuditMatch {
-  const problems = orderProblems(events);
+  const problems = [...streamProblems(events), ...lateBaselines(events)];
   const captured = readTold(events.filter(({ origin }) => origin === "capture"));
   const told = groupBy(captured, ({ transaction }) => transaction);
   const early = new EarlyRows(readBaseline(events));
@@ -109,8 +109,8 @@ export function matchAudit(
   return { ...counts, problems: problems.slice(0, PROBLEMS_MAX) };
 }
 
-/** Streams are numbered without a gap, and all events stand in the order of the log's commits. */
-function orderProblems(events: readonly AuditedEvent[]): string[] {
+/** Streams are numbered without a gap, and all captured events stand in the order of the log's commits. */
+export function streamProblems(events: readonly AuditedEvent[]): string[] {
   const problems: string[] = [];
   const versions = new Map<string, number>();
   const commits = new Map<string, string>();
@@ -120,7 +120,6 @@ function orderProblems(events: readonly AuditedEvent[]): string[] {
     if (version !== before + 1)
       problems.push(`${stream}: ${type} has version ${version} and follows ${before}`);
     versions.set(stream, version);
-    if (transaction === null && version > 1) problems.push(`${stream}: ${type} is not its first`);
     if (transaction === null) continue;
     if (position < last) problems.push(`${stream}: ${type} at ${position} follows ${last}`);
     last = position;
@@ -132,6 +131,12 @@ function orderProblems(events: readonly AuditedEvent[]): string[] {
   if (new Set(commits.values()).size !== commits.size)
     problems.push("two transactions have one place in the log");
   return problems;
+}
+
+/** What no transaction caused begins a stream. */
+function lateBaselines(events: readonly AuditedEvent[]): string[] {
+  const late = events.filter(({ transaction, version }) => transaction === null && version > 1);
+  return late.map(({ stream, type }) => `${stream}: ${type} is not its first`);
 }
 
 /** The rows that are not told of yet: as the baseline has them, and as the audit says that they were then. */

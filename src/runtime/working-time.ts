@@ -1,5 +1,5 @@
-/** How long something has been read, without the time in which it waited for others. */
-export class ReadingTime {
+/** How long something has been worked at, without the time in which it waited for others. */
+export class WorkingTime {
   readonly #nowMs: () => number;
   #sinceMs: number;
 
