@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { lsnOf, parseLsn } from "../../connectors/postgres/lsn.ts";
 import type { Position } from "../../src/model/position.ts";
 import { randomFrom } from "../../examples/shop-postgres/traffic.ts";
-import { openBank, startTraffic } from "../support/faults-bank.ts";
+import { HOLD_TRAFFIC, openBank, startTraffic } from "../support/faults-bank.ts";
 import {
   Capture,
   eventually,
@@ -46,7 +46,9 @@ test("a COPY of events cut in the middle leaves nothing of it", async () => {
   await capture.untilTailing();
   await capture.untilMore();
   scene.toStore.delay(2);
-  await scene.bank.db.query("UPDATE entry SET memo = repeat(md5(no::text), 20)");
+  await scene.bank.db.query(
+    `BEGIN; ${HOLD_TRAFFIC}; UPDATE entry SET memo = repeat(md5(no::text), 20); COMMIT`,
+  );
   await eventually("a COPY under way", 10_000, async () => {
     const copying =
       "SELECT FROM pg_stat_progress_copy WHERE datname = current_database() AND tuples_processed > 500";

@@ -108,7 +108,7 @@ export interface TrafficOptions {
 /** Keeps the keys of one traffic apart from those of the one before on the same bank. */
 let trafficsStarted = 0;
 
-/** Makes the traffic wait until the transaction that says it has ended: for DDL, which would deadlock with it. */
+/** Makes the traffic wait until the transaction that says it has ended: for what locks more than one row, which could deadlock with it. */
 export const HOLD_TRAFFIC = "SELECT pg_advisory_xact_lock(1)";
 const WAIT_WHILE_HELD = "SELECT pg_advisory_xact_lock_shared(1)";
 
