@@ -80,7 +80,7 @@ describe.each(IDENTITIES)("with replica identity %s", (identity) => {
       0,
       { state: "equal", missing: 0, extra: 0, different: 0 },
     ]);
-  }, 240_000);
+  }, 600_000);
 });
 
 test("every point of a chunk is among these", () => {

@@ -39,6 +39,8 @@ import {
  * and positions differ, and all else is the same.
  */
 const SEED = 11;
+/** Several runs of the program, on a busy machine. */
+const PREPARE_MS_MAX = 300_000;
 
 /** Where one run is killed, and the next one, and so on. */
 type Points = readonly CrashPoint[];
@@ -94,7 +96,7 @@ let origin: Origin;
 
 beforeAll(async () => {
   origin = await openOrigin("failpoints", SEED);
-});
+}, PREPARE_MS_MAX);
 afterAll(() => origin?.[Symbol.asyncDispose]());
 
 async function crashAtEach(run: Fork, points: Points): Promise<void> {
@@ -135,7 +137,7 @@ describe("a capture that follows the log", () => {
     expectedContents = await readStore(uninterrupted.store, false);
     // Else the later points would not be passed.
     expect(await expectSoundCommits(uninterrupted.store)).toBeGreaterThan(5);
-  });
+  }, PREPARE_MS_MAX);
   afterAll(async () => {
     for (const run of idle.values()) await run[Symbol.asyncDispose]();
   });
@@ -169,7 +171,7 @@ describe("a capture that follows the log", () => {
       await runToEnd(uninterrupted);
       released = await readStore(uninterrupted.store);
       releasedContents = await readStore(uninterrupted.store, false);
-    });
+    }, PREPARE_MS_MAX);
     afterAll(async () => {
       await parked?.[Symbol.asyncDispose]();
       await decided?.[Symbol.asyncDispose]();
@@ -211,7 +213,7 @@ describe("a capture that meets a transaction too large for memory", () => {
     await runToEnd(uninterrupted);
     expected = await readStore(uninterrupted.store);
     expect(Number(expected.ledger["in"])).toBeGreaterThan(6_000);
-  });
+  }, PREPARE_MS_MAX);
   afterAll(() => before?.[Symbol.asyncDispose]());
 
   test.each(named(LARGE))("%s: takes it whole, and leaves no file behind", async (_, points) => {

@@ -98,7 +98,7 @@ describe("banyan rebaseline", () => {
     );
     expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });
     expect(wrong.stderr).toMatch(/nothing-7: [\s\S]*ticket-abc: "abc" is not a whole number/);
-  }, 180_000);
+  }, 600_000);
 });
 
 describe.each(IDENTITIES)("with replica identity %s", (identity) => {
@@ -174,7 +174,7 @@ describe.each(IDENTITIES)("with replica identity %s", (identity) => {
       0,
       { state: "equal", missing: 0, extra: 0, different: 0 },
     ]);
-  }, 240_000);
+  }, 600_000);
 });
 
 test("every point of a rebaseline is among these", () => {

@@ -33,8 +33,10 @@ import type { CliResult, RunningCli } from "../support/cli.ts";
  * the slot. In the end the store is that of an undisturbed run.
  */
 const SEED = 23;
-const WAIT_MS_MAX = 60_000;
+const WAIT_MS_MAX = 120_000;
 const POLL_MS = 50;
+/** Two runs of the program, on a busy machine. */
+const PREPARE_MS_MAX = 300_000;
 const FENCED = { exitCode: 4, code: "PIPELINE_FENCED" } as const;
 
 let origin: Origin;
@@ -49,7 +51,7 @@ beforeAll(async () => {
   await using undisturbed = await fork(origin, "undisturbed");
   await runToEnd(undisturbed);
   expected = await readStore(undisturbed.store);
-});
+}, PREPARE_MS_MAX);
 afterAll(() => origin?.[Symbol.asyncDispose]());
 
 describe("two captures started at once", () => {

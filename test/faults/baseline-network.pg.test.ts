@@ -16,6 +16,8 @@ import {
  */
 
 const ACCOUNTS = 1_000;
+/** Of rows comes more at once, and of all else less. */
+const ROWS_BYTES_MIN = 4_096;
 
 test("a baseline cut anywhere begins anew under traffic and is exact in the end", async () => {
   const cuts = isNightly ? 60 : 3;
@@ -24,13 +26,17 @@ test("a baseline cut anywhere begins anew under traffic and is exact in the end"
   await using scene = await openScene(await openBank("baseline_cuts", ACCOUNTS));
   const { url } = scene.bank.db;
   await using traffic = startTraffic({ url, seed, accounts: ACCOUNTS });
-  // Roughly what the whole baseline takes; a cut that comes too late hits the stream instead.
+  // Roughly what the whole baseline takes; a cut that comes too late hits the stream instead, or a session
+  // whose loss costs nobody anything.
   const bytes = 400_000;
-  scene.toSource.cutAfter(Math.floor(random() * bytes));
+  const cutNext = (): (() => boolean) => scene.toSource.cutAfter(Math.floor(random() * bytes));
+  let isCut = cutNext();
+  let retries = 0;
   await using capture = new Capture(scene);
   for (let cut = 1; cut < cuts; cut++) {
-    await capture.until(() => capture.retries.length >= cut, `cut ${cut} of the baseline`);
-    scene.toSource.cutAfter(Math.floor(random() * bytes));
+    await capture.untilOver(isCut, retries, `cut ${cut} of the baseline`);
+    retries = capture.retries.length;
+    isCut = cutNext();
   }
   await capture.untilTailing();
   await capture.untilMore();
@@ -48,9 +54,9 @@ test("the store cut in the middle of the baseline's events leaves none of them b
     seed: seedOf("baseline store"),
     accounts: ACCOUNTS,
   });
+  const isCut = scene.toStore.cutAfter(150_000, "up");
   await using capture = new Capture(scene);
-  const sent = (): number => scene.toStore.bytes.up;
-  await eventually("the baseline to be written", 20_000, () => sent() > 150_000);
+  await capture.until(isCut, "the baseline to be written");
   scene.toStore.cut();
   const error = await capture.untilRetry("STORE_UNREACHABLE");
   expect(error.message).toMatch(/appending events|committing|recording the mapping/);
@@ -67,11 +73,12 @@ test("a source that vanishes without a word during the baseline is noticed", asy
     accounts: ACCOUNTS,
     pauseMs: 20,
   });
-  scene.toSource.delay(40);
+  // So that they are read for longer than it takes to see that.
+  scene.toSource.delay(250, ROWS_BYTES_MIN);
   await using capture = new Capture(scene, { source: { silenceMs: 300 } });
   // Both of its tables, so that no connection is just being made, which would end by itself.
   const reads = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY (SELECT%'`;
-  await eventually("two tables to be read", 20_000, async () => {
+  await eventually("two tables to be read", 60_000, async () => {
     return (await scene.bank.db.query(reads)).rowCount === 2;
   });
   scene.toSource.halfOpen();

@@ -4,6 +4,7 @@ import { endOfRecords } from "../../connectors/postgres/log-flush.ts";
 import { parseLsn } from "../../connectors/postgres/lsn.ts";
 import { openPostgresSource } from "../../connectors/postgres/source.ts";
 import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
+import { beforeChunks } from "../support/before-chunks.ts";
 import { STREAMS } from "../support/chunk-bench.ts";
 import type { TestDatabase } from "../support/databases.ts";
 import { startTestServer, type TestServer } from "../support/faults-server.ts";
@@ -26,7 +27,9 @@ const TABLES = `
   CREATE INDEX ON remark (ticket_id);
   INSERT INTO ticket SELECT generate_series(1, 20);
   CREATE PUBLICATION tickets FOR TABLE ticket, remark`;
-const AT_ONCE_MS_MAX = 5_000;
+/** Before the log writer would do it by itself. */
+const AT_ONCE_MS_MAX = 8_000;
+const ATTEMPTS_MAX = 5;
 const never = new AbortController().signal;
 
 let server: TestServer;
@@ -37,22 +40,6 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 const openOn = ({ url, name }: TestDatabase): ChangeSource =>
   openPostgresSource({ url, slot: name, publication: "tickets" });
-
-/** A source in which something happens right before each chunk is opened. */
-function beforeChunks(source: ChangeSource, act: () => Promise<unknown>): ChangeSource {
-  return overriding(source, {
-    openChunks: (tables) => {
-      const reader = source.openChunks(tables);
-      return {
-        open: async (signal) => {
-          await act();
-          return await reader.open(signal);
-        },
-        close: () => reader.close(),
-      };
-    },
-  });
-}
 
 /** A store that does something as soon as a commit that tells of a baseline, or of streams read anew, is durable. */
 function afterChunks(store: EventStore, act: () => Promise<void>): EventStore {
@@ -165,12 +152,19 @@ test("nothing is written to make a chunk durable of which the log is flushed, al
   };
   // The first to read a catalogue may tidy up its pages, which is in the log.
   await withChunk(db, (chunk) => chunk.durable(never));
-  let isThere = false;
-  for (let n = 0; n < 50 && !isThere; n++) isThere = await atPageEnd();
-  expect(isThere).toBe(true);
-  const before = await log();
-  await withChunk(db, (chunk) => chunk.durable(never));
-  expect(await log()).toEqual(before);
+  let before = await log();
+  let after = before;
+  // Every quarter of a minute the server itself writes a record, which may be just then.
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    let isThere = false;
+    for (let n = 0; n < 50 && !isThere; n++) isThere = await atPageEnd();
+    expect(isThere).toBe(true);
+    before = await log();
+    await withChunk(db, (chunk) => chunk.durable(never));
+    after = await log();
+    if (after.insert === before.insert && after.flushed === before.flushed) break;
+  }
+  expect(after).toEqual(before);
 });
 
 test("what an open transaction has written last is flushed for a chunk, in bounded time", async () => {
@@ -179,16 +173,16 @@ test("what an open transaction has written last is flushed for a chunk, in bound
   const writer = new pg.Client({ connectionString: db.url });
   await writer.connect();
   await writer.query("BEGIN; INSERT INTO ticket VALUES (1000)");
-  const startedMs = performance.now();
   const log = async (): Promise<{ insert: string; flushed: string }> =>
     (await db.query(LOG)).rows[0] as { insert: string; flushed: string };
   await withChunk(db, async (chunk) => {
+    const startedMs = performance.now();
     const { insert, flushed } = await log();
     expect(parseLsn(flushed) < parseLsn(insert)).toBe(true);
     await chunk.durable(never);
     expect(parseLsn((await log()).flushed) >= parseLsn(insert)).toBe(true);
+    expect(performance.now() - startedMs).toBeLessThan(AT_ONCE_MS_MAX);
   });
-  expect(performance.now() - startedMs).toBeLessThan(AT_ONCE_MS_MAX);
   await writer.end();
 });
 

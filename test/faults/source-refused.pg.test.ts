@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { connect, createServer, type AddressInfo } from "node:net";
 import pg from "pg";
 import { expect, inject, test } from "vitest";
 import { openPostgresSource } from "../../connectors/postgres/source.ts";
@@ -59,10 +59,12 @@ test("a host that refuses is tried again until it is there", async () => {
 });
 
 test("an address where nothing listens is told as such, with its port", async () => {
-  const closed = createServer().listen(0, "127.0.0.1");
-  await once(closed, "listening");
-  const { port } = closed.address() as { port: number };
-  await new Promise((done) => closed.close(done));
+  // The near end of a connection: nobody listens on it, and nobody else gets it meanwhile.
+  const listening = createServer().listen(0, "127.0.0.1");
+  await once(listening, "listening");
+  const taken = connect((listening.address() as AddressInfo).port, "127.0.0.1");
+  await once(taken, "connect");
+  const port = taken.localPort!;
   const url = `postgres://user:secret@127.0.0.1:${port}/shop`;
   const source = openPostgresSource({ url, slot: "s", publication: "p" });
   await expect(source.identify()).rejects.toMatchObject({
@@ -72,6 +74,8 @@ test("an address where nothing listens is told as such, with its port", async ()
     hint: expect.stringMatching(/Nothing listens.*host and port/) as unknown,
   });
   await source.close();
+  taken.destroy();
+  listening.close();
 });
 
 test("a role that may not replicate ends the run; with what the check prints it captures", async () => {

@@ -18,6 +18,9 @@ import {
  * whether a commit that was not answered took place is read from the store and never guessed.
  */
 
+/** So long a store that is there never takes, its making of tables on a busy machine included. */
+const ANSWER_MS_MAX = 3_000;
+
 test("a store cut at any byte of what it answers, COPY and commit included, resumes exactly", async () => {
   const cuts = isNightly ? 300 : 8;
   const seed = seedOf("store cuts");
@@ -49,7 +52,7 @@ test("a COPY of events cut in the middle leaves nothing of it", async () => {
   await scene.bank.db.query(
     `BEGIN; ${HOLD_TRAFFIC}; UPDATE entry SET memo = repeat(md5(no::text), 20); COMMIT`,
   );
-  await eventually("a COPY under way", 10_000, async () => {
+  await eventually("a COPY under way", 60_000, async () => {
     const copying =
       "SELECT FROM pg_stat_progress_copy WHERE datname = current_database() AND tuples_processed > 500";
     return (await scene.store.query(copying)).rowCount === 1;
@@ -108,8 +111,9 @@ test("a store that stalls and comes back costs time and no retry, and nothing is
 
 test("a store that vanished without a word is given up after its time to answer", async () => {
   await using scene = await openScene(await openBank("store half open"));
-  await using traffic = startTraffic({ url: scene.bank.db.url, seed: seedOf("store half open") });
-  await using capture = new Capture(scene, { storeParameters: "query_timeout=800" });
+  const { url } = scene.bank.db;
+  await using traffic = startTraffic({ url, seed: seedOf("store half open"), pauseMs: 10 });
+  await using capture = new Capture(scene, { storeParameters: `query_timeout=${ANSWER_MS_MAX}` });
   await capture.untilTailing();
   await capture.untilMore();
   scene.toStore.halfOpen();

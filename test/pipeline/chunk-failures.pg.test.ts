@@ -8,7 +8,7 @@ import type { ChangeSource } from "../../src/source/change-source.ts";
 import type { CaptureWriter, EventStore } from "../../src/store/event-store.ts";
 
 const ROWS = 60;
-const END_MS_MAX = 20_000;
+const END_MS_MAX = 90_000;
 const STAGE_MS = 100;
 const REWRITES = 2;
 const FAR_ROWS = 12_000;

@@ -48,12 +48,13 @@ function watched(load: Partial<SourceLoad>, requests = { baselinePaused: false }
 }
 
 test("a source that is busier than the limit for ever gets a chunk each half a minute all the same", async () => {
+  let startedMs = performance.now() * FASTER;
   await using seen = watched({ activeSessions: 3 });
   const { pace, signal } = seen;
   for (let chunk = 0; chunk < 2; chunk++) {
-    const startedMs = performance.now() * FASTER;
     await pace.ready(signal);
     expect(performance.now() * FASTER - startedMs).toBeGreaterThan(29_000);
+    startedMs = performance.now() * FASTER;
     pace.begin()();
   }
   expect(seen.rests[0]!.backingOff).toBe("3 sessions are at work in the source, more than 2");
@@ -91,7 +92,7 @@ test("nothing is read before an operator's pause could be heard, nor during it",
 test("a chunk that fails is told until the next attempt", async () => {
   await using seen = watched({});
   await seen.pace.ready(seen.signal);
-  const resting = seen.pace.failed(1, "a lock", seen.signal);
+  const resting = seen.pace.failed(3, "a lock", seen.signal);
   expect(seen.pace.rest.backingOff).toBe("the last chunk failed: a lock");
   await sleep(200);
   expect(seen.pace.rest.backingOff).toBe("the last chunk failed: a lock");
@@ -122,7 +123,8 @@ test("a chunk that is read although it rests counts as no rest, from its beginni
   const { pace, signal } = seen;
   await pace.ready(signal);
   const before = pace.restedMs;
-  expect(before).toBeGreaterThan(29_000);
+  // It is counted from the first look on, which may come a little after the beginning.
+  expect(before).toBeGreaterThan(25_000);
   const ended = pace.begin();
   const began = pace.restedMs;
   // Looks in between change nothing of that.

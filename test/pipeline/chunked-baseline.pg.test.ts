@@ -46,6 +46,6 @@ describe.each(KINDS)("with replica identity $identity, chunks end $ends:", ({ id
       expect(await running.verify()).toMatchObject({ state: "equal", samples: [] });
       await running.stop();
     },
-    120_000,
+    300_000,
   );
 });

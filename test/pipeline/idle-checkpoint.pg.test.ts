@@ -51,7 +51,7 @@ test("an idle checkpoint never passes changes that wait to be applied", async ()
     stop.signal,
   );
   const until = async (done: () => boolean): Promise<void> => {
-    for (let waited = 0; waited < 400 && !done(); waited++) await sleep(25);
+    for (let waited = 0; waited < 2_400 && !done(); waited++) await sleep(25);
     expect(done()).toBe(true);
   };
   const blocker = new pg.Client(opened.database.url);

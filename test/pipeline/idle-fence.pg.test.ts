@@ -18,7 +18,7 @@ const STREAMS = { item: stream(table("item"), { otherwise: "ItemAmended" }) };
 /** No tick comes within a test. */
 const NEVER_MS = 60_000;
 /** Far below that, and far above what it takes. */
-const AT_ONCE_MS = 3_000;
+const AT_ONCE_MS = 15_000;
 
 const database = () => sourceDatabase("fenced", "CREATE TABLE item (id int PRIMARY KEY)", "item");
 

@@ -198,7 +198,9 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
     await b.sql("INSERT INTO customer VALUES (77, 'late')", "INSERT INTO address VALUES (77, 77)");
     await using second = await b.start(WITH_CHILD);
     await second.until(() => second.status()?.phase === "tail");
-    await sleep(300);
+    await second.until(
+      async () => expectUnbroken(await eventsOf(b.store, "customer-2"), "addresses", 1) > 0,
+    );
     await busy.stop();
     await second.reach();
     expect(await second.verify()).toMatchObject({ state: "equal", samples: [] });

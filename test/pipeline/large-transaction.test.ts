@@ -129,6 +129,7 @@ describe.each(IDENTITIES)("replica identity %s: a transaction beyond the bound",
         streams,
         limits: SPILLED,
       });
+      await pipeline.until(() => pipeline.status()?.phase === "tail");
       for (let i = 0; i < parts; i++) log.emit(partOf(1, [whole[i]!], { last: i === 2 }));
       if (parts === 3) await eventually(() => log.acknowledged.includes(transaction(1).end));
       // Enough for what was emitted to be spilled, and for idle ticks to pass.

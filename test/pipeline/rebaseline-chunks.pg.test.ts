@@ -87,17 +87,25 @@ async function untilChunks(b: ChunkBench, type: string, count: number): Promise<
   throw new Error(`${type} was not read anew`);
 }
 
-/** How many aggregates have how many events that tell of a gap. */
+/**
+ * How many aggregates have how many events that tell of a gap; those that have begun since, with what the log
+ * told of them, are left out.
+ */
 async function gapsOf(store: EventStore, type: string): Promise<Record<number, number>> {
   const gaps = new Map<string, number>();
+  const begunSince = new Set<string>();
   for await (const events of store.readStreamType(type, never)) {
-    for (const { stream, type: is, data } of events) {
+    for (const { stream, type: is, data, version } of events) {
       const isGap = is.endsWith("HistoryGapped") && !Object.hasOwn(data as object, "$continues");
       gaps.set(stream, (gaps.get(stream) ?? 0) + Number(isGap));
+      if (version === 1 && !is.endsWith("Baselined")) begunSince.add(stream);
     }
   }
   const counts: Record<number, number> = {};
-  for (const count of gaps.values()) counts[count] = (counts[count] ?? 0) + 1;
+  for (const [stream, count] of gaps) {
+    if (count === 0 && begunSince.has(stream)) continue;
+    counts[count] = (counts[count] ?? 0) + 1;
+  }
   return counts;
 }
 
@@ -136,9 +144,8 @@ describe.each(["full", "default"] as const)("with replica identity %s", (identit
     expect(await running.verify()).toMatchObject({ state: "equal", samples: [] });
     let gapped = 0;
     for (const type of Object.keys(STREAMS)) {
-      const { 0: begunSince = 0, 1: once = 0, ...more } = await gapsOf(b.store, type);
+      const { 1: once = 0, ...more } = await gapsOf(b.store, type);
       expect(more).toEqual({});
-      expect(begunSince).toBeLessThan(ROWS / 2);
       gapped += once;
     }
     expect(gapped).toBe(done.restated + done.gone);
@@ -166,7 +173,7 @@ test("a place that is lost again in the midst is begun anew: what was reached ha
   await untilChunks(b, "ticket", 3);
   // The log tells the one that was reached, and not the other.
   await b.sql("UPDATE ticket SET n = n + 1 WHERE id IN (2, 590)");
-  await sleep(100);
+  while ((await eventsOf(b.store, "ticket-2")).length < 3) await sleep(5);
   stop.abort();
   const half = await going;
   expect(half.unfinished).toContain("ticket");

@@ -5,6 +5,7 @@ import type { NotReadAnew } from "../../src/pipeline/status.ts";
 import type { EventStore } from "../../src/store/event-store.ts";
 import { openTestStore } from "../connectors/postgres/event-store-fixture.ts";
 import { sourceDatabase } from "../connectors/postgres/source-support.ts";
+import { beforeChunks } from "../support/before-chunks.ts";
 import { chunkBench, SHAPES, STREAMS, startTraffic } from "../support/chunk-bench.ts";
 import { startPipeline, TEST_LIMITS, type LivePipeline } from "../support/live-pipeline.ts";
 import { seededRandom } from "../support/seeded-random.ts";
@@ -117,10 +118,19 @@ test("under traffic that never rests streams are read anew, those too that waite
   await using b = await chunkBench("default", MANY_ROWS);
   await b.store.migrate();
   const busy = await startTraffic(b, seededRandom(8), MANY_ROWS);
-  await using running = await b.start({ limits: NEVER_IDLE });
+  // No more than a few chunks are read before the pause is heard, which may take a moment.
+  let goOn!: () => void;
+  const isPaused = new Promise<void>((resolve) => (goOn = resolve));
+  let opened = 0;
+  const source = beforeChunks(b.db.open(), async () => {
+    opened += 1;
+    if (opened > 3) await isPaused;
+  });
+  await using running = await b.start({ limits: NEVER_IDLE, source });
   await running.until(() => (running.status()?.baseline?.chunks ?? 0) > 0);
   await b.store.pauseBaseline("chunks", true);
   await running.until(() => running.status()!.baseline!.paused);
+  goOn();
   const unfinished = (await b.store.pipeline("chunks"))!.baselines!.filter(({ done }) => !done);
   expect(unfinished.map(({ stream: type }) => type)).toContain("ticket");
   // More than one page.

@@ -50,7 +50,8 @@ describe("taking", () => {
 
   test("lingers for more once something is there, not longer than it was told to", async () => {
     const queue = queueOf();
-    const taking = queue.take(10_000, 200);
+    // Far more than the moments in which it is seen to wait, for these may be long.
+    const taking = queue.take(10_000, 1_000);
     await queue.push([part(1)]);
     await sleep(20);
     await queue.push([part(2)]);

@@ -37,10 +37,10 @@ export function amended(
   return { type: `${type}Amended`, data: { $row: role, $op: op, ...data } };
 }
 
-/** Waits for something, for twenty seconds at most. */
+/** Waits for something, for a minute and more at most. */
 export async function until(holds: () => Promise<boolean>): Promise<void> {
   for (let look = 0; !(await holds()); look++) {
-    if (look > 1_000) throw new Error("it did not come in time");
+    if (look > 4_000) throw new Error("it did not come in time");
     await sleep(20);
   }
 }

@@ -42,7 +42,7 @@ async function runUntil(holds: () => Promise<boolean>): Promise<void> {
   );
   try {
     for (let look = 0; !(await holds()); look++) {
-      if (look > 1_500) throw new Error("ids did not come in time");
+      if (look > 4_000) throw new Error("ids did not come in time");
       await sleep(20);
     }
   } finally {

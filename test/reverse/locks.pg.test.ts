@@ -40,11 +40,13 @@ test("many that are locked are told of while they are waited for, and whoever ta
     await world.append(`loan-${id}`, [amended("Loan", "loan", "insert", row)]);
   }
   const waits: number[] = [];
+  const startedMs = Date.now();
   const first = world.start({ onWait: (streams) => void waits.push(streams) });
   await until(async () => waits.length > 0);
   expect(waits[0]).toBeLessThan(loans);
   const status = await world.store.reverse.status("shop", 1);
-  expect(Date.now() - Date.parse(status!.updatedAt)).toBeLessThan(3_000);
+  // Behind the first lock that it has waited for.
+  expect(Date.parse(status!.updatedAt) - startedMs).toBeGreaterThan(2_500);
   const second = world.start();
   await expect(first.ended).rejects.toMatchObject({ code: "PIPELINE_FENCED" });
   expect(Math.max(...waits)).toBeLessThan(loans);
@@ -53,7 +55,7 @@ test("many that are locked are told of while they are waited for, and whoever ta
   await second.reach();
   await second.stop();
   expect(await world.expectRowsAreFolds("loan")).toBe(1 + loans);
-}, 60_000);
+}, 180_000);
 
 test("one that is stuck with a row keeps its place until its session ends", async () => {
   await using world = await bankWorld("reverse_stuck");
@@ -71,4 +73,4 @@ test("one that is stuck with a row keeps its place until its session ends", asyn
   await running.reach();
   await running.stop();
   expect(await world.expectRowsAreFolds("account")).toBe(7);
-}, 60_000);
+}, 180_000);

@@ -72,7 +72,7 @@ test("events of a stream type that is complete are no longer written back, those
   expect(await hasRow("70001")).toBe(true);
   await decide("complete");
   // It hears of that within a second or two.
-  await sleep(2_500);
+  await sleep(5_000);
   await write("70002");
   await running.reach();
   await running.stop();

@@ -21,7 +21,7 @@ export type CrashPoint = `${Failpoint}:${number}`;
 /** True with BANYAN_TEST_BUDGET=nightly: more of the same, see each test. */
 export const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 
-const RUN_MS_MAX = 90_000;
+const RUN_MS_MAX = 180_000;
 const POLL_MS = 20;
 
 /** Runs the built `banyan` on a pipeline; it is killed if it takes very long. */

@@ -237,8 +237,11 @@ class Teller {
   }
 }
 
+/** A busy machine takes its time. */
+const CONNECT_MS_MAX = 30_000;
+
 async function connected(url: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_MS_MAX });
   client.on("error", () => undefined);
   await client.connect();
   return client;

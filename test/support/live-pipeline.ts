@@ -20,7 +20,7 @@ export const TEST_LIMITS: TailLimits = {
   transactionBytesMax: 64 * 1024 * 1024,
   idleMs: 50,
 };
-const REACH_MS_MAX = process.env["BANYAN_TEST_BUDGET"] === "nightly" ? 900_000 : 60_000;
+const REACH_MS_MAX = process.env["BANYAN_TEST_BUDGET"] === "nightly" ? 900_000 : 100_000;
 
 export interface LivePipelineOptions {
   readonly name: string;

@@ -137,7 +137,7 @@ export function partOf(
 
 /** Waits until something holds, for at most ten seconds. */
 export async function eventually(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 2_000; tries++) {
+  for (let tries = 0; tries < 8_000; tries++) {
     if (await holds()) return;
     await sleep(5);
   }

@@ -52,15 +52,17 @@ async function open(): Promise<Client> {
 }
 
 const QUIET_MS = 60;
+/** The suite around it may be busy. */
+const WAIT = { timeout: 20_000 };
 
 test("bytes pass in both directions and are counted, and an orderly end passes too", async () => {
   const client = await open();
   client.socket.write("abc");
-  await vi.waitFor(() => expect(client.heard).toBe("ABC"));
+  await vi.waitFor(() => expect(client.heard).toBe("ABC"), WAIT);
   expect(proxy.bytes).toEqual({ up: 3, down: 3 });
   client.socket.end();
-  await vi.waitFor(() => expect(client.ended).toBe("end"));
-  await vi.waitFor(() => expect(proxy.connections()).toBe(0));
+  await vi.waitFor(() => expect(client.ended).toBe("end"), WAIT);
+  await vi.waitFor(() => expect(proxy.connections()).toBe(0), WAIT);
   expect(accepted[0]!.destroyed).toBe(true);
 });
 
@@ -68,43 +70,56 @@ test("a megabyte passes unchanged", async () => {
   const client = await open();
   const text = "abcdefghij".repeat(100_000);
   client.socket.write(text);
-  await vi.waitFor(() => expect(client.heard.length).toBe(text.length), { timeout: 5_000 });
+  await vi.waitFor(() => expect(client.heard.length).toBe(text.length), WAIT);
   expect(client.heard).toBe(text.toUpperCase());
 });
 
 test("cut resets both sides, and new connections work", async () => {
   const client = await open();
   client.socket.write("a");
-  await vi.waitFor(() => expect(client.heard).toBe("A"));
+  await vi.waitFor(() => expect(client.heard).toBe("A"), WAIT);
   const serverSide = new Promise((done) => accepted[0]!.once("close", done));
   proxy.cut();
   await serverSide;
-  await vi.waitFor(() => expect(client.ended).toBe("ECONNRESET"));
+  await vi.waitFor(() => expect(client.ended).toBe("ECONNRESET"), WAIT);
   const again = await open();
   again.socket.write("b");
-  await vi.waitFor(() => expect(again.heard).toBe("B"));
+  await vi.waitFor(() => expect(again.heard).toBe("B"), WAIT);
 });
 
 test("cutAfter lets exactly as much through as it may", async () => {
   proxy.cutAfter(2);
   const client = await open();
-  for (const letter of "abc") {
+  for (const [i, letter] of [..."ab"].entries()) {
     client.socket.write(letter);
-    await sleep(QUIET_MS);
+    await vi.waitFor(() => expect(client.heard).toHaveLength(i + 1), WAIT);
   }
-  await vi.waitFor(() => expect(client.ended).toBe("ECONNRESET"));
+  client.socket.write("c");
+  await vi.waitFor(() => expect(client.ended).toBe("ECONNRESET"), WAIT);
   expect(client.heard).toBe("AB");
+});
+
+test("cutAfter counts what is sent to the server where it is told to", async () => {
+  const isCut = proxy.cutAfter(2, "up");
+  const client = await open();
+  client.socket.write("ab");
+  await vi.waitFor(() => expect(client.heard).toBe("AB"), WAIT);
+  expect(isCut()).toBe(false);
+  client.socket.write("c");
+  await vi.waitFor(() => expect(client.ended).toBe("ECONNRESET"), WAIT);
+  expect(isCut()).toBe(true);
+  expect(heardByServer).toBe("ab");
 });
 
 test("stall stops one direction or both, and resume loses nothing", async () => {
   const client = await open();
   proxy.stall("down");
   client.socket.write("a");
-  await vi.waitFor(() => expect(heardByServer).toBe("a"));
+  await vi.waitFor(() => expect(heardByServer).toBe("a"), WAIT);
   await sleep(QUIET_MS);
   expect(client.heard).toBe("");
   proxy.resume();
-  await vi.waitFor(() => expect(client.heard).toBe("A"));
+  await vi.waitFor(() => expect(client.heard).toBe("A"), WAIT);
   proxy.stall();
   client.socket.write("b");
   const later = await open();
@@ -112,13 +127,13 @@ test("stall stops one direction or both, and resume loses nothing", async () => 
   await sleep(QUIET_MS);
   expect(heardByServer).toBe("a");
   proxy.resume();
-  await vi.waitFor(() => expect([client.heard, later.heard]).toEqual(["AB", "X"]));
+  await vi.waitFor(() => expect([client.heard, later.heard]).toEqual(["AB", "X"]), WAIT);
 });
 
 test("halfOpen ends the server's side, and the client hears nothing more", async () => {
   const client = await open();
   client.socket.write("a");
-  await vi.waitFor(() => expect(client.heard).toBe("A"));
+  await vi.waitFor(() => expect(client.heard).toBe("A"), WAIT);
   const serverSide = new Promise((done) => accepted[0]!.once("close", done));
   proxy.halfOpen();
   await serverSide;
@@ -136,20 +151,20 @@ test("delay holds pieces back and keeps their order", async () => {
   client.socket.write("a");
   await sleep(5);
   client.socket.write("b");
-  await vi.waitFor(() => expect(client.heard).toBe("AB"));
+  await vi.waitFor(() => expect(client.heard).toBe("AB"), WAIT);
   expect(performance.now() - started).toBeGreaterThan(2 * QUIET_MS - 5);
 });
 
 test("refuse turns new connections away and leaves open ones alone", async () => {
   const client = await open();
   client.socket.write("a");
-  await vi.waitFor(() => expect(client.heard).toBe("A"));
+  await vi.waitFor(() => expect(client.heard).toBe("A"), WAIT);
   proxy.refuse();
   const refused = connect(proxy.port, "127.0.0.1");
   const [error] = (await once(refused, "error")) as [NodeJS.ErrnoException];
   expect(error.code).toBe("ECONNRESET");
   client.socket.write("b");
-  await vi.waitFor(() => expect(client.heard).toBe("AB"));
+  await vi.waitFor(() => expect(client.heard).toBe("AB"), WAIT);
   proxy.resume();
   await open();
 });

@@ -20,17 +20,18 @@ export interface TcpProxy extends AsyncDisposable {
   /** Resets every connection, on both sides; new ones are served as before. */
   cut(): void;
   /**
-   * Resets the next connection that would carry the given number of further bytes from the server.
+   * Resets the next connection that would carry more than the given number of further bytes from the
+   * server, or to it.
    *
    * @returns asked whether it came to that
    */
-  cutAfter(bytesDown: number): () => boolean;
+  cutAfter(bytesMax: number, way?: "up" | "down"): () => boolean;
   /** Stops forwarding; nothing is lost, senders feel backpressure. New connections stall as well. */
   stall(direction?: Direction): void;
   /** The server side is closed, and the client never learns of it: what it sends vanishes. */
   halfOpen(): void;
-  /** Delays each piece by this many ms in each direction; order is kept. */
-  delay(ms: number): void;
+  /** Delays each piece of at least so many bytes by this many ms in each direction; order is kept. */
+  delay(ms: number, bytesMin?: number): void;
   /** Open connections go on, new ones are reset at once. */
   refuse(): void;
   /** Ends `stall`, `delay` and `refuse`. Connections that are half open stay so. */
@@ -49,8 +50,9 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
   const bytes = { up: 0, down: 0 };
   const stalled = { up: false, down: false };
   let delayMs = 0;
+  let delayedBytesMin = 0;
   let refusing = false;
-  let cutAtBytesDown = Infinity;
+  const cutAt = { up: Infinity, down: Infinity };
   let cuts = 0;
 
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
@@ -83,8 +85,8 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
       busy = true;
       const deliver = (): void => {
         if (stalled[way]) return void from.once("resumed", deliver);
-        if (way === "down" && bytes.down + piece.length > cutAtBytesDown) {
-          cutAtBytesDown = Infinity;
+        if (bytes[way] + piece.length > cutAt[way]) {
+          cutAt[way] = Infinity;
           cuts += 1;
           return reset(pair);
         }
@@ -96,7 +98,7 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
         if (to.destroyed || to.write(piece)) sent();
         else to.once("drain", sent);
       };
-      if (delayMs > 0) setTimeout(deliver, delayMs);
+      if (delayMs > 0 && piece.length >= delayedBytesMin) setTimeout(deliver, delayMs);
       else deliver();
     };
     from.on("readable", next);
@@ -143,9 +145,9 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
     connections: () => pairs.size,
     bytes,
     cut,
-    cutAfter(bytesDown) {
+    cutAfter(bytesMax, way = "down") {
       const before = cuts;
-      cutAtBytesDown = bytes.down + bytesDown;
+      cutAt[way] = bytes[way] + bytesMax;
       return () => cuts > before;
     },
     stall(direction = "both") {
@@ -159,7 +161,10 @@ export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
         pair.client.emit("resumed");
       }
     },
-    delay: (ms) => (delayMs = ms),
+    delay(ms, bytesMin = 0) {
+      delayMs = ms;
+      delayedBytesMin = bytesMin;
+    },
     refuse: () => (refusing = true),
     resume,
     async [Symbol.asyncDispose]() {
