@@ -26,6 +26,7 @@ import { startTcpProxy } from "../../support/tcp-proxy.ts";
 
 const isRoot = process.getuid?.() === 0;
 const FLAGS = ["-c", "fsync=off"];
+const WAIT_MS_MAX = 60_000;
 let base: string;
 let dir: string;
 const servers: EmbeddedPostgres[] = [];
@@ -81,7 +82,7 @@ async function startInOtherProcess(as: { uid?: number; gid?: number } = {}): Pro
 }
 
 async function ask(url: string, sql: string): Promise<unknown> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: WAIT_MS_MAX });
   client.on("error", () => undefined);
   try {
     await client.connect();
@@ -196,7 +197,7 @@ test("a killed process leaves the server running; the next one attaches, and end
     const others =
       "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'banyan embedded'";
     expect(await ask(next.url("postgres"), others)).toBe(1);
-  });
+  }, WAIT_MS_MAX);
   await next.stop("fast");
   expect(findPostmaster(next.dataDir)).toBeUndefined();
 });
