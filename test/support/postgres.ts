@@ -48,7 +48,7 @@ export default async function setup(
   project.provide("pgUrl", server.url("postgres"));
   return async () => {
     await server.stop("immediate");
-    rmSync(dir, { recursive: true, force: true });
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
 }
 

@@ -22,6 +22,7 @@ import {
   type EmbeddedPostgres,
 } from "../../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../../connectors/embedded/postmaster.ts";
+import { ownPort } from "../../support/own-port.ts";
 import { startTcpProxy } from "../../support/tcp-proxy.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -233,9 +234,9 @@ test("a server that cannot start says why, with the end of its log and what to d
     ) as string,
     hint: expect.stringContaining("server.log") as string,
   });
-  const taken = createServer().listen(0, "127.0.0.1");
+  const port = await ownPort();
+  const taken = createServer().listen(port, "127.0.0.1");
   await once(taken, "listening");
-  const { port } = taken.address() as { port: number };
   await expect(start({ port })).rejects.toMatchObject({
     code: "EMBEDDED_SERVER_FAILED",
     message: expect.stringContaining("could not bind") as string,
