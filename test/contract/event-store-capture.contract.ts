@@ -11,6 +11,8 @@ import type {
 
 const SOURCE = "test://source";
 const NOTHING = batchOf([]);
+/** So often it is looked whether a server has let go of a session, twenty milliseconds apart. */
+const LOOKS_MAX = 2_000;
 
 /** What one fenced writer per pipeline must show. */
 export function captureContract(open: () => Promise<OpenedStore>): void {
@@ -113,7 +115,7 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     const { store } = opened;
     const isCaptured = async (expected: boolean): Promise<void> => {
       // A server needs a moment to let go of a session.
-      for (let look = 0; look < 200; look++) {
+      for (let look = 0; look < LOOKS_MAX; look++) {
         if ((await store.isCaptured("shop")) === expected) return;
         await sleep(20);
       }
@@ -139,7 +141,8 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     // That it was asked for has changed nothing.
     await writer.commit(tailing(1));
     await writer.close();
-    for (let look = 0; look < 200 && (await store.isCaptured("shop")); look++) await sleep(20);
+    for (let look = 0; look < LOOKS_MAX && (await store.isCaptured("shop")); look++)
+      await sleep(20);
     await (await store.openCapture("shop", SOURCE, "if-free")).close();
   });
 

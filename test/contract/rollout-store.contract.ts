@@ -14,6 +14,8 @@ export interface RolloutStoreHarness extends AsyncDisposable {
 const LEGACY: Standing = { stage: "legacy", share: 0 };
 const SHADOW: Standing = { stage: "shadow", share: 0 };
 const CANARY: Standing = { stage: "canary", share: 1_000 };
+/** Long enough for a few statements, also beside other tests. */
+const HOLD_MS = 1_500;
 
 function intent(more: Partial<MoveIntent> = {}): MoveIntent {
   return {
@@ -202,11 +204,11 @@ export function rolloutStoreContract(name: string, open: () => Promise<RolloutSt
       await toShadow(at.store);
       const up = there(await at.store.hold(await at.store.begin(advance())));
       there(await at.store.switchOver(up, "end"));
-      const back = intent({ kind: "rollback", from: CANARY, to: SHADOW, holdMs: 300 });
+      const back = intent({ kind: "rollback", from: CANARY, to: SHADOW, holdMs: HOLD_MS });
       let move = there(await at.store.hold(await at.store.begin(back)));
       move = there(await at.store.switchOver(move, "keep-hold"));
       expect(await at.endHold("order", move.epoch)).toBe(false);
-      await sleep(400);
+      await sleep(HOLD_MS + 50);
       expect(await at.endHold("order", move.epoch)).toBe(true);
       const standing = (await at.store.standings()).get("order")!;
       expect(standing).toMatchObject({ ...CANARY, epoch: move.epoch + 1 });
@@ -230,16 +232,16 @@ export function rolloutStoreContract(name: string, open: () => Promise<RolloutSt
       await toShadow(at.store);
       const up = there(await at.store.hold(await at.store.begin(advance())));
       there(await at.store.switchOver(up, "end"));
-      const back = intent({ kind: "rollback", from: CANARY, to: SHADOW, holdMs: 300 });
+      const back = intent({ kind: "rollback", from: CANARY, to: SHADOW, holdMs: HOLD_MS });
       let move = there(await at.store.hold(await at.store.begin(back)));
       move = there(await at.store.switchOver(move, "keep-hold"));
-      await sleep(400);
+      await sleep(HOLD_MS + 50);
       // Nobody has found it yet.
       there(await at.store.switchBack(move, "behind"));
       expect((await at.store.standings()).get("order")).toMatchObject(CANARY);
       move = there(await at.store.hold(await at.store.begin(back)));
       move = await at.store.note(there(await at.store.switchOver(move, "keep-hold")), "settled");
-      await sleep(400);
+      await sleep(HOLD_MS + 50);
       const { since } = (await at.store.standings()).get("order")!;
       expect(await at.endHold("order", move.epoch)).toBe(true);
       expect((await at.store.standings()).get("order")).toMatchObject({ ...SHADOW, since });

@@ -10,8 +10,9 @@ export interface TestDatabase extends AsyncDisposable {
   query(sql: string, params?: unknown[]): Promise<pg.QueryResult>;
 }
 
-const DROP_ATTEMPTS_MAX = 100;
+const DROP_ATTEMPTS_MAX = 600;
 const DROP_PAUSE_MS = 100;
+const CONNECT_MS_MAX = 60_000;
 
 /** @param label shows in the database's name */
 export async function createDatabase(label: string): Promise<TestDatabase> {
@@ -68,7 +69,7 @@ async function withClient(
   url: string,
   use: (client: pg.Client) => Promise<unknown>,
 ): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_MS_MAX });
   client.on("error", () => undefined);
   await client.connect();
   try {

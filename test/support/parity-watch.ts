@@ -10,7 +10,7 @@ import type { EventStore } from "../../src/store/event-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import { STREAMS, type Bench } from "./verify-bench.ts";
 
-export const WAIT_MS_MAX = 20_000;
+export const WAIT_MS_MAX = 60_000;
 
 export interface Watch extends AsyncDisposable {
   readonly rounds: readonly WatchRound[];

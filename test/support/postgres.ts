@@ -23,6 +23,8 @@ export const TEST_SERVER_SETTINGS: Readonly<Record<string, string>> = {
   max_wal_senders: "64",
   max_connections: "200",
   fsync: "off",
+  // A worker that comes by holds transactions open, locks tables and reads them: to a test, chance.
+  autovacuum_naptime: "1h",
 };
 
 const PREFIX = "banyan-test-server-";
@@ -46,7 +48,7 @@ export default async function setup(
   project.provide("pgUrl", server.url("postgres"));
   return async () => {
     await server.stop("immediate");
-    rmSync(dir, { recursive: true, force: true });
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
 }
 

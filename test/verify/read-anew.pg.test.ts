@@ -6,7 +6,7 @@ import type { EventStore } from "../../src/store/event-store.ts";
 import { watchParity, type WatchRound } from "../../src/verify/watch-parity.ts";
 import { bench, STREAMS, unseen, type Bench } from "../support/verify-bench.ts";
 
-const WAIT_MS_MAX = 20_000;
+const WAIT_MS_MAX = 60_000;
 
 /** Has a stream read anew, and waits until that is in the store. */
 async function readAnew({ store }: Bench, stream: string): Promise<void> {

@@ -87,8 +87,18 @@ describe("a watch", () => {
     const store = withParity(b.store, (parity) => ({
       changedSince: async (...asked) => (await held, await parity.changedSince(...asked)),
     }));
-    await using w = watch(b, { store, sweepEveryMs: 60_000 });
+    // A sweep waits while the source is busy: so none comes before it was looked twice.
+    const source = b.db.open();
+    let activeSessions = 0;
+    source.load = () =>
+      Promise.resolve({
+        activeSessions,
+        standbyLagSeconds: undefined,
+        transactionsBegun: undefined,
+      });
+    await using w = watch(b, { store, source, sweepEveryMs: 60_000 });
     await w.until("a sweep", ({ kind, state }) => kind === "sweep" && state === "equal");
+    activeSessions = 10_000;
     let release = (): void => undefined;
     held = new Promise((resolve) => (release = resolve));
     await b.db.query("UPDATE account SET balance = 9");
@@ -103,6 +113,7 @@ describe("a watch", () => {
     expect(next).toMatchObject({ state: "inconclusive", findings: { open: 0 } });
     expect(next.reasons.join()).toContain(reason);
     expect((await b.store.parity.report("bank"))!.report).toMatchObject({ state: "inconclusive" });
+    activeSessions = 0;
     // It comes sooner than in a minute.
     const sweep = await w.until("a sweep", ({ kind }) => kind === "sweep");
     expect(sweep.state).toBe("equal");
@@ -216,7 +227,7 @@ describe("a watch", () => {
 
   test("cannot tell while the pipeline stands still, and the store says so", async () => {
     await using b = await bench();
-    await using w = watch(b, { waitMsMax: 200, sweepEveryMs: 1 });
+    await using w = watch(b, { waitMsMax: 1_000, sweepEveryMs: 1 });
     await w.until("a sweep", ({ state }) => state === "equal");
     await b.pipeline.stop();
     const stuck = await w.until("no verdict", ({ state }) => state === "inconclusive");

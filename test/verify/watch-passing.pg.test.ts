@@ -19,7 +19,7 @@ describe("a sweep that could not tell", () => {
     await using b = await bench();
     const first = await b.verify();
     await b.pipeline.stop();
-    await using w = watch(b, { waitMsMax: 200 });
+    await using w = watch(b, { waitMsMax: 1_000 });
     const stuck = await w.until("no verdict", ({ kind }) => kind === "sweep");
     expect(stuck).toMatchObject({ state: "inconclusive" });
     expect(await reportOf(b)).toMatchObject({
@@ -35,8 +35,8 @@ describe("a sweep that could not tell", () => {
       streams: STREAMS,
     });
     await pipeline.reach();
-    const again = await w.until("another sweep", ({ kind }) => kind === "sweep");
-    expect(again.state).toBe("equal");
+    // One that was under way already may still say that it cannot tell.
+    await w.until("another sweep", ({ kind, state }) => kind === "sweep" && state === "equal");
   });
 
   test("leaves what had events, also when it has folded them, to be looked at", async () => {

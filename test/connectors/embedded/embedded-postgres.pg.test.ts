@@ -22,10 +22,12 @@ import {
   type EmbeddedPostgres,
 } from "../../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../../connectors/embedded/postmaster.ts";
+import { ownPort } from "../../support/own-port.ts";
 import { startTcpProxy } from "../../support/tcp-proxy.ts";
 
 const isRoot = process.getuid?.() === 0;
 const FLAGS = ["-c", "fsync=off"];
+const WAIT_MS_MAX = 60_000;
 let base: string;
 let dir: string;
 const servers: EmbeddedPostgres[] = [];
@@ -81,7 +83,7 @@ async function startInOtherProcess(as: { uid?: number; gid?: number } = {}): Pro
 }
 
 async function ask(url: string, sql: string): Promise<unknown> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: WAIT_MS_MAX });
   client.on("error", () => undefined);
   try {
     await client.connect();
@@ -196,7 +198,7 @@ test("a killed process leaves the server running; the next one attaches, and end
     const others =
       "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'banyan embedded'";
     expect(await ask(next.url("postgres"), others)).toBe(1);
-  });
+  }, WAIT_MS_MAX);
   await next.stop("fast");
   expect(findPostmaster(next.dataDir)).toBeUndefined();
 });
@@ -232,9 +234,9 @@ test("a server that cannot start says why, with the end of its log and what to d
     ) as string,
     hint: expect.stringContaining("server.log") as string,
   });
-  const taken = createServer().listen(0, "127.0.0.1");
+  const port = await ownPort();
+  const taken = createServer().listen(port, "127.0.0.1");
   await once(taken, "listening");
-  const { port } = taken.address() as { port: number };
   await expect(start({ port })).rejects.toMatchObject({
     code: "EMBEDDED_SERVER_FAILED",
     message: expect.stringContaining("could not bind") as string,

@@ -69,7 +69,7 @@ test("a slot whose log outgrew max_slot_wal_keep_size ends the run, is told by t
   await setting("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'");
   await writeLog(6);
   const status = `SELECT wal_status FROM pg_replication_slots WHERE slot_name = '${bank.slot}'`;
-  await eventually("the slot to be given up", 20_000, async () => {
+  await eventually("the slot to be given up", 60_000, async () => {
     await writeLog(1);
     return (
       ((await server.query(status)).rows as { wal_status: string }[])[0]!.wal_status === "lost"
@@ -100,7 +100,7 @@ test("a slot given up because nobody read it names the setting that did it", asy
   }
   await setting("ALTER SYSTEM SET idle_replication_slot_timeout = '1s'");
   const reason = `SELECT invalidation_reason AS why FROM pg_replication_slots WHERE slot_name = '${scene.bank.slot}'`;
-  await eventually("the slot to be given up", 20_000, async () => {
+  await eventually("the slot to be given up", 60_000, async () => {
     await server.query("CHECKPOINT");
     return ((await server.query(reason)).rows as { why: string | null }[])[0]!.why !== null;
   });
@@ -118,7 +118,7 @@ test("a forgotten prepared transaction is named while the slot waits for it", as
   await bank.db.query(
     "BEGIN; UPDATE account SET owner = 'prepared' WHERE id = 1; PREPARE TRANSACTION 'month end'",
   );
-  await using capture = new Capture(scene, { source: { slotWaitMsMax: 300 } });
+  await using capture = new Capture(scene, { source: { slotWaitMsMax: 1_000 } });
   const error = await capture.untilRetry("SLOT_CREATION_BLOCKED");
   expect(error.message).toContain("prepared transaction month end");
   expect(error.hint).toContain("ROLLBACK PREPARED 'month end'");

@@ -8,6 +8,9 @@ import { startTestServer, type TestServer } from "../../support/faults-server.ts
  * capture waits for it, and does not keep it from going.
  */
 
+/** Half of what a server waits for a reader of its log that says nothing. */
+const STOP_MS_MAX = 30_000;
+
 let server: TestServer;
 let databases = 0;
 
@@ -34,7 +37,7 @@ for (const mode of ["fast", "immediate"] as const) {
     await capture.untilMore();
     const since = performance.now();
     await server.stop(mode);
-    expect(performance.now() - since).toBeLessThan(10_000);
+    expect(performance.now() - since).toBeLessThan(STOP_MS_MAX);
     await capture.untilRetry("SOURCE_UNREACHABLE");
     await server.start();
     await capture.untilMore();
@@ -69,7 +72,7 @@ test("a capture whose store is stuck does not keep the source from shutting down
   scene.toStore.stall();
   const since = performance.now();
   await server.stop("fast");
-  expect(performance.now() - since).toBeLessThan(10_000);
+  expect(performance.now() - since).toBeLessThan(STOP_MS_MAX);
   await server.start();
   scene.toStore.resume();
   await capture.untilMore();

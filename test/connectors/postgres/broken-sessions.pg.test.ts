@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { openTestStore } from "./event-store-fixture.ts";
 import { BANYAN_TABLE } from "./run-support.ts";
-import { sourceDatabase } from "./source-support.ts";
+import { sourceDatabase, type SourceDatabase } from "./source-support.ts";
 import { batchOf, event, streamOf, tailing } from "../../contract/event-batches.ts";
 import { readAll } from "../../contract/change-source.contract.ts";
 import type { TestDatabase } from "../../support/databases.ts";
@@ -11,11 +11,19 @@ import type { TestDatabase } from "../../support/databases.ts";
 
 const never = new AbortController().signal;
 
+/** They have ended when this does, and whoever has one has been told. */
 async function endAll(database: TestDatabase): Promise<void> {
   await database.query(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'banyan%'",
+    "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'banyan%'",
   );
   await sleep(100);
+}
+
+async function isRead(db: SourceDatabase): Promise<boolean> {
+  const { rows } = await db.query("SELECT active FROM pg_replication_slots WHERE slot_name = $1", [
+    db.slot,
+  ]);
+  return (rows as { active: boolean }[])[0]!.active;
 }
 
 test("a store whose idle sessions are ended goes on with new ones; a writer is told to begin again", async () => {
@@ -89,7 +97,7 @@ test("a source whose idle sessions are ended says so where they are needed, and 
     for await (const _ of source.stream(snapshot.position, never));
   })();
   stream.catch(() => undefined);
-  await sleep(400);
+  for (let i = 0; i < 2_000 && !(await isRead(db)); i++) await sleep(20);
   await endAll(db);
   await expect(stream).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE", recovery: "retry" });
   await source.close();

@@ -93,7 +93,9 @@ describe("kept folds on a server", () => {
     await store.parity.advance(scope(), foldLast, NEVER);
     expect(await store.parity.behind(scope(), 10)).toBe(0);
     // A session tells what it has read when it ends, which is not waited for.
-    await expect.poll(async () => (await eventsRead(database)) - before).toBeGreaterThan(300);
+    await expect
+      .poll(async () => (await eventsRead(database)) - before, { timeout: 60_000 })
+      .toBeGreaterThan(300);
     expect((await eventsRead(database)) - before).toBeLessThan(200_000);
   });
 
@@ -157,10 +159,10 @@ describe("kept folds on a server", () => {
     await slow.begun;
     const startedMs = Date.now();
     const impatient = store.parity.advance(scope(), foldLast, AbortSignal.timeout(300));
-    await expect(Promise.race([impatient, sleep(5_000, "still waiting")])).rejects.toMatchObject({
+    await expect(Promise.race([impatient, sleep(30_000, "still waiting")])).rejects.toMatchObject({
       name: "TimeoutError",
     });
-    expect(Date.now() - startedMs).toBeLessThan(5_000);
+    expect(Date.now() - startedMs).toBeLessThan(30_000);
     // Another type has a lock of its own.
     await store.parity.advance(scope({ streamType: "basket" }), foldLast, NEVER);
     const patient = store.parity.advance(scope(), foldLast, NEVER);

@@ -102,7 +102,7 @@ describe("a sample", () => {
         CREATE TABLE large (id int PRIMARY KEY, note text, bytes bytea);
         ALTER TABLE large ALTER bytes SET STORAGE EXTERNAL;
         INSERT INTO large SELECT n, 'n', convert_to(repeat('x', CASE WHEN n = 2 THEN 100000 ELSE 10 END), 'UTF8') FROM generate_series(1, 3) n;
-        CREATE TABLE many (id int PRIMARY KEY, note text);
+        CREATE TABLE many (id int PRIMARY KEY, note text) WITH (autovacuum_enabled = false);
         INSERT INTO many SELECT n, repeat('n', 200) FROM generate_series(1, 60000) n;
         ANALYZE many`);
     });

