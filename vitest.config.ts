@@ -27,7 +27,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: [...SUFFIXES.map((suffix) => `test/**/*.${suffix}.test.ts`), ...LEFT_OUT],
-          testTimeout: TIMES * 60_000,
+          testTimeout: TIMES * 120_000,
+          hookTimeout: 60_000,
         },
       },
       ...SUFFIXES.map((name) => ({
@@ -38,8 +39,8 @@ export default defineConfig({
           globalSetup: ["./test/support/postgres.ts"],
           // One server serves all of them, and its limits and its log are shared.
           fileParallelism: false,
-          testTimeout: TIMES * (name === "e2e" ? 300_000 : 120_000),
-          hookTimeout: 120_000,
+          testTimeout: TIMES * 300_000,
+          hookTimeout: 300_000,
         },
       })),
     ],
