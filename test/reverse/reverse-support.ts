@@ -21,7 +21,7 @@ import type { TestDatabase } from "../support/databases.ts";
 import { openCapture, type Capture } from "../support/pipeline-capture.ts";
 
 export const PIPELINE = "shop";
-const REACH_MS_MAX = 60_000;
+const REACH_MS_MAX = 100_000;
 
 export interface NativeEvent {
   readonly type: string;

@@ -147,8 +147,8 @@ export async function movedBank(
     async verify(options = {}) {
       const source = openSource();
       const common = { pipeline: PIPELINE, source, store, streams: STREAMS };
-      const limit = { waitMsMax: 30_000, samplesMax: 10, showValues: true };
-      const signal = AbortSignal.timeout(60_000);
+      const limit = { waitMsMax: 90_000, samplesMax: 10, showValues: true };
+      const signal = AbortSignal.timeout(100_000);
       return await verifyParity({ ...common, ...limit, ...options }, signal);
     },
     async events(stream) {
