@@ -16,7 +16,7 @@ const ORDERS = 24;
 const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 const GROUPS_PER_STAGE = isNightly ? 40 : 5;
 const REQUESTS_PER_GROUP = 5;
-vi.setConfig({ testTimeout: isNightly ? 900_000 : 120_000 });
+vi.setConfig({ testTimeout: isNightly ? 900_000 : 400_000 });
 
 type Random = (below: number) => number;
 
