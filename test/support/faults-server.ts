@@ -8,6 +8,7 @@ import {
 } from "../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../connectors/embedded/postmaster.ts";
 import type { TestDatabase } from "./databases.ts";
+import { freePort } from "./free-port.ts";
 
 /** A Postgres of the test's own, which may be stopped, crashed and started with other settings. */
 export interface TestServer extends AsyncDisposable {
@@ -28,17 +29,15 @@ export async function startTestServer(flags: readonly string[]): Promise<TestSer
   const base = mkdtempSync(join(tmpdir(), "banyan-faults-server-"));
   chmodSync(base, 0o755);
   const dir = join(base, "server");
-  const begin = (port: number | undefined, more: readonly string[]): Promise<EmbeddedPostgres> =>
-    startEmbeddedPostgres({
-      dir,
-      flags: [...QUICK_FLAGS, ...more],
-      ...(port === undefined ? {} : { port }),
-    });
-  let server = await begin(undefined, flags).catch((error: unknown) => {
+  // It is bound again at each start.
+  const port = await freePort();
+  const begin = (more: readonly string[]): Promise<EmbeddedPostgres> =>
+    startEmbeddedPostgres({ dir, port, flags: [...QUICK_FLAGS, ...more] });
+  let server = await begin(flags).catch((error: unknown) => {
     rmSync(base, { recursive: true, force: true });
     throw error;
   });
-  const { port, dataDir } = server;
+  const { dataDir } = server;
   const pools: pg.Pool[] = [];
   const open = (database: string): pg.Pool => {
     const pool = new pg.Pool({ connectionString: server.url(database), max: 2 });
@@ -62,7 +61,7 @@ export async function startTestServer(flags: readonly string[]): Promise<TestSer
     query: (sql) => admin.query(sql),
     stop: (mode) => server.stop(mode),
     async start(again = flags) {
-      server = await begin(port, again);
+      server = await begin(again);
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(pools.map((pool) => pool.end()));
