@@ -20,11 +20,13 @@ vi.setConfig({ testTimeout: isNightly ? 900_000 : 400_000 });
 
 type Random = (below: number) => number;
 
+/**
+ * In the order of products: legacy takes stock line by line, and refuses one of two orders that take the same
+ * pieces the other way round (a deadlock), which the new shop does not.
+ */
 function lines(below: Random): readonly object[] {
-  return Array.from({ length: 1 + below(3) }, () => ({
-    sku: `SKU-0000${1 + below(9)}`,
-    quantity: 1 + below(8),
-  }));
+  const skus = Array.from({ length: 1 + below(3) }, () => `SKU-0000${1 + below(9)}`);
+  return skus.sort().map((sku) => ({ sku, quantity: 1 + below(8) }));
 }
 
 /** @param into an order that this one may be merged into */
