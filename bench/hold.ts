@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { Pool } from "undici";
 import { say, withServer } from "./support.ts";
-import { freePort } from "../connectors/embedded/embedded-postgres.ts";
+import { freePorts } from "../connectors/embedded/free-ports.ts";
 
 const PER_SECOND = 500;
 const ITEMS = 1_000;
@@ -53,7 +53,7 @@ export async function benchHold(): Promise<void> {
   say(`\n== hold: moves under ${PER_SECOND} writes a second`);
   await withServer(async (server) => {
     for (const name of ["source", "events"]) await server.createDatabase(name);
-    const [proxyPort, adminPort] = [await freePort(), await freePort()];
+    const [proxyPort, adminPort] = (await freePorts(2)) as [number, number];
     const rows = new pg.Pool({ connectionString: server.url("source"), max: LEGACY_SESSIONS });
     // One that is idle when the server ends has nothing to tell.
     rows.on("error", () => undefined);

@@ -6,7 +6,7 @@ import { BODY, PROXY_KINDS, type ProxyKind } from "./proxy-kinds.ts";
 import { load, type LoadResult } from "./proxy-load.ts";
 import { startChild } from "./start-proxy-child.ts";
 import { median, processNow, ratio, say, spread } from "./support.ts";
-import { freePort } from "../connectors/embedded/embedded-postgres.ts";
+import { freePort } from "../connectors/embedded/free-ports.ts";
 
 export interface ProxyBenchOptions {
   readonly rounds: number;

@@ -1,6 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort } from "../connectors/embedded/embedded-postgres.ts";
+import { freePort } from "../connectors/embedded/free-ports.ts";
 import { BODY, type ChildKind } from "./proxy-kinds.ts";
 import { CONNECTIONS, loadWithWrk, type LoadResult } from "./proxy-load.ts";
 import { startChild, type StartedChild } from "./start-proxy-child.ts";

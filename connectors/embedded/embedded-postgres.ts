@@ -8,12 +8,12 @@ import {
   renameSync,
   statSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { openCluster, SERVER_ENVIRONMENT, type Cluster } from "./cluster.ts";
 import { embeddedFailure } from "./embedded-failure.ts";
+import { freePort } from "./free-ports.ts";
 import { findBinaries } from "./postgres-binaries.ts";
 import { findPostmaster, stopPostmaster } from "./postmaster.ts";
 import { join as joinServer, leave, urlOf, type Membership } from "./server-membership.ts";
@@ -219,16 +219,4 @@ function failure(cluster: Cluster, reason: string, said = readLog(cluster)): Err
 
 function readLog({ logFile }: Cluster): string {
   return existsSync(logFile) ? readFileSync(logFile, "utf8") : "";
-}
-
-/** A port of loopback on which nobody listens just now. */
-export function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
-    const probe = createServer();
-    probe.once("error", fail);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      probe.close(() => done(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }

@@ -201,10 +201,10 @@ export async function openMoves(config: LoadedConfig): Promise<OpenedMoves> {
   }
 }
 
-/** A port of loopback on which nobody listens just now. */
-export async function freePort(): Promise<number> {
-  const embedded = await import("../../connectors/embedded/embedded-postgres.ts");
-  return await embedded.freePort();
+/** Ports of loopback on which nobody listens just now. */
+export async function freePorts(count: number): Promise<readonly number[]> {
+  const embedded = await import("../../connectors/embedded/free-ports.ts");
+  return await embedded.freePorts(count);
 }
 
 export interface DemoServer {

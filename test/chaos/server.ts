@@ -4,6 +4,7 @@ import {
   type EmbeddedPostgres,
 } from "../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../connectors/embedded/postmaster.ts";
+import { freePort } from "../support/free-port.ts";
 
 /** A Postgres of the round's own, which is crashed and started again on the same port. */
 export interface ChaosServer extends AsyncDisposable {
@@ -36,10 +37,11 @@ const FLAGS = {
 /** @param dir an empty folder, the caller's to remove after the server has ended */
 export async function startChaosServer(dir: string): Promise<ChaosServer> {
   const flags = Object.entries(FLAGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-  const begin = (port?: number): Promise<EmbeddedPostgres> =>
-    startEmbeddedPostgres({ dir, flags, ...(port === undefined ? {} : { port }) });
+  // It is bound again at each start.
+  const port = await freePort();
+  const begin = (): Promise<EmbeddedPostgres> => startEmbeddedPostgres({ dir, flags, port });
   let server = await begin();
-  const { port, dataDir } = server;
+  const { dataDir } = server;
   await server.createDatabase(DATABASE);
   const isRunning = (): boolean => findPostmaster(dataDir) !== undefined;
   return {
@@ -51,7 +53,7 @@ export async function startChaosServer(dir: string): Promise<ChaosServer> {
       if (isRunning()) return;
       // One that ended by itself is left behind.
       await server.stop("immediate");
-      server = await begin(port);
+      server = await begin();
     },
     async [Symbol.asyncDispose]() {
       await server.stop("immediate");

@@ -109,7 +109,7 @@ describe("the page says exactly what the program prints", () => {
 
   // All of it with the larger budget only, because a demo takes a minute; see json-types.test.ts.
   test.each(NIGHTLY ? ["demo"] : [])("of %s, and the README shows what it tells", async () => {
-    const { stdout, stderr } = await runCli(["demo", "--json"]);
+    const { stdout, stderr } = await runCli(["demo", "--json"], { timeoutMs: 900_000 });
     const documented = documentedShape("demo");
     expect(listed(printedShape([JSON.parse(stdout)], documented))).toEqual(listed(documented));
     const plain = (line: string): string => line.trim().replaceAll(/[\dA-F][\dA-F,./]*/g, "N");

@@ -23,7 +23,7 @@ import { startTcpProxy } from "../support/tcp-proxy.ts";
  */
 
 /** Of the whole way; most of it is waiting. */
-const DEMO_MS_MAX = 280_000;
+const DEMO_MS_MAX = 560_000;
 const seen = new Set<number | null>();
 let desk: Helpdesk;
 
@@ -131,40 +131,45 @@ describe.concurrent("what takes long", () => {
     expect(history.stdout).toMatch(/^ticket-3: 1 event\n.*TicketOpened/);
   });
 
-  test("demo proves itself: exactly the documented document, equal, and 0", async ({ expect }) => {
-    const temporary = mkdtempSync(join(tmpdir(), "banyan-e2e-"));
-    const { exitCode, stdout, stderr } = await runCli(["demo", "--short", "--json"], {
-      env: { TMPDIR: temporary },
-      timeoutMs: DEMO_MS_MAX,
-    });
-    seen.add(exitCode);
-    expect({ exitCode, said: exitCode === 0 ? "" : stderr }).toEqual({ exitCode: 0, said: "" });
-    expect(stdout.trimEnd().split("\n")).toHaveLength(1);
-    const document = JSON.parse(stdout) as DemoDocument;
-    const documented = documentedShape("demo");
-    expect(listed(printedShape([document], documented))).toEqual(listed(documented));
-    expect(document).toMatchObject({
-      killedAndResumed: true,
-      parity: { state: "equal", missing: 0, extra: 0, different: 0 },
-    });
-    const { rows, baselined, changes, events, parity, rates, rollout } = document;
-    expect(rollout).toMatchObject({
-      stagesReached: ["legacy", "shadow", "1%", "10%", "50%", "new"],
-      dual: { fail: 0 },
-      shadow: { different: 0 },
-      clientErrors: 0,
-      lostWrites: 0,
-      staleReads: 0,
-    });
-    expect(rollout!.caught.fail).toBeGreaterThan(0);
-    const figures = [rows, baselined, changes, events, parity.compared, rates.changesPerSecond];
-    expect(figures.filter((figure) => figure <= 0)).toEqual([]);
-    expect(stderr).toContain("$ kill -9");
-    expectNoStack(stderr);
-    // Its server and its databases are gone with it.
-    expect(readdirSync(temporary).filter((name) => name.startsWith("banyan-"))).toEqual([]);
-    rmSync(temporary, { recursive: true });
-  });
+  const long = { timeout: DEMO_MS_MAX + 20_000 };
+  test(
+    "demo proves itself: exactly the documented document, equal, and 0",
+    long,
+    async ({ expect }) => {
+      const temporary = mkdtempSync(join(tmpdir(), "banyan-e2e-"));
+      const { exitCode, stdout, stderr } = await runCli(["demo", "--short", "--json"], {
+        env: { TMPDIR: temporary },
+        timeoutMs: DEMO_MS_MAX,
+      });
+      seen.add(exitCode);
+      expect({ exitCode, said: exitCode === 0 ? "" : stderr }).toEqual({ exitCode: 0, said: "" });
+      expect(stdout.trimEnd().split("\n")).toHaveLength(1);
+      const document = JSON.parse(stdout) as DemoDocument;
+      const documented = documentedShape("demo");
+      expect(listed(printedShape([document], documented))).toEqual(listed(documented));
+      expect(document).toMatchObject({
+        killedAndResumed: true,
+        parity: { state: "equal", missing: 0, extra: 0, different: 0 },
+      });
+      const { rows, baselined, changes, events, parity, rates, rollout } = document;
+      expect(rollout).toMatchObject({
+        stagesReached: ["legacy", "shadow", "1%", "10%", "50%", "new"],
+        dual: { fail: 0 },
+        shadow: { different: 0 },
+        clientErrors: 0,
+        lostWrites: 0,
+        staleReads: 0,
+      });
+      expect(rollout!.caught.fail).toBeGreaterThan(0);
+      const figures = [rows, baselined, changes, events, parity.compared, rates.changesPerSecond];
+      expect(figures.filter((figure) => figure <= 0)).toEqual([]);
+      expect(stderr).toContain("$ kill -9");
+      expectNoStack(stderr);
+      // Its server and its databases are gone with it.
+      expect(readdirSync(temporary).filter((name) => name.startsWith("banyan-"))).toEqual([]);
+      rmSync(temporary, { recursive: true });
+    },
+  );
 });
 
 test("130 is a second signal", async () => {

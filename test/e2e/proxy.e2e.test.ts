@@ -36,7 +36,7 @@ export default defineMigration({
   },
 });`;
 const TOKEN = "token-of-the-admin-plane";
-const WAIT_MS_MAX = 30_000;
+const WAIT_MS_MAX = 60_000;
 
 let events: TestDatabase;
 let legacy: TestApp;

@@ -134,7 +134,7 @@ test("while it retries, and in what it leaves in the store", async () => {
     await desk.legacy.query(end, [role, desk.legacy.name]);
   };
   // A session for short questions is replaced without a word, and the stream may just be beginning.
-  for (let i = 0; i < 100 && !cli.stderr().includes("trying again"); i++) {
+  for (let i = 0; i < 300 && !cli.stderr().includes("trying again"); i++) {
     await endSessions();
     await new Promise((later) => setTimeout(later, 200));
   }

@@ -19,10 +19,11 @@ export default defineMigration({
       { method: "GET", path: "/orders/:id", stream: "order", kind: "read", id: { path: "id" } },
       { method: "PUT", path: "/orders/:id", stream: "order", kind: "write", id: { path: "id" } },
     ],
-    shadow: { showValues: true },
+    shadow: { showValues: true, timeoutMs: 30_000 },
   },
 });`;
-const WAIT_MS_MAX = 30_000;
+const WAIT_MS_MAX = 90_000;
+const ASK_AGAIN_MS = 15_000;
 
 let events: TestDatabase;
 let legacy: TestApp;
@@ -69,17 +70,24 @@ test("what the built program sees in shadow is in the store: a difference of lar
   const rowsOf = async (sql: string): Promise<readonly unknown[]> =>
     (await events.query(sql)).rows as readonly unknown[];
   const samples = "SELECT route, target, differences FROM banyan.shadow_samples";
-  await until("a sample is stored", async () => (await rowsOf(samples)).length > 0);
+  let askedMs = performance.now();
+  await until("a sample is stored", async () => {
+    // The thread that compares runs only when nobody else does, and gives up what takes it too long.
+    if (performance.now() - askedMs > ASK_AGAIN_MS) {
+      await (await fetch(`${url}?token=secret`)).text();
+      askedMs = performance.now();
+    }
+    return (await rowsOf(samples)).length > 0;
+  });
   running.child.kill("SIGTERM");
   const { exitCode, stderr } = await running.ended;
   expect(exitCode, stderr).toBe(0);
-  expect(await rowsOf(samples)).toEqual([
-    {
+  for (const sample of await rowsOf(samples))
+    expect(sample).toEqual({
       route: "GET /orders/:id",
       target: "/orders/7",
       differences: [{ place: "total", legacy: "1", new: "2" }],
-    },
-  ]);
+    });
   expect(
     await rowsOf(
       "SELECT stream_id, route, legacy_status, new_status, verdict FROM banyan.shadow_writes",

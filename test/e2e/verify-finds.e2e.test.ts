@@ -249,7 +249,7 @@ test("an event that no stream lacks is missed by its number, which a repair note
 test("a watch goes on until it is stopped, and tells each thing once", async () => {
   const watching = desk.start("verify --watch --check-every 1");
   const line = async (pattern: RegExp): Promise<void> => {
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 60_000;
     while (!pattern.test(watching.stdout())) {
       if (watching.child.exitCode !== null || Date.now() > deadline)
         throw new Error(`in vain for ${pattern}:\n${watching.stdout()}${watching.stderr()}`);

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import {
-  closedPort,
   exchangeRaw,
   rawClient,
   refusalOf,
@@ -12,6 +11,7 @@ import {
   statusOf,
   until,
 } from "./proxy-support.ts";
+import { freePort } from "../support/free-port.ts";
 
 const NIGHTLY = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 const GET = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -104,7 +104,9 @@ describe("a client that goes away", () => {
       expect([statusOf(busy), refusalOf(busy)]).toEqual([503, "upstream-busy"]);
       expect(busy).toMatch(/retry-after: 1/i);
       for (const client of clients) client.socket.destroy();
-      await until("none is under way", () => app.server.listening && openOf(app.server) === 0);
+      await until("none is under way", async () =>
+        (await proxy.proxy.metrics.text()).includes('upstream_in_flight{side="legacy"} 0'),
+      );
     }
   });
 });
@@ -269,7 +271,7 @@ describe("an upstream that is down", () => {
   });
 
   test("does not take the other side down with it", async () => {
-    const nobody = await closedPort();
+    const nobody = await freePort();
     await using app = await startApp("new");
     await using proxy = await startTestProxy({
       legacy: nobody,
@@ -299,13 +301,3 @@ describe("an upstream that is down", () => {
     expect(statusOf(await exchangeRaw(proxy.port, GET))).toBe(200);
   });
 });
-
-/** Connections that a server has open and that carry a request. */
-function openOf(server: { closeIdleConnections(): void }): number {
-  server.closeIdleConnections();
-  let open = 0;
-  (
-    server as unknown as { getConnections(done: (_: unknown, count: number) => void): void }
-  ).getConnections((_, count) => (open = count));
-  return open;
-}

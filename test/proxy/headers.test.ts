@@ -9,6 +9,7 @@ import {
   statusOf,
   type Received,
 } from "./proxy-support.ts";
+import { freePort } from "../support/free-port.ts";
 
 const HEAD = "GET /page HTTP/1.1\r\nHost: shop.example\r\n";
 
@@ -186,9 +187,7 @@ describe("limits of a head", () => {
 
 describe("a proxy that is its own upstream", () => {
   test("notices a request that comes back", async () => {
-    await using first = await startTcpApp(() => undefined);
-    const { port } = first;
-    await first[Symbol.asyncDispose]();
+    const port = await freePort();
     const listen = { host: "127.0.0.1", port };
     await using proxy = await startTestProxy({ legacy: port, settings: { listen } });
     const answer = await exchangeRaw(proxy.port, `${HEAD}\r\n`);

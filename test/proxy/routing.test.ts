@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { Rollout } from "../../src/rollout/stage.ts";
 import {
@@ -293,18 +294,19 @@ describe("authority", () => {
     ["new", "503 authority-unknown"],
     ["complete", "new"],
   ] as const)("that cannot be read any more: %s is answered by %s", async (stage, who) => {
-    await using at = await start({ rollout: { stage, share: 10_000 }, watch: { keepMs: 150 } });
+    const keepMs = 1_000;
+    await using at = await start({ rollout: { stage, share: 10_000 }, watch: { keepMs } });
     const known = await at.ask("GET /orders/1");
     expect(known).toBe(["legacy", "shadow"].includes(stage) ? "legacy" : "new");
     at.proxy.state.unreachable = true;
     // What is known holds for a while.
     expect(await at.ask("GET /orders/1")).toBe(known);
-    await new Promise((done) => setTimeout(done, 250));
+    await sleep(keepMs + 100);
     expect(await at.ask("GET /orders/1")).toBe(who);
     expect(await at.ask("GET /elsewhere")).toBe("legacy");
     at.proxy.state.unreachable = false;
     await until("it is read again", () => at.proxy.proxy.isReady());
-    await new Promise((done) => setTimeout(done, 50));
+    await sleep(50);
     expect(await at.ask("GET /orders/1")).toBe(known);
   });
 });

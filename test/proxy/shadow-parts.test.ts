@@ -155,7 +155,8 @@ describe("comparisons", () => {
     expect(await nothing).toMatchObject({ outcome: "uncompared" });
     expect(await good).toMatchObject({ outcome: "equal" });
     const late = comparer.compare(pair(many({}), many({ id: 3 })));
-    await new Promise((done) => setTimeout(done, 50));
+    // It has its thread, which has not begun yet.
+    await new Promise((done) => setImmediate(done));
     await comparer.close();
     expect(await late).toMatchObject({ outcome: "uncompared" });
     expect(await comparer.compare(pair([], []))).toMatchObject({ outcome: "uncompared" });

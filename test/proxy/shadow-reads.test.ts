@@ -2,14 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import {
-  closedPort,
-  startApp,
-  startRawApp,
-  startTcpApp,
-  until,
-  type TestApp,
-} from "./proxy-support.ts";
+import { startApp, startRawApp, startTcpApp, until, type TestApp } from "./proxy-support.ts";
+import { freePort } from "../support/free-port.ts";
 import { ask, startShadowProxy } from "./shadow-support.ts";
 import { bucketOf } from "../../src/rollout/bucket.ts";
 
@@ -26,6 +20,8 @@ const LARGE = 300_000;
 /** Of the one process that clients, proxy and applications are; it collects garbage when it likes. */
 const GROWTH_BYTES_MAX = 240 * 1024 * 1024;
 const ORDER = { id: 7, total: "19.90", lines: [{ sku: "a" }] };
+/** Beside a shadow of which a client that waited for it would wait for longer. */
+const CLIENT_MS_MAX = 4_000;
 
 describe("a read at stage shadow", () => {
   test("is answered by legacy, asked of new with the same words in shadow, and equal", async () => {
@@ -270,7 +266,7 @@ describe("a shadow that", () => {
         Array.from({ length: count }, () => ask(proxy, "/orders/7")),
       );
       for (const { status, body } of answers) expect([status, body]).toEqual([200, BODY]);
-      expect(Math.max(...answers.map(({ tookMs }) => tookMs))).toBeLessThan(1_500);
+      expect(Math.max(...answers.map(({ tookMs }) => tookMs))).toBeLessThan(CLIENT_MS_MAX);
       return { reads: await proxy.readsOf(count), state: proxy.shadow() };
     } finally {
       await proxy[Symbol.asyncDispose]();
@@ -279,7 +275,7 @@ describe("a shadow that", () => {
   }
 
   test("is dead is left alone after a while", async () => {
-    const { reads } = await hold(await closedPort(), 40);
+    const { reads } = await hold(await freePort(), 40);
     expect(reads.uncompared).toBeGreaterThan(0);
     expect(reads.dropped).toBeGreaterThan(0);
     expect(reads.compared).toBe(0);
@@ -321,9 +317,11 @@ describe("a shadow that", () => {
       });
       await sleep(50);
       const before = proxy.reads().dropped;
+      const sinceMs = performance.now();
       await Promise.all(Array.from({ length: 30 }, read));
       // At once, and not when the thread has said so; but one is handed over every 100 ms.
-      expect(proxy.reads().dropped - before).toBeGreaterThan(20);
+      const handedMax = 1 + Math.ceil((performance.now() - sinceMs) / 100);
+      expect(proxy.reads().dropped - before).toBeGreaterThanOrEqual(30 - handedMax);
       isWell = true;
       // One whose turn comes too late is dropped, so not at once all of them.
       await until("all are compared again", async () => {
@@ -337,7 +335,7 @@ describe("a shadow that", () => {
 
   test("is silent is given up in time, and what waits for it is dropped", async () => {
     await using fresh = await startTcpApp(() => undefined);
-    const { reads } = await hold(fresh.port, 20, { timeoutMs: 2_500, connectionsMax: 4 });
+    const { reads } = await hold(fresh.port, 20, { timeoutMs: 6_000, connectionsMax: 4 });
     expect(reads).toMatchObject({ compared: 0, uncompared: 4, dropped: 16 });
   });
 
@@ -381,8 +379,8 @@ describe("a shadow that", () => {
     ],
   ])("%s is not compared", async (_name, answer) => {
     await using fresh = await startRawApp(answer);
-    // Longer than the thread takes to be there: what waits for half of it is dropped.
-    const { reads } = await hold(fresh.port, 5, { timeoutMs: 3_000 });
+    // Longer than the thread waits for its turn: what waits for half of it is dropped.
+    const { reads } = await hold(fresh.port, 5, { timeoutMs: 6_000 });
     expect(reads).toMatchObject({ compared: 0, uncompared: 5 });
   });
 
@@ -394,7 +392,7 @@ describe("a shadow that", () => {
     const startedMs = performance.now();
     const { reads } = await hold(fresh.port, 5, { timeoutMs: 60_000 });
     expect(reads).toMatchObject({ compared: 0, uncompared: 5 });
-    expect(performance.now() - startedMs).toBeLessThan(10_000);
+    expect(performance.now() - startedMs).toBeLessThan(30_000);
   });
 
   test("does not speak HTTP is not compared", async () => {

@@ -2,7 +2,6 @@ import { request as httpRequest } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import {
-  closedPort,
   rawClient,
   startApp,
   startRawApp,
@@ -11,6 +10,7 @@ import {
   UPSTREAM,
   type TestApp,
 } from "./proxy-support.ts";
+import { freePort } from "../support/free-port.ts";
 import { ask, startShadowProxy, type ShadowProxyOptions } from "./shadow-support.ts";
 import type { UpstreamSettings } from "../../src/proxy/settings.ts";
 
@@ -132,8 +132,8 @@ describe("a write at stage shadow", () => {
 
   test("that legacy never got is not mirrored", async () => {
     const proxy = await startShadowProxy({
-      legacy: await closedPort(),
-      new: await closedPort(),
+      legacy: await freePort(),
+      new: await freePort(),
     });
     for (let i = 0; i < 30; i++) await ask(proxy, "/orders/7", { method: "PUT", body: "{}" });
     await until("nothing is under way", () => proxy.shadow().underWay === 0);
@@ -167,7 +167,8 @@ describe("a write at stage shadow", () => {
     await until("it is told", () =>
       at.proxy.notes.some((text) => text.includes("cannot be stored")),
     );
-    expect(at.proxy.shadow().rowsWaiting).toBe(5);
+    // The new service may not have answered the last of them yet.
+    await until("all of them wait", () => at.proxy.shadow().rowsWaiting === 5);
     at.proxy.log.unreachable = false;
     expect(await at.rows(5)).toHaveLength(5);
   });
@@ -184,7 +185,8 @@ describe("a new service that", () => {
     );
     for (const [n, { status, body }] of answers.entries())
       expect([status, body]).toEqual([200, `legacy /orders/${n}`]);
-    expect(Math.max(...answers.map(({ tookMs }) => tookMs))).toBeLessThan(1_500);
+    // Shorter than the shadow of each may take.
+    expect(Math.max(...answers.map(({ tookMs }) => tookMs))).toBeLessThan(4_000);
     await until("all came to something", () => {
       const { writesMirrored, writesDropped } = proxy.shadow();
       return writesMirrored + writesDropped === 20;
@@ -194,9 +196,9 @@ describe("a new service that", () => {
   }
 
   test("is dead or silent holds no write back, and what it was not asked is counted", async () => {
-    expect((await hold(await closedPort())).writesMirrored).toBeGreaterThan(0);
+    expect((await hold(await freePort())).writesMirrored).toBeGreaterThan(0);
     await using silent = await startTcpApp(() => undefined);
-    const shadow = { connectionsMax: 4, timeoutMs: 2_000 };
+    const shadow = { connectionsMax: 4, timeoutMs: 6_000 };
     expect(await hold(silent.port, shadow)).toMatchObject({ writesMirrored: 4, writesDropped: 16 });
   });
 
@@ -207,7 +209,7 @@ describe("a new service that", () => {
       const timer = setInterval(() => response.write("x".repeat(10_000)), 5);
       response.on("close", () => clearInterval(timer));
     });
-    expect(await hold(endless.port, { timeoutMs: 300, connectionsMax: 20 })).toMatchObject({
+    expect(await hold(endless.port, { timeoutMs: 10_000, connectionsMax: 20 })).toMatchObject({
       writesMirrored: 20,
     });
   });

@@ -2,17 +2,19 @@ import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import {
-  closedPort,
   exchangeRaw,
   rawClient,
   startApp,
   startRawApp,
   startTcpApp,
   startTestProxy,
+  RunningTime,
   statusOf,
   until,
+  UPSTREAM,
   type TestProxy,
 } from "./proxy-support.ts";
+import { freePort } from "../support/free-port.ts";
 import type { Hold } from "../../src/rollout/stage.ts";
 
 const ALL: Hold = { from: 0, to: 10_000, leftMs: 60_000 };
@@ -59,11 +61,11 @@ describe("an epoch is acknowledged", () => {
     await until("it is there", () => app.waiting.length === 1);
     await proxy.roll("order", HELD);
     await staysBehind(proxy, 2);
-    const startedMs = performance.now();
+    using time = new RunningTime();
     app.answerAll();
     await client.until(/done$/);
     await until("it is acknowledged", () => acknowledged(proxy) === 2);
-    expect(performance.now() - startedMs).toBeLessThan(700);
+    expect(time.ms).toBeLessThan(700);
   });
 
   test("although reads and requests without a route are under way", async () => {
@@ -131,13 +133,13 @@ describe("an epoch is acknowledged", () => {
   });
 
   test("at once when a write was never sent", async () => {
-    const nobody = await closedPort();
+    const nobody = await freePort();
     await using proxy = await startTestProxy({ legacy: nobody, rollout: { stage: "shadow" } });
     const startedMs = performance.now();
     expect(statusOf(await exchangeRaw(proxy.port, WRITE))).toBe(502);
     await proxy.roll("order", HELD);
     await until("it is acknowledged", () => acknowledged(proxy) === 2);
-    expect(performance.now() - startedMs).toBeLessThan(1_500);
+    expect(performance.now() - startedMs).toBeLessThan(UPSTREAM.responseMsMax / 2);
   });
 
   test("when a write that its client did not send to its end is over", async () => {
@@ -167,7 +169,7 @@ describe("a proxy that drains", () => {
     client.send(WRITE);
     await until("it is there", () => app.waiting.length === 1);
     client.socket.destroy();
-    const closing = proxy.proxy.close(AbortSignal.timeout(5_000));
+    const closing = proxy.proxy.close(AbortSignal.timeout(60_000));
     await sleep(150);
     expect([app.broken(), proxy.state.proxies.length]).toEqual([0, 1]);
     app.answerAll();

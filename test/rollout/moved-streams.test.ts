@@ -53,7 +53,7 @@ describe("which aggregates have moved", () => {
     put("new");
     await new Promise((resolve) => setTimeout(resolve, 250));
     state.unreachable = false;
-    await expect.poll(() => moved.isMoved("order-1"), { timeout: 5_000 }).toBe(true);
+    await expect.poll(() => moved.isMoved("order-1"), { timeout: 30_000 }).toBe(true);
     stop.abort();
     await running;
   });

@@ -26,6 +26,9 @@ import { bench, STREAMS, unseen, type Bench } from "../support/verify-bench.ts";
 class Killed extends Error {}
 
 const TYPE = "account";
+/** Longer than what is done within a hold takes on a machine that is busy; a test that means its end sets it. */
+const HOLD_MS = 20_000;
+const MOVE_MS_MAX = 100_000;
 const LEGACY: Standing = { stage: "legacy", share: 0 };
 const SHADOW: Standing = { stage: "shadow", share: 0 };
 const CANARY: Standing = { stage: "canary", share: 5_000 };
@@ -38,7 +41,7 @@ let marks: PostgresEventMarks;
 let salt: string;
 const ending = new AbortController();
 const instance = randomUUID();
-const proxy = { answers: true, knows: true };
+const proxy = { answers: true, knows: true, said: 0 };
 let answering: Promise<void>;
 
 beforeAll(async () => {
@@ -71,8 +74,16 @@ async function answer(): Promise<void> {
       INSERT INTO banyan.proxies (pipeline, instance, place, stream_type, epoch, knows)
       VALUES ('bank', '${instance}', 'host:1', 'account', ${epoch}, ${knows})
       ON CONFLICT (pipeline, stream_type, instance) DO UPDATE SET epoch = excluded.epoch, knows = excluded.knows, seen_at = clock_timestamp()`);
+    proxy.said += 1;
     await sleep(20);
   }
+}
+
+/** Of a proxy that changes: what it was just saying is in the store, and so is what it says now. */
+async function saidAnew(change: Partial<typeof proxy>): Promise<void> {
+  Object.assign(proxy, change);
+  const before = proxy.said;
+  while (proxy.said < before + 2) await sleep(5);
 }
 
 /** As reverse sync does that has applied everything. */
@@ -85,10 +96,10 @@ async function reverseIsThere(): Promise<void> {
 }
 
 /** @param changed what the store says of changed streams instead of what it knows */
-function world(changed?: readonly string[]): MoveWorld {
+function world(changed?: readonly string[], waitMsMax = 30_000): MoveWorld {
   const options = { pipeline: "bank", source: b.db.open(), store: b.store, streams: STREAMS };
   return moveWorld(
-    { ...options, waitMsMax: 5_000, samplesMax: 5, showValues: false },
+    { ...options, waitMsMax, samplesMax: 5, showValues: false },
     {
       eventsSeen: () => marks.eventsSeen(),
       eventsEnd: () => marks.eventsEnd(),
@@ -109,12 +120,16 @@ interface Run {
   readonly without?: readonly string[];
   /** As if these had changed. */
   readonly changed?: readonly string[];
+  /** For so long the capture is waited for. */
+  readonly waitMsMax?: number;
+  /** Awaited within the hold, before the comparison that the switch follows. */
+  readonly beforeSwitch?: () => Promise<void>;
   /** Awaited behind the switch, before it is asked what is stored by then. */
   readonly behindSwitch?: () => Promise<void>;
 }
 
 async function move(kind: MoveKind, from: Standing, to: Standing, run: Run = {}): Promise<Move> {
-  const { holdMs = 5_000, crashAt, onState, forced = [], without = [], behindSwitch } = run;
+  const { holdMs = HOLD_MS, crashAt, onState, forced = [], without = [], behindSwitch } = run;
   const begun = await store.begin({
     ...{ type: TYPE, kind, from, to, forced, without, holdMs },
     who: "ann@host",
@@ -127,18 +142,22 @@ async function move(kind: MoveKind, from: Standing, to: Standing, run: Run = {})
     onState?.(state);
     if (state === crashAt) throw new Killed();
   };
-  const base = world(run.changed);
+  const base = world(run.changed, run.waitMsMax);
   const eventsEnd = async (type: string): Promise<string> => {
     if (isSwitched) await behindSwitch?.();
     return await base.eventsEnd(type);
   };
-  const options = { store, world: { ...base, eventsEnd }, onState: told };
-  return await runMove(options, begun, AbortSignal.timeout(60_000));
+  const compare: MoveWorld["compare"] = async (...asked) => {
+    await run.beforeSwitch?.();
+    return await base.compare(...asked);
+  };
+  const options = { store, world: { ...base, eventsEnd, compare }, onState: told };
+  return await runMove(options, begun, AbortSignal.timeout(MOVE_MS_MAX));
 }
 
 async function resume(): Promise<Move> {
   const taken = (await store.takeOver(randomUUID(), 0))!;
-  return await runMove({ store, world: world() }, taken, AbortSignal.timeout(60_000), true);
+  return await runMove({ store, world: world() }, taken, AbortSignal.timeout(MOVE_MS_MAX), true);
 }
 
 async function standing() {
@@ -202,13 +221,13 @@ describe("a promotion", () => {
     await atShadow();
     const moving = keyOf(true);
     let change: Promise<unknown> | undefined;
+    await saidAnew({ answers: false });
     const undone = await move("promote", SHADOW, CANARY, {
       onState: (state) => {
         if (state !== "held") return;
         change = unseen(b, `UPDATE account SET owner = 'unseen' WHERE id = '${moving}'`).then(() =>
           b.db.query(`UPDATE account SET balance = 7 WHERE id = '${moving}'`),
         );
-        proxy.answers = false;
         void change.then(() => (proxy.answers = true));
       },
     });
@@ -229,7 +248,8 @@ describe("a promotion", () => {
     try {
       // What the capture writes waits.
       await blocker.query("BEGIN; SELECT FROM banyan.pipelines FOR NO KEY UPDATE");
-      const undone = await move("promote", SHADOW, CANARY, { onState, changed: [] });
+      const waited = { onState, changed: [], waitMsMax: 3_000 };
+      const undone = await move("promote", SHADOW, CANARY, waited);
       expect(undone).toMatchObject({ outcome: "undone", step: "begun" });
       expect(undone.reason).toMatch(/did not reach the fence[^]*; is banyan run running\?$/);
       expect(states).not.toContain("held");
@@ -244,7 +264,7 @@ describe("a promotion", () => {
 
   test("is undone when a proxy does not acknowledge, names it, and passes over it when told", async () => {
     await atShadow();
-    proxy.answers = false;
+    await saidAnew({ answers: false });
     const undone = await move("promote", SHADOW, CANARY, { holdMs: 1_000 });
     expect(undone.reason).toContain(`host:1 (${instance})`);
     expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
@@ -281,23 +301,19 @@ describe("a promotion behind its switch", () => {
 
   test("holds writes until every proxy knows of it, and says so when one does not", async () => {
     await atShadow();
+    // What it was just saying may otherwise be said behind the switch.
+    const beforeSwitch = (): Promise<void> => saidAnew({ knows: false });
     let isKnown = false;
     const done = await move("promote", SHADOW, CANARY, {
+      beforeSwitch,
       onState: (state) => {
-        if (state === "switched") {
-          proxy.knows = false;
-          setTimeout(() => ((proxy.knows = true), (isKnown = true)), 400);
-        }
+        if (state === "switched") setTimeout(() => ((proxy.knows = true), (isKnown = true)), 400);
         if (state === "known") expect(isKnown).toBe(true);
       },
     });
     expect(done).toMatchObject({ outcome: "done", reason: undefined });
     await atShadow();
-    const late = await move("promote", SHADOW, CANARY, {
-      onState: (state) => {
-        if (state === "switched") proxy.knows = false;
-      },
-    });
+    const late = await move("promote", SHADOW, CANARY, { beforeSwitch });
     proxy.knows = true;
     expect(late).toMatchObject({ outcome: "done" });
     expect(late.reason).toContain("reads of host:1 may have been answered by the other side");
@@ -321,7 +337,7 @@ describe("a rollback", () => {
   test("waits for what the new service has decided, and is undone when that does not come", async () => {
     await atCanary();
     await decide();
-    const undone = await move("rollback", CANARY, SHADOW, { holdMs: 500 });
+    const undone = await move("rollback", CANARY, SHADOW, { holdMs: 3_000 });
     expect(undone).toMatchObject({ outcome: "undone", step: "acknowledged" });
     expect(undone.reason).toContain("reverse sync has not applied everything");
     expect(await standing()).toEqual({ ...CANARY, hold: undefined });
@@ -333,7 +349,7 @@ describe("a rollback", () => {
 
   test("switches back when a decision was stored between and legacy cannot get it", async () => {
     await atCanary();
-    const undone = await move("rollback", CANARY, SHADOW, { holdMs: 3_000, behindSwitch: decide });
+    const undone = await move("rollback", CANARY, SHADOW, { holdMs: 6_000, behindSwitch: decide });
     expect(undone).toMatchObject({ outcome: "undone", step: "switched" });
     expect(await standing()).toEqual({ ...CANARY, hold: undefined });
     const [last] = await store.log(TYPE, 1);
@@ -364,9 +380,9 @@ describe("a rollback", () => {
 
   test("that crashed behind its switch is taken back by whoever finds the hold over", async () => {
     await atCanary();
-    const run = { crashAt: "switched", holdMs: 1_000 } as const;
+    const run = { crashAt: "switched", holdMs: 3_000 } as const;
     await expect(move("rollback", CANARY, SHADOW, run)).rejects.toBeInstanceOf(Killed);
-    await sleep(1_100);
+    await sleep(3_100);
     const state = new PostgresRolloutState(url, "bank");
     const { epoch } = (await state.read()).get(TYPE)!;
     expect(await state.endHold(TYPE, epoch, "a proxy")).toBe(true);
@@ -379,15 +395,15 @@ describe("a rollback", () => {
 
   test("that is taken up when its hold is long over goes back, unless legacy has everything", async () => {
     await atCanary();
-    const run = { crashAt: "switched", holdMs: 500 } as const;
+    const run = { crashAt: "switched", holdMs: 3_000 } as const;
     await expect(move("rollback", CANARY, SHADOW, run)).rejects.toBeInstanceOf(Killed);
     await decide();
-    await sleep(600);
+    await sleep(3_100);
     expect(await resume()).toMatchObject({ outcome: "undone" });
     expect(await standing()).toEqual({ ...CANARY, hold: undefined });
     await reverseIsThere();
     await expect(move("rollback", CANARY, SHADOW, run)).rejects.toBeInstanceOf(Killed);
-    await sleep(600);
+    await sleep(3_100);
     expect(await resume()).toMatchObject({ outcome: "done" });
     expect(await standing()).toEqual({ ...SHADOW, hold: undefined });
   });

@@ -82,11 +82,12 @@ test("seconds go on while the clock of the machine is set back", async () => {
   counts.add("order", "GET /a", "new", 1, false);
   vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 3_600_000 });
   try {
-    await vi.waitUntil(() => counts.rows(1).length > 0, { timeout: 5_000 });
+    await vi.waitUntil(() => counts.rows(1).length > 0, { timeout: 30_000 });
   } finally {
     vi.useRealTimers();
   }
-  expect(counts.rows(1)[0]!.second).toBeCloseTo(Date.now() / 1_000, -1);
+  // Not an hour ago.
+  expect(Math.abs(counts.rows(1)[0]!.second - Date.now() / 1_000)).toBeLessThan(60);
 });
 
 test("rows wait for a store that is away, up to a number; then the oldest are given up, and said so", async () => {

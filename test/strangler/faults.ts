@@ -8,6 +8,8 @@ export interface FaultOptions {
   readonly random: () => number;
   readonly dead: DeadProxies;
   readonly tell: (line: string) => void;
+  /** Kinds of faults that there are to be. */
+  readonly kindsMin?: number;
 }
 
 const DATABASES = ["store", "legacy"] as const;
@@ -23,17 +25,24 @@ const PAUSE_MS = 2_000;
 const DOWN_MS = 1_000;
 const ANSWER_MS_MAX = 60_000;
 
-/** Kills processes and restarts database servers until the signal. @returns what was done, and how often */
+/**
+ * Kills processes and restarts database servers until the signal, and as long as it was of too few kinds; not
+ * behind the end in any case. @returns what was done, and how often
+ */
 export async function breakThings(
   options: FaultOptions,
-  signal: AbortSignal,
+  isOver: AbortSignal,
+  end: AbortSignal,
 ): Promise<ReadonlyMap<string, number>> {
-  const { world, random, tell } = options;
+  const { world, random, tell, kindsMin = 0 } = options;
   const counts = new Map<string, number>();
   let left: string[] = [];
-  while (!signal.aborted) {
+  for (;;) {
+    const isEnough = isOver.aborted && counts.size >= kindsMin;
+    if (isEnough || end.aborted) break;
+    const signal = counts.size >= kindsMin ? AbortSignal.any([isOver, end]) : end;
     await sleep(500 + PAUSE_MS * random(), undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) break;
+    if (signal.aborted) continue;
     if (left.length === 0) left = [...FAULTS];
     const [fault] = left.splice(Math.floor(random() * left.length), 1) as [string];
     tell(`fault: ${fault}`);

@@ -11,7 +11,7 @@ export interface KeptOptions {
   readonly readyText: string;
 }
 
-const READY_MS_MAX = 60_000;
+const READY_MS_MAX = 120_000;
 /** The grace of the program, and a little. */
 const END_MS_MAX = 40_000;
 const LINES_TOLD = 15;

@@ -16,15 +16,17 @@ const ORDERS = 24;
 const isNightly = process.env["BANYAN_TEST_BUDGET"] === "nightly";
 const GROUPS_PER_STAGE = isNightly ? 40 : 5;
 const REQUESTS_PER_GROUP = 5;
-vi.setConfig({ testTimeout: isNightly ? 900_000 : 120_000 });
+vi.setConfig({ testTimeout: isNightly ? 900_000 : 400_000 });
 
 type Random = (below: number) => number;
 
+/**
+ * In the order of products: legacy takes stock line by line, and refuses one of two orders that take the same
+ * pieces the other way round (a deadlock), which the new shop does not.
+ */
 function lines(below: Random): readonly object[] {
-  return Array.from({ length: 1 + below(3) }, () => ({
-    sku: `SKU-0000${1 + below(9)}`,
-    quantity: 1 + below(8),
-  }));
+  const skus = Array.from({ length: 1 + below(3) }, () => `SKU-0000${1 + below(9)}`);
+  return skus.sort().map((sku) => ({ sku, quantity: 1 + below(8) }));
 }
 
 /** @param into an order that this one may be merged into */

@@ -23,8 +23,9 @@ interface Answered extends Answer {
   readonly side: Side;
 }
 
-const TRIES_MAX = 200;
-const STREAM_LOOKS_MAX = 500;
+/** Until a process that was killed is back, at most. */
+const TRY_MS_MAX = 60_000;
+const STREAM_MS_MAX = 60_000;
 
 /** Sends requests where the proxy would send them, with the headers that it gives, and mirrors what it would. */
 export class Shopper {
@@ -79,7 +80,7 @@ export class Shopper {
 
   /** As the proxy does when legacy's answer names an order that has moved. */
   async #untilThere(stream: string): Promise<void> {
-    for (let look = 0; look < STREAM_LOOKS_MAX; look++) {
+    for (const deadline = performance.now() + STREAM_MS_MAX; performance.now() < deadline;) {
       const [head] = await this.#shops.store.dual.heads([stream]);
       if (head! > 0) return;
       await sleep(20);
@@ -121,12 +122,12 @@ export class Shopper {
     id: string | undefined,
     correlationId: string,
   ): Promise<Answered> {
-    for (let tries = 1; ; tries++) {
+    for (const deadline = performance.now() + TRY_MS_MAX; ;) {
       const side = sideNow();
       const answer = await this.#send(side, wish, id, correlationId, "live");
       if (answer.status < 500 && !/duplicate key/.test(answer.text)) return { ...answer, side };
       const what = `${side} ${wish.method} ${id} ${wish.verb}`;
-      if (answer.status !== 503 || tries >= TRIES_MAX)
+      if (answer.status !== 503 || performance.now() > deadline)
         throw new Error(`${what}: ${answer.status} ${answer.text}`);
       await sleep(50);
     }

@@ -1,4 +1,3 @@
-import { createServer, type AddressInfo } from "node:net";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -13,6 +12,7 @@ import {
 } from "../support/cli.ts";
 import type { TestDatabase } from "../support/databases.ts";
 import { startTestServer, type TestServer } from "../support/faults-server.ts";
+import { freePort } from "../support/free-port.ts";
 import { KeptProcess } from "./kept-process.ts";
 import { WITNESS_SQL } from "./witness.ts";
 
@@ -46,20 +46,22 @@ export interface WorldOptions {
   readonly orders?: number;
   /** What a service that is down and a capture that is late look like does not stop a promotion. */
   readonly areGatesLax?: boolean;
+  /** Applications are killed: what they break off is waited for a shorter time. */
+  readonly isBroken?: boolean;
 }
 
 const SERVER_FLAGS = ["wal_level=logical", "max_connections=120"].flatMap((one) => ["-c", one]);
-const READY_MS_MAX = 60_000;
+const READY_MS_MAX = 120_000;
 const EXAMPLES = join(import.meta.dirname, "../../dist/examples/shop-postgres");
 
 /**
  * The shop's config with gates that need few samples, and with alarms that never ring: moves are the
- * test's own. An application that breaks off is waited for a shorter time.
+ * test's own.
  */
-const config = (areGatesLax: boolean): string => `
+const config = ({ areGatesLax, isBroken }: Required<WorldOptions>): string => `
 import shop from ${JSON.stringify(join(shopFolder(), "banyan.config.ts"))};
 const { legacy, new: fresh } = shop.proxy.upstreams;
-const quick = { responseMsMax: 5000, healthEveryMs: 500 };
+const quick = { responseMsMax: ${isBroken ? 5_000 : 30_000}, healthEveryMs: 500 };
 export default {
   ...shop,
   source: { ...shop.source, publication: "banyan_shop" },
@@ -85,6 +87,7 @@ export async function openWorld({
   proxies,
   orders = 200,
   areGatesLax = false,
+  isBroken = false,
 }: WorldOptions): Promise<World> {
   const releases: (() => Promise<unknown>)[] = [];
   const release = async (): Promise<void> => {
@@ -92,7 +95,7 @@ export async function openWorld({
   };
   try {
     return {
-      ...(await begin({ seed, proxies, orders, areGatesLax }, releases)),
+      ...(await begin({ seed, proxies, orders, areGatesLax, isBroken }, releases)),
       [Symbol.asyncDispose]: release,
     };
   } catch (error) {
@@ -102,9 +105,10 @@ export async function openWorld({
 }
 
 async function begin(
-  { seed, proxies, orders, areGatesLax }: Required<WorldOptions>,
+  options: Required<WorldOptions>,
   releases: (() => Promise<unknown>)[],
 ): Promise<Omit<World, typeof Symbol.asyncDispose>> {
+  const { seed, proxies, orders } = options;
   const [legacy, store] = await Promise.all([openPart("shop"), openPart("events")]);
   for (const { server } of [legacy, store])
     releases.push(async () => server[Symbol.asyncDispose]());
@@ -112,9 +116,10 @@ async function begin(
   // Enough of everything: an order that legacy refuses because the last piece was just sold is no difference.
   await legacy.database.query("UPDATE stock_levels SET quantity = 1000000");
   await legacy.database.query(`CREATE PUBLICATION banyan_shop FOR TABLE ${TABLES.join(", ")}`);
-  const folder = configFolder(config(areGatesLax));
+  const folder = configFolder(config(options));
   releases.push(async () => folder[Symbol.dispose]());
   const cwd = folder.directory;
+  // Each is bound again whenever its process was killed.
   const [legacyPort, newPort, proxyPort, proxy2Port] = await freePorts(4);
   const url = (port: number | undefined): string => `http://127.0.0.1:${port}`;
   const env = {
@@ -198,19 +203,10 @@ async function hasBaseline(database: TestDatabase): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** Free a moment ago; nobody else of a test gives itself ports like these. */
 async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((done) =>
-          server.listen(0, "127.0.0.1", () => done((server.address() as AddressInfo).port)),
-        ),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
+  const ports = new Set<number>();
+  while (ports.size < count) ports.add(await freePort());
+  return [...ports];
 }
 
 /** A killed proxy may have left a last line that is not whole. */

@@ -25,11 +25,11 @@ export interface RunningCli {
 export interface CliOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** When {@link runCli} kills it; two minutes when absent. */
+  /** When {@link runCli} kills it; four minutes when absent. */
   readonly timeoutMs?: number;
 }
 
-const RUN_MS_MAX = 120_000;
+const RUN_MS_MAX = 240_000;
 
 /** Starts `banyan` with these arguments; the caller waits for `ended`. */
 export function startCli(args: readonly string[], options: CliOptions = {}): RunningCli {

@@ -8,7 +8,7 @@ import {
 } from "../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../connectors/embedded/postmaster.ts";
 import type { TestDatabase } from "./databases.ts";
-import { ownPort } from "./own-port.ts";
+import { freePort } from "./free-port.ts";
 
 /** A Postgres of the test's own, which may be stopped, crashed and started with other settings. */
 export interface TestServer extends AsyncDisposable {
@@ -29,9 +29,10 @@ export async function startTestServer(flags: readonly string[]): Promise<TestSer
   const base = mkdtempSync(join(tmpdir(), "banyan-faults-server-"));
   chmodSync(base, 0o755);
   const dir = join(base, "server");
-  const port = await ownPort();
+  // It is bound again at each start.
+  const port = await freePort();
   const begin = (more: readonly string[]): Promise<EmbeddedPostgres> =>
-    startEmbeddedPostgres({ dir, flags: [...QUICK_FLAGS, ...more], port });
+    startEmbeddedPostgres({ dir, port, flags: [...QUICK_FLAGS, ...more] });
   let server = await begin(flags).catch((error: unknown) => {
     rmSync(base, { recursive: true, force: true });
     throw error;

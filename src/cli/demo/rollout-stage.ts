@@ -8,7 +8,7 @@ import { startNewShop, type NewShopServer } from "../../../examples/shop-postgre
 import type { Progress } from "../progress.ts";
 import type { MoveDocument } from "../rollout-move.ts";
 import { gatesText } from "../rollout-text.ts";
-import { freePort, openMoves } from "../wire.ts";
+import { freePorts, openMoves } from "../wire.ts";
 import { indent, runCli, startCli } from "./cli-process.ts";
 import { loadConfig } from "../../config/load-config.ts";
 import { BanyanError } from "../../model/errors.ts";
@@ -69,7 +69,7 @@ export class Stage {
   #watch: Running | undefined;
 
   static async open(demo: RolloutDemo): Promise<Stage> {
-    const [proxy, admin, service] = [await freePort(), await freePort(), await freePort()];
+    const [proxy, admin, service] = (await freePorts(3)) as [number, number, number];
     process.env["SHOP_LEGACY_HTTP"] = demo.legacyHttp;
     process.env["SHOP_NEW_HTTP"] = `http://127.0.0.1:${service}`;
     process.env["SHOP_PROXY_LISTEN"] = `127.0.0.1:${proxy}`;

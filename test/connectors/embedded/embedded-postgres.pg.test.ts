@@ -22,7 +22,7 @@ import {
   type EmbeddedPostgres,
 } from "../../../connectors/embedded/embedded-postgres.ts";
 import { findPostmaster, stopPostmaster } from "../../../connectors/embedded/postmaster.ts";
-import { ownPort } from "../../support/own-port.ts";
+import { freePort } from "../../support/free-port.ts";
 import { startTcpProxy } from "../../support/tcp-proxy.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -234,7 +234,7 @@ test("a server that cannot start says why, with the end of its log and what to d
     ) as string,
     hint: expect.stringContaining("server.log") as string,
   });
-  const port = await ownPort();
+  const port = await freePort();
   const taken = createServer().listen(port, "127.0.0.1");
   await once(taken, "listening");
   await expect(start({ port })).rejects.toMatchObject({
