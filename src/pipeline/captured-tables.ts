@@ -4,7 +4,7 @@ import { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
-import type { CapturedTable } from "../store/event-store.ts";
+import type { BaselineRecord, CapturedTable, RenamedTable } from "../store/event-store.ts";
 
 /** How a config's tables stand to those that the pipeline has captured so far. */
 export interface TableChanges {
@@ -12,6 +12,8 @@ export interface TableChanges {
   readonly joining: readonly RolePlan[];
   /** Entries to be written: of tables that left, that were renamed, or are back before they missed anything. */
   readonly noted: readonly CapturedTable[];
+  /** Those among them that go on under another name. */
+  readonly renamed: readonly RenamedTable[];
 }
 
 /** Entries for tables that get their baseline at this position. */
@@ -53,6 +55,7 @@ export function compareTables(
   const known = new Map(captured.map((table) => [table.table, table]));
   const joining: RolePlan[] = [];
   const noted: CapturedTable[] = [];
+  const renamed: RenamedTable[] = [];
   for (const role of roles) {
     const { name } = role.tableRef;
     const before = known.get(name);
@@ -69,6 +72,7 @@ export function compareTables(
     if (current !== undefined && (current.table === name || isRenamed(current, role))) {
       const { left: _left, ...entry } = current;
       noted.push({ ...entry, table: name });
+      if (current.table !== name) renamed.push({ from: current.table, to: name });
     } else if (before?.left !== undefined) throw leftBefore(name, before.left);
     else if (first !== undefined) throw placeTaken(current ?? first, role);
     else joining.push(role);
@@ -78,7 +82,24 @@ export function compareTables(
     if (entry.left === undefined && !named.has(entry.table))
       noted.push({ ...entry, left: checkpoint });
   }
-  return { joining, noted };
+  return { joining, noted, renamed };
+}
+
+/** What is noted of a baseline in chunks, by the names that its tables have in the config now. */
+export function underNamesOfNow(
+  record: BaselineRecord,
+  { roles }: StreamPlan,
+  captured: readonly CapturedTable[],
+): BaselineRecord {
+  const now = (name: string): string => {
+    const before = captured.find(({ table, stream }) => table === name && stream === record.stream);
+    return roles.find(({ role }) => role === before?.role)?.tableRef.name ?? name;
+  };
+  return {
+    ...record,
+    ...(record.tables === undefined ? {} : { tables: record.tables.map(now) }),
+    ...(record.imaged === undefined ? {} : { imaged: record.imaged.map(now) }),
+  };
 }
 
 /**
@@ -105,6 +126,7 @@ function ofUnknown(
   return {
     joining: roles.filter((role) => !isKnown(role)),
     noted: capturedAt(roles.filter(isKnown), checkpoint),
+    renamed: [],
   };
 }
 

@@ -327,7 +327,9 @@ export class ChunkedBaseline {
     if (gap === undefined || known === undefined)
       return baselineStages(rowsOf, stream, mappers, facts, signal);
     const isMoved = (id: string): boolean => writer.isMoved(id);
-    const more = { gap, order: keyOrder(mapping, stream), stored: known, isMoved };
+    const begunSince = (ids: readonly string[]): Promise<ReadonlySet<string>> =>
+      writer.begunByOthers(ids);
+    const more = { gap, order: keyOrder(mapping, stream), stored: known, isMoved, begunSince };
     return gapStages(rowsOf, stream, mappers, { ...facts, ...more }, signal);
   }
 
