@@ -1,10 +1,10 @@
-import { recordedRole } from "../mapping/column-history.ts";
+import { isSameTable, recordedRole } from "../mapping/column-history.ts";
 import type { RolePlan, StreamPlan } from "../mapping/compile.ts";
 import { BanyanError } from "../model/errors.ts";
-import type { MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
+import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
-import type { BaselineRecord, CapturedTable, RenamedTable } from "../store/event-store.ts";
+import type { CapturedTable, RenamedTable } from "../store/event-store.ts";
 
 /** How a config's tables stand to those that the pipeline has captured so far. */
 export interface TableChanges {
@@ -83,36 +83,6 @@ export function compareTables(
       noted.push({ ...entry, left: checkpoint });
   }
   return { joining, noted, renamed };
-}
-
-/** What is noted of a baseline in chunks, by the names that its tables have in the config now. */
-export function underNamesOfNow(
-  record: BaselineRecord,
-  { roles }: StreamPlan,
-  captured: readonly CapturedTable[],
-): BaselineRecord {
-  const now = (name: string): string => {
-    const before = captured.find(({ table, stream }) => table === name && stream === record.stream);
-    return roles.find(({ role }) => role === before?.role)?.tableRef.name ?? name;
-  };
-  return {
-    ...record,
-    ...(record.tables === undefined ? {} : { tables: record.tables.map(now) }),
-    ...(record.imaged === undefined ? {} : { imaged: record.imaged.map(now) }),
-  };
-}
-
-/**
- * Whether a table is one that was captured under another name: it has all of its columns, under their
- * numbers, which a table keeps for life. A copy made column by column cannot be told from it.
- */
-function isSameTable(before: RoleDefinition | undefined, now: SourceTable | undefined): boolean {
-  if (before === undefined || now === undefined) return false;
-  return now.columns.every(({ name, number }) =>
-    before.columns.some(
-      (column) => column.name === name && number !== undefined && column.number === number,
-    ),
-  );
 }
 
 /** Of a store that does not know its pipelines' tables yet: those of the mappings so far have a baseline. */

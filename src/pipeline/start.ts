@@ -1,7 +1,13 @@
 import { baseline } from "./baseline.ts";
 import { planBaselines, type BaselineOf, type StreamBaseline } from "./baseline-plan.ts";
-import { capturedAt, compareTables, underNamesOfNow } from "./captured-tables.ts";
-import { frontierOf, imagedTables, newRecord, plansGoingOn } from "./baseline-record.ts";
+import { capturedAt, compareTables } from "./captured-tables.ts";
+import {
+  frontierOf,
+  imagedTables,
+  newRecord,
+  plansGoingOn,
+  underNamesOfNow,
+} from "./baseline-record.ts";
 import { EventWriter } from "./event-writer.ts";
 import { forgetImages } from "./forget-images.ts";
 import { Frontiers } from "./frontiers.ts";
@@ -129,11 +135,11 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
   const { tables: captured, baselines = [] } = run.capture.record;
+  mapping.learnNames(captured);
   const { joining, noted, renamed } = compareTables(mapping, captured, from, recorded);
-  const records = baselines.flatMap((record) => {
-    const stream = mapping.stream(record.stream);
-    return stream === undefined ? [] : [underNamesOfNow(record, stream, captured)];
-  });
+  const records = baselines
+    .filter(({ stream }) => mapping.stream(stream) !== undefined)
+    .map((record) => underNamesOfNow(record, mapping));
   refuseUnfinished(records, joining);
   await refuseLeaving(source, records, noted);
   await refuseMoved(run.authority, mapping, joining, records);
@@ -225,6 +231,7 @@ async function join(
     const asSeen = new Map(opened.tables.map((table) => [table.name, table]));
     const shapes = tables.map((table) => asSeen.get(table.name) ?? table);
     const mapping = compileMapping(streams, shapes, recorded);
+    mapping.learnNames(run.capture.record.tables);
     const frontiers = new Frontiers();
     noteEarlier(frontiers, mapping, earlier, run, from);
     const writer = writerOf(run, mapping, frontiers);
