@@ -181,15 +181,10 @@ export class EventWriter {
     return this.#authority.isMoved(stream);
   }
 
-  /**
-   * Which of some streams of aggregates that have moved are there. Those that are not are legacy's to have
-   * made, and may be begun here.
-   */
-  async begunByOthers(streams: readonly string[]): Promise<ReadonlySet<string>> {
+  /** Which of some streams are there, whoever has begun them. */
+  async areThere(streams: readonly string[]): Promise<readonly boolean[]> {
     const versions = await this.#askVersions(() => this.#writer.storedVersions(streams));
-    const begun = new Set(streams.filter((_, i) => versions[i]! > 0));
-    for (const stream of streams) if (!begun.has(stream)) this.#madeByLegacy.add(stream);
-    return begun;
+    return versions.map((version) => version > 0);
   }
 
   /** What legacy writes behind it comes behind what the service appended. */
@@ -277,9 +272,14 @@ export class EventWriter {
     });
   }
 
-  /** Gives events their versions; all that the commit has of their streams are here. */
-  async assignVersions(events: EventBuffer): Promise<void> {
-    this.#noteBuckets(events);
+  /**
+   * Gives events their versions; all that the commit has of their streams are here.
+   *
+   * @param madeByLegacy streams that legacy was entitled to begin in a bucket that has moved; absent for
+   *   those that {@link map} has found
+   */
+  async assignVersions(events: EventBuffer, madeByLegacy?: ReadonlySet<string>): Promise<void> {
+    this.#noteBuckets(events, madeByLegacy);
     await this.#versions.assignOnce(events, (streams) =>
       this.#askVersions(() => this.#writer.versions(streams)),
     );
@@ -333,7 +333,10 @@ export class EventWriter {
    * What legacy was still entitled to make in a bucket that has moved asks nothing. All else was judged to
    * be legacy's, also where a move has become known since: the commit decides.
    */
-  #noteBuckets({ streams, length }: EventBuffer): void {
+  #noteBuckets(
+    { streams, length }: EventBuffer,
+    madeByLegacy: ReadonlySet<string> = this.#madeByLegacy,
+  ): void {
     const authority = this.#authority;
     if (length === 0 || authority === NOTHING_MOVED) return;
     const lowest = this.#lowestBuckets;
@@ -343,7 +346,7 @@ export class EventWriter {
     }
     for (let i = 0; i < length; i++) {
       const stream = streams[i]!;
-      if (this.#madeByLegacy.has(stream) && authority.isMoved(stream)) continue;
+      if (madeByLegacy.has(stream) && authority.isMoved(stream)) continue;
       const type = streamTypeOf(stream);
       const bucket = authority.bucketOf(stream) ?? 0;
       if (bucket < (lowest.get(type) ?? Infinity)) lowest.set(type, bucket);

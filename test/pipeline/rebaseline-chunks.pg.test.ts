@@ -258,11 +258,16 @@ test.each(["full", "default"] as const)(
     await lose(b);
     // All new ones fall into buckets that have moved.
     const isMoved = (stream: string): boolean => Number(stream.slice("ticket-".length)) > 9_000;
-    const authority = { ...NOTHING_MOVED, hasMoved: true, hasBegun: true, isMoved };
-    const going = rebaseline(b, { streams, authority });
-    await untilChunks(b, "ticket", 1);
+    const bucketOf = (stream: string): number => (isMoved(stream) ? 7 : 7_000);
+    const authority = { ...NOTHING_MOVED, hasMoved: true, hasBegun: true, isMoved, bucketOf };
     const client = new pg.Client({ connectionString: b.storeUrl });
     await client.connect();
+    // To which the commit holds it too.
+    await client.query(
+      `INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt) VALUES ('chunks', 'ticket', 'canary', 5000, 'x')`,
+    );
+    const going = rebaseline(b, { streams, authority });
+    await untilChunks(b, "ticket", 1);
     const decide = (version: number, data: object): Promise<unknown> =>
       client.query(
         `INSERT INTO banyan.events (event_id, time, version, mapping_version, origin, stream_id, type, actor, data)
