@@ -19,6 +19,7 @@ import type {
   Ledger,
   ParkedChange,
   PipelineRecord,
+  RenamedTable,
   Progress,
   StagedBatch,
 } from "../../src/store/event-store.ts";
@@ -129,6 +130,7 @@ export class MemoryCaptureWriter implements CaptureWriter {
         if (image === undefined) pipeline.images.delete(key);
         else pipeline.images.set(key, image);
       }
+      renameImages(pipeline.images, progress.renamed ?? []);
       this.#park(staged.parked);
       settleParked(this.#state, staged.released, "retried");
       settleParked(this.#state, staged.skipped, "skipped");
@@ -209,6 +211,18 @@ function nothingStaged(): Staged {
     rebaselined: [],
     refused: [],
   };
+}
+
+function renameImages(images: Map<string, string>, renamed: readonly RenamedTable[]): void {
+  for (const { from, to } of renamed) {
+    const [before, now] = [imageKey(from, ""), imageKey(to, "")];
+    for (const at of [...images.keys()]) if (at.startsWith(now)) images.delete(at);
+    for (const [at, image] of [...images]) {
+      if (!at.startsWith(before)) continue;
+      images.delete(at);
+      images.set(now + at.slice(before.length), image);
+    }
+  }
 }
 
 function withTables(

@@ -124,10 +124,12 @@ class PostgresSource implements ChangeSource {
   }
 
   async discover(tables: readonly PlannedTable[]): Promise<readonly SourceTable[]> {
-    this.#learn({ tables });
+    this.#learnKeys(tables);
     const names = tables.map(({ name }) => name);
     const entries = await readTables(this.#ask, names, this.#options.publication, this.#keys);
     requireAll(names, entries);
+    // Not before: a table that is only asked after, and is gone, is none that the log must have.
+    this.#learn({ tables });
     return entries.map(({ table }) => table);
   }
 
@@ -429,12 +431,13 @@ class PostgresSource implements ChangeSource {
   }
 
   #learn({ tables }: CapturePlan): void {
-    for (const { name, key } of tables) {
-      const { schema, relation } = parseQualifiedName(name);
-      const qualified = qualifiedName(schema, relation);
-      this.#planned.add(qualified);
-      if (key !== undefined) this.#keys.set(qualified, key);
-    }
+    this.#learnKeys(tables);
+    for (const { name } of tables) this.#planned.add(qualifiedNameOf(name));
+  }
+
+  #learnKeys(tables: readonly PlannedTable[]): void {
+    for (const { name, key } of tables)
+      if (key !== undefined) this.#keys.set(qualifiedNameOf(name), key);
   }
 
   #track<Snapshot extends { close(): Promise<void> }>(snapshot: Snapshot): Snapshot {
@@ -448,6 +451,11 @@ class PostgresSource implements ChangeSource {
     this.#open.add(opened);
     return opened;
   }
+}
+
+function qualifiedNameOf(name: string): string {
+  const { schema, relation } = parseQualifiedName(name);
+  return qualifiedName(schema, relation);
 }
 
 function tableReplaced(name: string, slot: string): BanyanError {

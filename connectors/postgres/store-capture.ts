@@ -12,6 +12,7 @@ import {
   keepMissingImages,
   readImages,
   writeImages,
+  renameImages,
 } from "./store-images.ts";
 import { insertEvents } from "./store-insert.ts";
 import { insertParked, settleParked } from "./store-quarantine.ts";
@@ -199,6 +200,9 @@ export class PostgresCaptureWriter implements CaptureWriter {
         progress.baselines === undefined
           ? undefined
           : writeBaselines(this.#client, this.#pipelineId, progress.baselines),
+        progress.renamed === undefined
+          ? undefined
+          : renameImages(this.#client, this.#pipelineId, progress.renamed),
         this.#guardAuthority(progress.lowestBuckets),
         this.#client.query<{ generation: string }>({
           name: "banyan-advance",
@@ -216,7 +220,7 @@ export class PostgresCaptureWriter implements CaptureWriter {
         this.#client.query("COMMIT"),
       ]);
       failpoint("batch-commit-sent");
-      const [, , , , advanced] = await sent;
+      const [, , , , , advanced] = await sent;
       this.#transaction = undefined;
       this.#checkpoint = checkpoint ?? this.#checkpoint;
       return { quarantineGeneration: Number(advanced.rows[0]!.generation) };

@@ -3,7 +3,7 @@ import { copyFrames } from "./copy-frames.ts";
 import { textArray } from "./store-arrays.ts";
 import { fieldRoom } from "./store-binary.ts";
 import { copyIn } from "./store-copy.ts";
-import type { ImageChange, NewImage } from "../../src/store/event-store.ts";
+import type { ImageChange, NewImage, RenamedTable } from "../../src/store/event-store.ts";
 
 /** Bounds of one statement; its arrays are in memory at once, here and at the server. */
 const IMAGES_PER_STATEMENT_MAX = 5_000;
@@ -87,6 +87,25 @@ export async function forgetImages(
   });
   const { count, last } = rows[0]!;
   return Number(count) < imagesMax ? undefined : (last ?? undefined);
+}
+
+/** Moves the images of tables that are called something else now. */
+export async function renameImages(
+  client: pg.ClientBase,
+  pipelineId: number,
+  renamed: readonly RenamedTable[],
+): Promise<void> {
+  const sent = renamed.flatMap(({ from, to }) => [
+    client.query(
+      `DELETE FROM banyan.row_images WHERE pipeline_id = $1 AND table_name = $2 COLLATE "C"`,
+      [pipelineId, to],
+    ),
+    client.query(
+      `UPDATE banyan.row_images SET table_name = $3 WHERE pipeline_id = $1 AND table_name = $2 COLLATE "C"`,
+      [pipelineId, from, to],
+    ),
+  ]);
+  await Promise.all(sent);
 }
 
 /** Images of rows that have none yet. The client must be idle. */

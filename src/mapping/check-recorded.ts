@@ -1,4 +1,4 @@
-import { recordedRole } from "./column-history.ts";
+import { recordedRole, renamedRole } from "./column-history.ts";
 import type { Mapping, RolePlan } from "./compile.ts";
 import type { ReportProblem } from "./mapping-problem.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
@@ -49,9 +49,11 @@ function checkIdentity(
   recorded: ReadonlyMap<number, MappingDefinition>,
   problem: ReportProblem,
 ): void {
-  const known = recordedRole(recorded, stream, tableRef.name);
   const table = mapping.shapeOf(tableRef.name);
-  if (known === undefined || table === undefined) return;
+  if (table === undefined) return;
+  const known =
+    recordedRole(recorded, stream, tableRef.name) ?? renamedRole(recorded, stream, role, table);
+  if (known === undefined) return;
   const columns = mapping.columnsOf(table);
   /** A column by the name that it had when it was recorded. */
   const before = (name: string, names: readonly string[]): string => {

@@ -82,30 +82,73 @@ export function recordedRole(
   streamType: string,
   table: string,
 ): RoleDefinition | undefined {
+  return newestOf(mappings, streamType, (roles) => tableIn(roles, table));
+}
+
+/** The same of a table that was renamed since, and is found by its role and its columns. */
+export function renamedRole(
+  mappings: ReadonlyMap<number, MappingDefinition>,
+  streamType: string,
+  roleName: string,
+  table: SourceTable,
+): RoleDefinition | undefined {
+  if (recordedRole(mappings, streamType, table.name) !== undefined) return undefined;
+  const role = newestOf(mappings, streamType, (roles) => roleIn(roles, roleName));
+  return isSameTable(role, table) ? role : undefined;
+}
+
+/**
+ * Whether a table is one that was captured under another name: it has all of its columns, under their
+ * numbers, which a table keeps for life. A copy made column by column cannot be told from it.
+ */
+export function isSameTable(
+  before: RoleDefinition | undefined,
+  now: SourceTable | undefined,
+): boolean {
+  if (before === undefined || now === undefined) return false;
+  return now.columns.every(({ name, number }) =>
+    before.columns.some(
+      (column) => column.name === name && number !== undefined && column.number === number,
+    ),
+  );
+}
+
+/** Whether any mapping that has a table's role kept no images of its rows, whatever it was called there. */
+export function hasUnimaged(
+  mappings: ReadonlyMap<number, MappingDefinition>,
+  streamType: string,
+  table: string,
+  roleName: string,
+): boolean {
+  return [...mappings.values()].some((definition) => {
+    const roles = rolesOf(definition, streamType);
+    const role = tableIn(roles, table) ?? roleIn(roles, roleName);
+    return role !== undefined && role.images !== true;
+  });
+}
+
+type Roles = Readonly<Record<string, RoleDefinition>>;
+
+function newestOf(
+  mappings: ReadonlyMap<number, MappingDefinition>,
+  streamType: string,
+  find: (roles: Roles) => RoleDefinition | undefined,
+): RoleDefinition | undefined {
   for (const [, definition] of [...mappings].sort(([a], [b]) => b - a)) {
-    const role = roleOf(definition, streamType, table);
+    const role = find(rolesOf(definition, streamType));
     if (role !== undefined) return role;
   }
   return undefined;
 }
 
-/** Whether any mapping that has a table's role kept no images of its rows. */
-export function hasUnimaged(
-  mappings: ReadonlyMap<number, MappingDefinition>,
-  streamType: string,
-  table: string,
-): boolean {
-  return [...mappings.values()].some((definition) => {
-    const role = roleOf(definition, streamType, table);
-    return role !== undefined && role.images !== true;
-  });
+function rolesOf({ streams }: MappingDefinition, streamType: string): Roles {
+  return Object.hasOwn(streams, streamType) ? streams[streamType]!.roles : {};
 }
 
-function roleOf(
-  { streams }: MappingDefinition,
-  streamType: string,
-  table: string,
-): RoleDefinition | undefined {
-  const stream = Object.hasOwn(streams, streamType) ? streams[streamType]! : undefined;
-  return Object.values(stream?.roles ?? {}).find((candidate) => candidate.table === table);
+function tableIn(roles: Roles, table: string): RoleDefinition | undefined {
+  return Object.values(roles).find((candidate) => candidate.table === table);
+}
+
+function roleIn(roles: Roles, name: string): RoleDefinition | undefined {
+  return Object.hasOwn(roles, name) ? roles[name] : undefined;
 }

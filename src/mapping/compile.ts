@@ -2,7 +2,7 @@ import { checkPlan } from "./check-plan.ts";
 import { checkRecorded } from "./check-recorded.ts";
 import { checkTable } from "./check-table.ts";
 import { coverageOf, type CoverageCounter, type MappingCoverage } from "./coverage.ts";
-import { ColumnHistory, hasUnimaged, recordedRole } from "./column-history.ts";
+import { ColumnHistory, hasUnimaged, recordedRole, renamedRole } from "./column-history.ts";
 import { compileRule, type CompiledRule } from "./compiled-rule.ts";
 import { describeStreams, fingerprintOf } from "./definition.ts";
 import { brokenBy, compareShapes, silentChanges, sinceCatalogue, type Drift } from "./drift.ts";
@@ -18,7 +18,7 @@ import type { ChildRef, Rule, StreamRef, TableRef, Transform } from "./rules.ts"
 import { TableMapper, type FallbackSlots, type ImageKeeping } from "./table-mapper.ts";
 import type { ColumnDefinition } from "../model/column-definition.ts";
 import type { BanyanError } from "../model/errors.ts";
-import type { MappingDefinition } from "../model/mapping-definition.ts";
+import type { MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
 import type { SourceTable } from "../model/table.ts";
 
 /** A table's part in a stream. */
@@ -60,6 +60,9 @@ export class Mapping {
   /** Whether any insert rule takes child rows with it. */
   readonly takesChildren: boolean;
   readonly #rolesByTable = new Map<string, RolePlan>();
+  readonly #recorded: ReadonlyMap<number, MappingDefinition>;
+  /** Of tables by what they were called before. */
+  readonly #namesNow = new Map<string, string>();
   readonly #shapes = new Map<string, SourceTable>();
   readonly #adopted = new Set<string>();
   readonly #mappers = new WeakMap<SourceTable, TableMapper>();
@@ -77,6 +80,7 @@ export class Mapping {
     recorded: ReadonlyMap<number, MappingDefinition> = new Map(),
   ) {
     this.streams = streams;
+    this.#recorded = recorded;
     this.takesChildren = streams.some((stream) =>
       stream.rules.some(({ rule }) => rule.on === "insert" && rule.with.length > 0),
     );
@@ -84,10 +88,8 @@ export class Mapping {
       const { name } = plan.tableRef;
       if (this.#rolesByTable.has(name)) continue;
       this.#rolesByTable.set(name, plan);
-      const known = recordedRole(recorded, plan.streamType, name);
-      this.#histories.set(name, new ColumnHistory(known?.columns ?? []));
-      this.#images.set(name, { isKept: known?.images === true });
-      if (hasUnimaged(recorded, plan.streamType, name)) this.#unimaged.add(name);
+      this.#remember(name, recordedRole(recorded, plan.streamType, name));
+      if (hasUnimaged(recorded, plan.streamType, name, plan.role)) this.#unimaged.add(name);
     }
   }
 
@@ -111,6 +113,21 @@ export class Mapping {
 
   mapsTable(name: string): boolean {
     return this.#rolesByTable.has(name);
+  }
+
+  /** Takes what tables were called so far, by stream type and role. */
+  learnNames(
+    names: readonly { readonly table: string; readonly stream: string; readonly role: string }[],
+  ): void {
+    for (const { table, stream, role } of names) {
+      const now = this.stream(stream)?.roles.find((plan) => plan.role === role);
+      if (now !== undefined) this.#namesNow.set(table, now.tableRef.name);
+    }
+  }
+
+  /** What a mapped table is called now that may have been renamed since; any other name is as it was. */
+  nameNow(name: string): string {
+    return this.mapsTable(name) ? name : (this.#namesNow.get(name) ?? name);
   }
 
   shapeOf(name: string): SourceTable | undefined {
@@ -216,6 +233,8 @@ export class Mapping {
       const plan = this.#rolesByTable.get(table.name);
       if (plan === undefined) continue;
       this.#shapes.set(table.name, table);
+      const before = renamedRole(this.#recorded, plan.streamType, plan.role, table);
+      if (before !== undefined) this.#remember(table.name, before);
       this.#learn(table);
     }
     for (const table of tables) {
@@ -224,6 +243,11 @@ export class Mapping {
       checkTable(plan, table, this.#shapes, problem);
       this.#compile(plan, table, undefined, problem);
     }
+  }
+
+  #remember(name: string, role: RoleDefinition | undefined): void {
+    this.#histories.set(name, new ColumnHistory(role?.columns ?? []));
+    this.#images.set(name, { isKept: role?.images === true });
   }
 
   #compile(

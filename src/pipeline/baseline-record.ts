@@ -30,6 +30,17 @@ export function newRecord(
   };
 }
 
+/** A record by what its tables are called now. */
+export function underNamesOfNow(record: BaselineRecord, mapping: Mapping): BaselineRecord {
+  const now = (names: readonly string[]): readonly string[] =>
+    names.map((name) => mapping.nameNow(name));
+  return {
+    ...record,
+    ...(record.tables === undefined ? {} : { tables: now(record.tables) }),
+    ...(record.imaged === undefined ? {} : { imaged: now(record.imaged) }),
+  };
+}
+
 /** The tables of a stream type of whose rows images are kept by now. */
 export function imagedTables(mapping: Mapping, { roles }: StreamPlan): readonly string[] {
   return roles.map(({ tableRef }) => tableRef.name).filter((name) => mapping.keepsImages(name));

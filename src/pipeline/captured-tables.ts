@@ -1,10 +1,10 @@
-import { recordedRole } from "../mapping/column-history.ts";
+import { isSameTable, recordedRole } from "../mapping/column-history.ts";
 import type { RolePlan, StreamPlan } from "../mapping/compile.ts";
 import { BanyanError } from "../model/errors.ts";
-import type { MappingDefinition, RoleDefinition } from "../model/mapping-definition.ts";
+import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
-import type { CapturedTable } from "../store/event-store.ts";
+import type { CapturedTable, RenamedTable } from "../store/event-store.ts";
 
 /** How a config's tables stand to those that the pipeline has captured so far. */
 export interface TableChanges {
@@ -12,6 +12,8 @@ export interface TableChanges {
   readonly joining: readonly RolePlan[];
   /** Entries to be written: of tables that left, that were renamed, or are back before they missed anything. */
   readonly noted: readonly CapturedTable[];
+  /** Those among them that go on under another name. */
+  readonly renamed: readonly RenamedTable[];
 }
 
 /** Entries for tables that get their baseline at this position. */
@@ -53,6 +55,7 @@ export function compareTables(
   const known = new Map(captured.map((table) => [table.table, table]));
   const joining: RolePlan[] = [];
   const noted: CapturedTable[] = [];
+  const renamed: RenamedTable[] = [];
   for (const role of roles) {
     const { name } = role.tableRef;
     const before = known.get(name);
@@ -69,6 +72,7 @@ export function compareTables(
     if (current !== undefined && (current.table === name || isRenamed(current, role))) {
       const { left: _left, ...entry } = current;
       noted.push({ ...entry, table: name });
+      if (current.table !== name) renamed.push({ from: current.table, to: name });
     } else if (before?.left !== undefined) throw leftBefore(name, before.left);
     else if (first !== undefined) throw placeTaken(current ?? first, role);
     else joining.push(role);
@@ -78,20 +82,7 @@ export function compareTables(
     if (entry.left === undefined && !named.has(entry.table))
       noted.push({ ...entry, left: checkpoint });
   }
-  return { joining, noted };
-}
-
-/**
- * Whether a table is one that was captured under another name: it has all of its columns, under their
- * numbers, which a table keeps for life. A copy made column by column cannot be told from it.
- */
-function isSameTable(before: RoleDefinition | undefined, now: SourceTable | undefined): boolean {
-  if (before === undefined || now === undefined) return false;
-  return now.columns.every(({ name, number }) =>
-    before.columns.some(
-      (column) => column.name === name && number !== undefined && column.number === number,
-    ),
-  );
+  return { joining, noted, renamed };
 }
 
 /** Of a store that does not know its pipelines' tables yet: those of the mappings so far have a baseline. */
@@ -105,6 +96,7 @@ function ofUnknown(
   return {
     joining: roles.filter((role) => !isKnown(role)),
     noted: capturedAt(roles.filter(isKnown), checkpoint),
+    renamed: [],
   };
 }
 

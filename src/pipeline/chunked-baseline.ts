@@ -229,7 +229,8 @@ export class ChunkedBaseline {
       const reading = new WorkingTime();
       const { baselineChunkMsMax: msMax = size.readMsMax } = limits;
       const cut = new ChunkCut(() => reading.ms, msMax);
-      const range = { after, end, tables, known, cut };
+      const madeByLegacy = new Set<string>();
+      const range = { after, end, tables, known, cut, madeByLegacy };
       for await (const stage of this.#stages(stream, snapshot, range, signal)) {
         if (giveTurn === undefined) {
           giveTurn = await reading.without(writer.turn(signal));
@@ -237,7 +238,7 @@ export class ChunkedBaseline {
           // of streams that go on: where they end is in the store.
           await reading.without(writer.settle());
         }
-        if (goesOn) await writer.assignVersions(stage.events);
+        if (goesOn) await writer.assignVersions(stage.events, madeByLegacy);
         isStaged = true;
         const isRoot = ({ table }: { table: string }): boolean => table === tables[0]!.name;
         const images = {
@@ -295,6 +296,7 @@ export class ChunkedBaseline {
       tables,
       known,
       cut,
+      madeByLegacy,
       ...range
     }: {
       readonly tables: ChunkSnapshot["tables"];
@@ -303,6 +305,8 @@ export class ChunkedBaseline {
       /** What the store has of the range, up to where it is cut; absent in a first baseline. */
       readonly known: ((cutAt: ChunkKey | undefined) => readonly ListedStream[]) | undefined;
       readonly cut: ChunkCut;
+      /** Takes the streams of aggregates that have moved which legacy made, and which are begun here. */
+      readonly madeByLegacy: Set<string>;
     },
     signal: AbortSignal,
   ): ReturnType<typeof baselineStages> {
@@ -327,7 +331,12 @@ export class ChunkedBaseline {
     if (gap === undefined || known === undefined)
       return baselineStages(rowsOf, stream, mappers, facts, signal);
     const isMoved = (id: string): boolean => writer.isMoved(id);
-    const more = { gap, order: keyOrder(mapping, stream), stored: known, isMoved };
+    const begunSince = async (ids: readonly string[]): Promise<ReadonlySet<string>> => {
+      const areThere = await writer.areThere(ids);
+      for (const [i, id] of ids.entries()) if (areThere[i] === false) madeByLegacy.add(id);
+      return new Set(ids.filter((_, i) => areThere[i]));
+    };
+    const more = { gap, order: keyOrder(mapping, stream), stored: known, isMoved, begunSince };
     return gapStages(rowsOf, stream, mappers, { ...facts, ...more }, signal);
   }
 

@@ -64,6 +64,8 @@ export class EventWriter {
   #ledger: Ledger = EMPTY_LEDGER;
   /** Of what was staged since the last commit, see `Progress.lowestBuckets`. */
   #lowestBuckets = new Map<string, number>();
+  /** Streams of the same that legacy was still entitled to begin in a bucket that has moved. */
+  #madeByLegacy = new Set<string>();
   readonly #frontiers: Frontiers;
   readonly #authority: Authority;
   readonly #turns = new Turns();
@@ -179,6 +181,12 @@ export class EventWriter {
     return this.#authority.isMoved(stream);
   }
 
+  /** Which of some streams are there, whoever has begun them. */
+  async areThere(streams: readonly string[]): Promise<readonly boolean[]> {
+    const versions = await this.#askVersions(() => this.#writer.storedVersions(streams));
+    return versions.map((version) => version > 0);
+  }
+
   /** What legacy writes behind it comes behind what the service appended. */
   #noteEchoed({ echo = [] }: SourceTransaction): void {
     for (const { stream, version } of echo) this.#versions.overtaken(stream, version);
@@ -188,6 +196,7 @@ export class EventWriter {
     return refuseChanges(transactions, {
       mapping: this.#mapping,
       authority: this.#authority,
+      madeByLegacy: this.#madeByLegacy,
       versions: (streams) => this.#askVersions(() => this.#writer.storedVersions(streams)),
     });
   }
@@ -263,9 +272,14 @@ export class EventWriter {
     });
   }
 
-  /** Gives events their versions; all that the commit has of their streams are here. */
-  async assignVersions(events: EventBuffer): Promise<void> {
-    this.#noteBuckets(events);
+  /**
+   * Gives events their versions; all that the commit has of their streams are here.
+   *
+   * @param madeByLegacy streams that legacy was entitled to begin in a bucket that has moved; absent for
+   *   those that {@link map} has found
+   */
+  async assignVersions(events: EventBuffer, madeByLegacy?: ReadonlySet<string>): Promise<void> {
+    this.#noteBuckets(events, madeByLegacy);
     await this.#versions.assignOnce(events, (streams) =>
       this.#askVersions(() => this.#writer.versions(streams)),
     );
@@ -304,6 +318,7 @@ export class EventWriter {
     this.#ledger = EMPTY_LEDGER;
     const lowestBuckets = this.#lowestBuckets;
     this.#lowestBuckets = new Map();
+    this.#madeByLegacy = new Set();
     this.#versions.kept();
     await this.#next(async () => {
       const status = this.#board.snapshot();
@@ -314,8 +329,14 @@ export class EventWriter {
     });
   }
 
-  /** What legacy was still entitled to make in a bucket that has moved asks nothing. */
-  #noteBuckets({ streams, length }: EventBuffer): void {
+  /**
+   * What legacy was still entitled to make in a bucket that has moved asks nothing. All else was judged to
+   * be legacy's, also where a move has become known since: the commit decides.
+   */
+  #noteBuckets(
+    { streams, length }: EventBuffer,
+    madeByLegacy: ReadonlySet<string> = this.#madeByLegacy,
+  ): void {
     const authority = this.#authority;
     if (length === 0 || authority === NOTHING_MOVED) return;
     const lowest = this.#lowestBuckets;
@@ -325,7 +346,7 @@ export class EventWriter {
     }
     for (let i = 0; i < length; i++) {
       const stream = streams[i]!;
-      if (authority.isMoved(stream)) continue;
+      if (madeByLegacy.has(stream) && authority.isMoved(stream)) continue;
       const type = streamTypeOf(stream);
       const bucket = authority.bucketOf(stream) ?? 0;
       if (bucket < (lowest.get(type) ?? Infinity)) lowest.set(type, bucket);
@@ -337,6 +358,7 @@ export class EventWriter {
     await this.#next(() => this.#writer.rollback());
     this.#ledger = EMPTY_LEDGER;
     this.#lowestBuckets = new Map();
+    this.#madeByLegacy = new Set();
     await this.settle();
   }
 
@@ -349,6 +371,7 @@ export class EventWriter {
     await this.#next(() => this.#writer.rollback()).catch(() => undefined);
     this.#ledger = EMPTY_LEDGER;
     this.#lowestBuckets = new Map();
+    this.#madeByLegacy = new Set();
   }
 
   /** Waits until all that was begun has ended. */

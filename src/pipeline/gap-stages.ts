@@ -26,6 +26,11 @@ export interface GapStagesFacts extends BaselineFacts {
   readonly stored: (end: ChunkKey | undefined) => readonly ListedStream[];
   /** Whether the new service decides over a stream. */
   readonly isMoved: (stream: string) => boolean;
+  /**
+   * Which of these streams somebody has begun by now: the service may have, since it was looked what the
+   * store has.
+   */
+  readonly begunSince: (streams: readonly string[]) => Promise<ReadonlySet<string>>;
 }
 
 /**
@@ -44,7 +49,7 @@ export async function* gapStages(
   facts: GapStagesFacts,
   signal: AbortSignal,
 ): AsyncGenerator<Stage, void, void> {
-  const { gap, order, stored, isMoved, position: to } = facts;
+  const { gap, order, stored, isMoved, begunSince, position: to } = facts;
   const known = new Set(stored(undefined).map((one) => one.stream));
   const met = new Set<string>();
   let { ordinal } = facts;
@@ -57,6 +62,11 @@ export async function* gapStages(
     ordinal += 1;
   };
   for await (const group of cutShort(rowsOf, mappers, facts.cut, signal)) {
+    // Behind the snapshot: what it shows was written back by then, or made by legacy.
+    const unknown = group
+      .map((aggregate) => streamOfAggregate(mappers, aggregate))
+      .filter((id) => isMoved(id) && !known.has(id));
+    if (unknown.length > 0) for (const id of await begunSince(unknown)) known.add(id);
     for (const aggregate of group) {
       if (isStageFull(stage.events, stage.images.length)) {
         yield stage;

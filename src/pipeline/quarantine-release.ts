@@ -79,7 +79,7 @@ async function release(
   for (const group of byTransaction(toMap)) {
     const payloads = group.map((record) => record.change as ParkedPayload);
     const changes = payloads.flatMap((payload) => {
-      const table = mapping.shapeOf(payload.table);
+      const table = mapping.shapeOf(mapping.nameNow(payload.table));
       return table === undefined ? [] : [unparkChange(payload, table, mapping.columnsOf(table))];
     });
     await writer.adoptShapes(changes);

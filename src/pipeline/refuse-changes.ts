@@ -9,6 +9,8 @@ export type Refusals = ReadonlyMap<string, Refusal>;
 export interface RefusalContext {
   readonly mapping: Mapping;
   readonly authority: Authority;
+  /** Takes the streams that legacy may begin although their aggregates have moved. */
+  readonly madeByLegacy: Set<string>;
   /** Current versions of streams as committed, 0 for one that does not exist. */
   readonly versions: (streams: readonly string[]) => Promise<readonly number[]>;
 }
@@ -33,7 +35,7 @@ export const FOREIGN_WRITE: Refusal = {
  */
 export async function refuseChanges(
   transactions: readonly Changes[],
-  { mapping, authority, versions }: RefusalContext,
+  { mapping, authority, madeByLegacy, versions }: RefusalContext,
 ): Promise<readonly (Refusals | undefined)[]> {
   const { hasMoved } = authority;
   if (!hasMoved && transactions.every(({ transaction }) => transaction.echo === undefined))
@@ -59,8 +61,11 @@ export async function refuseChanges(
       if (version > at.get(stream)!) refused.set(stream, unknownEcho(version, at.get(stream)!));
     for (const [stream, isInserted] of foreign) {
       if (!isInserted || at.get(stream)! > 0) refused.set(stream, FOREIGN_WRITE);
-      // It is there from now on.
-      else at.set(stream, 1);
+      else {
+        // It is there from now on.
+        at.set(stream, 1);
+        madeByLegacy.add(stream);
+      }
     }
     return refused.size === 0 ? undefined : refused;
   });

@@ -1,11 +1,18 @@
 import { baseline } from "./baseline.ts";
 import { planBaselines, type BaselineOf, type StreamBaseline } from "./baseline-plan.ts";
 import { capturedAt, compareTables } from "./captured-tables.ts";
-import { frontierOf, imagedTables, newRecord, plansGoingOn } from "./baseline-record.ts";
+import {
+  frontierOf,
+  imagedTables,
+  newRecord,
+  plansGoingOn,
+  underNamesOfNow,
+} from "./baseline-record.ts";
 import { EventWriter } from "./event-writer.ts";
 import { forgetImages } from "./forget-images.ts";
 import { Frontiers } from "./frontiers.ts";
 import { Overlap } from "./overlap.ts";
+import { refuseLeaving, refuseMoved, refuseUnfinished } from "./refuse-tables.ts";
 import type { PipelineOptions } from "./pipeline.ts";
 import type { StatusBoard } from "./status-board.ts";
 import {
@@ -22,7 +29,12 @@ import type { Position } from "../model/position.ts";
 import type { SourceTable } from "../model/table.ts";
 import { failpoint } from "../runtime/failpoint.ts";
 import type { ChangeSource } from "../source/change-source.ts";
-import type { BaselineRecord, CapturedTable, CaptureWriter } from "../store/event-store.ts";
+import type {
+  BaselineRecord,
+  CapturedTable,
+  CaptureWriter,
+  RenamedTable,
+} from "../store/event-store.ts";
 
 /** Streams whose place is remembered, in each of two generations; they take 32 MB together. */
 export const VERSIONS_MAX = 700_000;
@@ -123,10 +135,15 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   const recorded = await store.mappings();
   const mapping = compileMapping(streams, tables, recorded);
   const { tables: captured, baselines = [] } = run.capture.record;
-  const { joining, noted } = compareTables(mapping, captured, from, recorded);
-  const records = baselines.filter(({ stream }) => mapping.stream(stream) !== undefined);
+  mapping.learnNames(captured);
+  const { joining, noted, renamed } = compareTables(mapping, captured, from, recorded);
+  const records = baselines
+    .filter(({ stream }) => mapping.stream(stream) !== undefined)
+    .map((record) => underNamesOfNow(record, mapping));
   refuseUnfinished(records, joining);
   await refuseLeaving(source, records, noted);
+  await refuseMoved(run.authority, mapping, joining, records);
+  await noteRenamed(run, noted, renamed);
   const going = plansGoingOn(mapping, records);
   if (going.length > 0) run.onBaseline?.(going);
   await forgetImages(run, mapping, records, signal);
@@ -146,6 +163,20 @@ export async function resume(run: Run, from: Position, signal: AbortSignal): Pro
   return { ...begun, mapping, writer, overlap, frontiers };
 }
 
+/** Durable before anything is made of the images, which are found by their table's name. */
+async function noteRenamed(
+  { capture, board }: Run,
+  noted: readonly CapturedTable[],
+  renamed: readonly RenamedTable[],
+): Promise<void> {
+  if (renamed.length === 0) return;
+  const names = new Set(renamed.flatMap(({ from, to }) => [from, to]));
+  const tables = noted.filter(({ table }) => names.has(table));
+  const { phase } = capture.record;
+  const status = board.snapshot();
+  await capture.commit({ phase, checkpoint: undefined, tables, renamed, ledger: {}, status });
+}
+
 function noteEarlier(
   frontiers: Frontiers,
   mapping: Mapping,
@@ -156,52 +187,6 @@ function noteEarlier(
   for (const record of records) {
     const stream = mapping.stream(record.stream)!;
     frontiers.set(stream.type, frontierOf(mapping, stream, record, source, from), record.tables);
-  }
-}
-
-/** Rows of a further table would be told in aggregates that are not there yet. */
-function refuseUnfinished(records: readonly BaselineRecord[], joining: readonly RolePlan[]): void {
-  const unfinished = new Set(records.filter(({ done }) => !done).map(({ stream }) => stream));
-  const early = joining.filter(({ streamType }) => unfinished.has(streamType));
-  if (early.length === 0) return;
-  const list = early.map(({ tableRef }) => tableRef.name).join(", ");
-  throw new BanyanError(
-    "SOURCE_NOT_READY",
-    `${list} cannot join yet: the baseline of ${early[0]!.streamType} is still being read in chunks`,
-    {
-      hint: `Take ${list} out of the config until \`banyan status\` says that the baseline is done.`,
-      detail: { tables: list },
-    },
-  );
-}
-
-/** Chunks that are read without a table would lack its rows for ever, if it came back. */
-async function refuseLeaving(
-  source: ChangeSource,
-  records: readonly BaselineRecord[],
-  noted: readonly CapturedTable[],
-): Promise<void> {
-  const unfinished = new Set(records.filter(({ done }) => !done).map(({ stream }) => stream));
-  for (const { table, stream, left } of noted) {
-    if (left === undefined || !unfinished.has(stream)) continue;
-    if (!(await isThere(source, table))) continue;
-    throw new BanyanError(
-      "SOURCE_NOT_READY",
-      `${table} cannot leave yet: the baseline of ${stream} is still being read in chunks`,
-      {
-        hint: `Put ${table} back into the config until \`banyan status\` says that the baseline is done; or drop it, if it is not needed.`,
-        detail: { table, stream },
-      },
-    );
-  }
-}
-
-async function isThere(source: ChangeSource, name: string): Promise<boolean> {
-  try {
-    return (await source.discover([{ name }])).length > 0;
-  } catch (error) {
-    if (error instanceof BanyanError && error.code === "TABLE_MISSING") return false;
-    throw error;
   }
 }
 
@@ -246,6 +231,7 @@ async function join(
     const asSeen = new Map(opened.tables.map((table) => [table.name, table]));
     const shapes = tables.map((table) => asSeen.get(table.name) ?? table);
     const mapping = compileMapping(streams, shapes, recorded);
+    mapping.learnNames(run.capture.record.tables);
     const frontiers = new Frontiers();
     noteEarlier(frontiers, mapping, earlier, run, from);
     const writer = writerOf(run, mapping, frontiers);

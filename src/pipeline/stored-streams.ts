@@ -26,8 +26,8 @@ export interface StoredStreamsOptions {
 /**
  * The streams of a type that the store has, in the order of the root's key, which is not the store's own.
  * To be asked from the first key to the last: what lies behind is in memory up to some number of streams,
- * and gathered again from all of the type once that is used up. No stream of the type that lies behind may
- * be begun meanwhile.
+ * and gathered again from all of the type once that is used up. What a service begins meanwhile may not be
+ * among them.
  */
 export class StoredStreams {
   readonly #options: StoredStreamsOptions;

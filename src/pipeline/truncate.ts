@@ -95,7 +95,7 @@ export class TruncateWriter {
       for await (const records of parkedChanges(this.#store, this.#pipeline, stream)) {
         for (const { change } of records) {
           const payload = change as ParkedPayload;
-          const table = emptied.get(payload.table);
+          const table = emptied.get(this.#mapping.nameNow(payload.table));
           if (table === undefined) continue;
           const row = unparkChange(payload, table, this.#mapping.columnsOf(table));
           overlay.apply(row, this.#mapping.mapperOf(table));

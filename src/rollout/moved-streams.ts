@@ -29,6 +29,11 @@ export class MovedStreams implements Authority {
     return this.#known.size > 0;
   }
 
+  hasMovedOf(streamType: string): boolean {
+    const rollout = this.#known.get(streamType);
+    return rollout !== undefined && hasMoved(rollout);
+  }
+
   epochOf(streamType: string): number {
     return this.#known.get(streamType)?.epoch ?? 0;
   }

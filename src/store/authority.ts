@@ -5,6 +5,8 @@
 export interface Authority {
   /** Whether any aggregate has moved to the new service; cheap enough to be asked for every batch. */
   readonly hasMoved: boolean;
+  /** Whether any aggregate of a stream type has. */
+  hasMovedOf(streamType: string): boolean;
   /** Raised with every decision about aggregates of a stream type. */
   epochOf(streamType: string): number;
   /** Whether the new service decides over the aggregate of this stream. */
@@ -26,6 +28,7 @@ export interface Authority {
 /** Of a migration in which legacy decides over everything. */
 export const NOTHING_MOVED: Authority = {
   hasMoved: false,
+  hasMovedOf: () => false,
   epochOf: () => 0,
   isMoved: () => false,
   hasBegun: false,

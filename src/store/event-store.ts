@@ -264,6 +264,12 @@ export interface CapturedTable {
   readonly left?: Position;
 }
 
+/** Qualified names. */
+export interface RenamedTable {
+  readonly from: string;
+  readonly to: string;
+}
+
 /** How far the baseline of one stream type in chunks has come: all that is needed to go on with it. */
 export interface BaselineRecord {
   /** Stream type. */
@@ -435,6 +441,8 @@ export interface Progress {
   readonly tables?: readonly CapturedTable[];
   /** Likewise, of the same stream type. */
   readonly baselines?: readonly BaselineRecord[];
+  /** Tables whose kept images are found under another name from now on, in place of any that are there. */
+  readonly renamed?: readonly RenamedTable[];
   /**
    * Of each stream type that was captured from, the lowest bucket of an aggregate that legacy decided over
    * when it was mapped: events are not stored behind a move that took it from legacy.

@@ -299,6 +299,26 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     await other.close();
   });
 
+  test("images of a table that was renamed are found under its new name, with the commit, in place of what was there", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const writer = await store.openCapture("shop", SOURCE);
+    const other = await store.openCapture("other", SOURCE);
+    const image = (table: string, key: string, text: string) => ({ table, key, image: text });
+    const newImages = [image("t", "1", "{}"), image("u", "1", "old"), image("u", "2", "old")];
+    await writer.stage({ events: NOTHING, newImages: [...newImages, image("t2", "1", "apart")] });
+    await writer.commit(tailing(1));
+    await other.stage({ events: NOTHING, newImages: [image("t", "1", "others")] });
+    await other.commit(tailing(1));
+    await writer.commit({ ...tailing(2), renamed: [{ from: "t", to: "u" }] });
+    expect(await writer.images("t", ["1"])).toEqual([undefined]);
+    expect(await writer.images("u", ["1", "2"])).toEqual(["{}", undefined]);
+    expect(await writer.images("t2", ["1"])).toEqual(["apart"]);
+    expect(await other.images("t", ["1"])).toEqual(["others"]);
+    await writer.close();
+    await other.close();
+  });
+
   test("the streams of a type are listed by id, a page at a time, with whether any event was captured", async () => {
     await using opened = await open();
     const { store } = opened;

@@ -48,7 +48,7 @@ test("one that the config no longer has is noted with the checkpoint, once", () 
     [["public.lines", AT]],
   ]);
   const after = [...before.filter((one) => one.table !== "public.lines"), ...noted];
-  expect(compare(rolesOf({ order }), after)).toEqual({ joining: [], noted: [] });
+  expect(compare(rolesOf({ order }), after)).toEqual({ joining: [], noted: [], renamed: [] });
   const later = "0000000000000006/00000000" as Position;
   expect(() => compare(rolesOf({ order: whole }), after, later)).toThrow(
     /public\.lines was captured until .* what happened to its rows since is not known/,
@@ -63,6 +63,7 @@ test("one that is back at the very checkpoint at which it left has missed nothin
   expect(back).toEqual({
     joining: [],
     noted: before.filter((one) => one.table === "public.lines"),
+    renamed: [],
   });
 });
 
@@ -119,15 +120,20 @@ test("a table that was renamed goes on in its place, with what its baseline saw"
   });
   const before = captured({ order: whole }).map((one) => ({ ...one, seen: "1:2:" }));
   const mapping = compileMapping({ order: anew }, numbered("lines2"));
-  const { joining, noted } = compareTables(mapping, before, AT, recorded);
+  const { joining, noted, renamed } = compareTables(mapping, before, AT, recorded);
   expect(joining).toEqual([]);
+  expect(renamed).toEqual([{ from: "public.lines", to: "public.lines2" }]);
   expect(noted).toEqual([
     { ...before[1]!, table: "public.lines2" },
     { ...before[1]!, left: AT },
   ]);
   const later = [before[0]!, noted[0]!, noted[1]!];
   const next = "0000000000000009/00000000" as Position;
-  expect(compareTables(mapping, later, next, recorded)).toEqual({ joining: [], noted: [] });
+  expect(compareTables(mapping, later, next, recorded)).toEqual({
+    joining: [],
+    noted: [],
+    renamed: [],
+  });
 
   // Renamed once more, and back to what it was called first.
   const third = stream(orders, {

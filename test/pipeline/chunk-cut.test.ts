@@ -104,6 +104,7 @@ test("what the store has behind the end of a chunk that ends early is not gone",
     gap: { reason: "a test", since: [{ from: position }], gone: 0, moved: 0 },
     order: ["integer"] as const,
     isMoved: () => false,
+    begunSince: () => Promise.resolve(new Set<string>()),
     stored: (end: ChunkKey | undefined) => {
       asked.push(end);
       return stored.filter((_, i) => end === undefined || i < Number(end[0]));

@@ -4,6 +4,7 @@ import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
 import { stream, table } from "../../src/mapping/rules.ts";
 import { BanyanError } from "../../src/model/errors.ts";
 import type { PipelineStatus } from "../../src/pipeline/status.ts";
+import { NOTHING_MOVED } from "../../src/store/authority.ts";
 import type { EventStore } from "../../src/store/event-store.ts";
 import { startPipeline, type LivePipeline } from "../support/live-pipeline.ts";
 import { change, shape, transaction } from "../support/mapping-fixtures.ts";
@@ -161,5 +162,41 @@ test("changes of tables that no stream maps pass by, and the checkpoint with the
     events: 1,
     transactions: 1,
   });
+  await pipeline.stop();
+});
+
+test("what was judged to be legacy's is held to that by the commit, also when a move is heard of in between", async () => {
+  const store = new MemoryEventStore();
+  const log = new ScriptedLog([ordersShape], rows);
+  const moved = new Set<string>();
+  const authority = {
+    ...NOTHING_MOVED,
+    hasBegun: true,
+    get hasMoved() {
+      return moved.size > 0;
+    },
+    isMoved: (stream: string) => moved.has(stream),
+    bucketOf: () => 7,
+  };
+  const more = { authority };
+  const options = { name: "orders", openSource: () => log, store, streams, more };
+  await using pipeline = await startPipeline(options);
+  const versions = vi.spyOn(MemoryCaptureWriter.prototype, "versions");
+  const commits = vi.spyOn(MemoryCaptureWriter.prototype, "commit");
+  try {
+    // Asked behind the judgement, ahead of the commit.
+    versions.mockImplementation((streams) => {
+      for (const one of streams) moved.add(one);
+      return Promise.resolve(streams.map(() => 1));
+    });
+    log.emit(note(1, "a", "b"));
+    await eventually(() => log.acknowledged.includes(transaction(1).end));
+    expect(moved).toEqual(new Set(["order-1"]));
+    const held = commits.mock.calls.map(([{ lowestBuckets }]) => lowestBuckets?.get("order"));
+    expect(held).toContain(7);
+  } finally {
+    versions.mockRestore();
+    commits.mockRestore();
+  }
   await pipeline.stop();
 });

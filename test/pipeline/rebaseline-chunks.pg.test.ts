@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import pg from "pg";
 import { afterAll, describe, expect, test } from "vitest";
 import type { StreamBaseline } from "../../src/pipeline/baseline-plan.ts";
 import type { PipelineOptions } from "../../src/pipeline/pipeline.ts";
@@ -252,6 +253,53 @@ test.each(["full", "default"] as const)(
     const { samples } = await running.verify();
     expect([...new Set(samples.map(({ stream }) => stream))]).toEqual(["ticket-7"]);
     await running.stop();
+  },
+);
+
+test.each(["full", "default"] as const)(
+  "what the service makes while the chunks before are read stays as its events have it, and what legacy made is read (%s)",
+  async (identity) => {
+    const { ticket } = STREAMS;
+    const streams = { ticket: ticket! };
+    await using b = await chunkBench(identity, ROWS, streams);
+    await lose(b);
+    // All new ones fall into buckets that have moved.
+    const isMoved = (stream: string): boolean => Number(stream.slice("ticket-".length)) > 9_000;
+    const bucketOf = (stream: string): number => (isMoved(stream) ? 7 : 7_000);
+    const authority = { ...NOTHING_MOVED, hasMoved: true, hasBegun: true, isMoved, bucketOf };
+    const client = new pg.Client({ connectionString: b.storeUrl });
+    await client.connect();
+    // To which the commit holds it too.
+    await client.query(
+      `INSERT INTO banyan.rollouts (pipeline, stream_type, stage, share, salt) VALUES ('chunks', 'ticket', 'canary', 5000, 'x')`,
+    );
+    const going = rebaseline(b, { streams, authority });
+    await untilChunks(b, "ticket", 1);
+    const decide = (version: number, data: object): Promise<unknown> =>
+      client.query(
+        `INSERT INTO banyan.events (event_id, time, version, mapping_version, origin, stream_id, type, actor, data)
+         SELECT gen_random_uuid(), now(), $1, (SELECT max(version) FROM banyan.mappings), 'native', 'ticket-9001', 'TicketAmended', 'Ada', $2`,
+        [version, JSON.stringify({ $row: "ticket", id: 9_001, ...data })],
+      );
+    await decide(1, { $op: "insert", n: 1 });
+    const echo = JSON.stringify({ pipeline: "chunks", stream: "ticket-9001", version: 1 });
+    await b.sql(`
+      BEGIN;
+      SELECT pg_logical_emit_message(true, 'banyan.echo', '${echo}');
+      INSERT INTO ticket VALUES (9001, 1);
+      COMMIT;
+      INSERT INTO ticket VALUES (9002)`);
+    // Not in the rows when they are read.
+    await decide(2, { $op: "update", n: 2, $was: { n: 1 } });
+    await client.end();
+    expect(await going).toMatchObject({ unfinished: [], restated: ROWS + 1, moved: 1 });
+    const told = await eventsOf(b.store, "ticket-9001");
+    expect(told.map(({ origin, data }) => [origin, data["n"]])).toEqual([
+      ["native", 1],
+      ["native", 2],
+    ]);
+    expect(await eventsOf(b.store, "ticket-9002")).toMatchObject([{ type: "TicketHistoryGapped" }]);
+    expect(await b.store.quarantine.count("chunks")).toBe(0);
   },
 );
 
