@@ -214,14 +214,16 @@ function nothingStaged(): Staged {
 }
 
 function renameImages(images: Map<string, string>, renamed: readonly RenamedTable[]): void {
-  for (const { from, to } of renamed) {
-    const [before, now] = [imageKey(from, ""), imageKey(to, "")];
-    for (const at of [...images.keys()]) if (at.startsWith(now)) images.delete(at);
-    for (const [at, image] of [...images]) {
-      if (!at.startsWith(before)) continue;
-      images.delete(at);
-      images.set(now + at.slice(before.length), image);
-    }
+  const takeOf = (table: string): (readonly [key: string, image: string])[] => {
+    const prefix = imageKey(table, "");
+    const taken = [...images].filter(([at]) => at.startsWith(prefix));
+    for (const [at] of taken) images.delete(at);
+    return taken.map(([at, image]) => [at.slice(prefix.length), image]);
+  };
+  const moved = renamed.map(({ from, to }) => ({ to, taken: takeOf(from) }));
+  for (const { to, taken } of moved) {
+    takeOf(to);
+    for (const [key, image] of taken) images.set(imageKey(to, key), image);
   }
 }
 

@@ -89,23 +89,31 @@ export async function forgetImages(
   return Number(count) < imagesMax ? undefined : (last ?? undefined);
 }
 
-/** Moves the images of tables that are called something else now. */
+/** Moves the images of tables that are called something else now; some may have exchanged their names. */
 export async function renameImages(
   client: pg.ClientBase,
   pipelineId: number,
   renamed: readonly RenamedTable[],
 ): Promise<void> {
-  const sent = renamed.flatMap(({ from, to }) => [
+  const from = renamed.map((table) => table.from);
+  const to = renamed.map((table) => table.to);
+  // No two images may lie at one place, so all are moved out of the way first.
+  const meanwhile = to.map((name) => `\u0001${name}`);
+  const move = (before: readonly string[], after: readonly string[]): Promise<unknown> =>
     client.query(
-      `DELETE FROM banyan.row_images WHERE pipeline_id = $1 AND table_name = $2 COLLATE "C"`,
+      `UPDATE banyan.row_images image SET table_name = name.after
+         FROM unnest($2::text[], $3::text[]) name (before, after)
+        WHERE image.pipeline_id = $1 AND image.table_name = name.before COLLATE "C"`,
+      [pipelineId, before, after],
+    );
+  await Promise.all([
+    move(from, meanwhile),
+    client.query(
+      `DELETE FROM banyan.row_images WHERE pipeline_id = $1 AND table_name = ANY ($2::text[])`,
       [pipelineId, to],
     ),
-    client.query(
-      `UPDATE banyan.row_images SET table_name = $3 WHERE pipeline_id = $1 AND table_name = $2 COLLATE "C"`,
-      [pipelineId, from, to],
-    ),
+    move(meanwhile, to),
   ]);
-  await Promise.all(sent);
 }
 
 /** Images of rows that have none yet. The client must be idle. */

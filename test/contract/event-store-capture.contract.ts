@@ -315,6 +315,13 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     expect(await writer.images("u", ["1", "2"])).toEqual(["{}", undefined]);
     expect(await writer.images("t2", ["1"])).toEqual(["apart"]);
     expect(await other.images("t", ["1"])).toEqual(["others"]);
+    const exchanged = [
+      { from: "u", to: "t2" },
+      { from: "t2", to: "u" },
+    ];
+    await writer.commit({ ...tailing(3), renamed: exchanged });
+    expect(await writer.images("u", ["1"])).toEqual(["apart"]);
+    expect(await writer.images("t2", ["1"])).toEqual(["{}"]);
     await writer.close();
     await other.close();
   });
