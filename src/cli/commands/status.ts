@@ -147,7 +147,7 @@ export function describeLag({
   readonly sourceReachable: boolean;
 }): string {
   const away = sourceReachable ? "" : " (source not reachable)";
-  const then = running || lag.bytes === 0 ? "" : " when it was last seen";
+  const then = running ? "" : " when it was last seen";
   return `${bytes(lag.bytes)}${away}, ${lag.seconds.toFixed(1)} s${then}`;
 }
 
