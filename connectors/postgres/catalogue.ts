@@ -27,6 +27,8 @@ export interface CatalogueEntry {
   readonly leaves: readonly Leaf[];
   /** Generated columns that the log does not carry, and so nothing reads. */
   readonly generatedLeftOut: readonly string[];
+  /** Of them those that are computed when they are read, which no publication sends. */
+  readonly virtualColumns: readonly string[];
   readonly types: readonly {
     readonly oid: number;
     readonly modifier: number;
@@ -40,6 +42,11 @@ export interface Leaf {
   readonly identity: ReplicaIdentity;
   /** What the log tells of the old row: the primary key's columns, those of an index, or all; none when unusable. */
   readonly identityColumns: readonly string[];
+  /**
+   * Generated columns of its replica identity, or of one that is to be FULL, that the publication does
+   * not send. Since version 18 they make UPDATE and DELETE fail once the table is published; none before.
+   */
+  readonly identityUnsent: readonly string[];
   readonly persistence: string;
 }
 
@@ -142,9 +149,12 @@ const TABLES = `
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = asked.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
    ORDER BY asked.place`;
 
-/** Since version 18 a publication may send stored generated columns; asked so that older versions answer too. */
+/** The version since which a publication may send stored generated columns, and must those of a replica identity. */
+const GENERATED_VERSION = 180_000;
+/** Asked so that older versions answer too. */
 const PUBLISHES_GENERATED = `
-  SELECT to_jsonb(p) ->> 'pubgencols' AS generated FROM pg_publication p WHERE p.pubname = $1`;
+  SELECT current_setting('server_version_num')::int AS version,
+         (SELECT to_jsonb(p) ->> 'pubgencols' FROM pg_publication p WHERE p.pubname = $1) AS generated`;
 
 const ALL_TYPES = `
   SELECT t.oid::int8 AS oid, ${TYPE_NAME.replaceAll("%M", "''")} AS name
@@ -170,7 +180,7 @@ export async function readTables(
   keys: PlannedKeys,
 ): Promise<CatalogueEntry[]> {
   const parsed = names.map(parseQualifiedName);
-  const [generated] = await ask<{ generated: string | null }>(
+  const [server] = await ask<{ version: number; generated: string | null }>(
     "reading the catalogue",
     PUBLISHES_GENERATED,
     [publication],
@@ -180,7 +190,9 @@ export async function readTables(
     parsed.map(({ schema }) => schema),
     parsed.map(({ relation }) => relation),
   ]);
-  return rows.map((row) => entryOf(row, generated?.generated === "s", keys));
+  const { version, generated } = server!;
+  const isStrict = version >= GENERATED_VERSION;
+  return rows.map((row) => entryOf(row, { isStrict, isSent: generated === "s" }, keys));
 }
 
 /** @throws BanyanError `TABLE_MISSING` naming all that do not exist */
@@ -251,20 +263,34 @@ function factsOf({ oid, table, kind }: CatalogueEntry): CatalogueTable {
   };
 }
 
-function entryOf(row: Row, withGenerated: boolean, keys: PlannedKeys): CatalogueEntry {
+/** How the server and the publication deal with generated columns. */
+interface Generated {
+  readonly isStrict: boolean;
+  readonly isSent: boolean;
+}
+
+function entryOf(row: Row, { isStrict, isSent }: Generated, keys: PlannedKeys): CatalogueEntry {
   const { schema, relation } = parseQualifiedName(row.asked);
   const all = row.columns ?? [];
-  const carried = all.filter(
-    ({ generated }) => generated === "" || (generated === "s" && withGenerated),
-  );
-  const leaves = (row.leaves ?? []).map((leaf) => ({
-    schema: leaf.schema,
-    relation: leaf.relation,
-    identity: identityOf(leaf.identity),
-    identityColumns: leaf.identity_columns ?? [],
-    persistence: leaf.persistence,
-  }));
+  const carried = all.filter(({ generated }) => generated === "" || (generated === "s" && isSent));
+  const leftOut = all.filter((column) => !carried.includes(column));
+  const generatedLeftOut = leftOut.map(({ name }) => name);
   const key = keys.get(row.asked) ?? row.key ?? [];
+  const leaves = (row.leaves ?? []).map((leaf) => {
+    const identityColumns = leaf.identity_columns ?? [];
+    const willBeFull =
+      identityColumns.length === 0 || key.some((name) => !identityColumns.includes(name));
+    return {
+      schema: leaf.schema,
+      relation: leaf.relation,
+      identity: identityOf(leaf.identity),
+      identityColumns,
+      identityUnsent: isStrict
+        ? generatedLeftOut.filter((name) => willBeFull || identityColumns.includes(name))
+        : [],
+      persistence: leaf.persistence,
+    };
+  });
   const nullable = new Set(all.filter((column) => !column.not_null).map(({ name }) => name));
   return {
     table: Object.freeze({
@@ -284,7 +310,8 @@ function entryOf(row: Row, withGenerated: boolean, keys: PlannedKeys): Catalogue
     rowSecurity: row.row_security,
     hasPrimaryKey: row.key !== null,
     leaves,
-    generatedLeftOut: all.filter((column) => !carried.includes(column)).map(({ name }) => name),
+    generatedLeftOut,
+    virtualColumns: leftOut.filter(({ generated }) => generated === "v").map(({ name }) => name),
     types: carried
       .filter(({ modifier }) => modifier >= 0)
       .map(({ oid, modifier, modifier_text }) => ({ oid, modifier, text: modifier_text })),

@@ -32,8 +32,10 @@ export async function requirePublished(
   // One that was renamed or dropped just now is not in the publication either, and that is the reason.
   const names = entries.map(({ table }) => table.name);
   requireAll(names, await readTables(ask, names, name, new Map()));
+  const mends = errors.flatMap(({ mend }) => mend ?? []);
   throw new BanyanError("SOURCE_NOT_READY", errors.map(({ message }) => message).join("; "), {
-    hint: `Run: ${errors.flatMap(({ mend }) => mend ?? []).join(" ")} ${more}`.trimEnd(),
+    hint:
+      mends.length === 0 ? "Then run: banyan check" : `Run: ${mends.join(" ")} ${more}`.trimEnd(),
     detail: { publication: name, findings: errors.map(({ code }) => code).join(",") },
   });
 }
@@ -45,6 +47,8 @@ export function* checkPublication(
   entries: readonly CatalogueEntry[],
 ): Generator<Finding> {
   const capturable = entries.filter(isCapturable);
+  const shared = [...sharedPartitions(capturable)];
+  yield* shared.map(({ finding }) => finding);
   const partitioned = capturable.some(({ kind }) => kind === "p");
   const quoted = quoteIdentifier(name);
   const create = createPublication(quoted, capturable);
@@ -89,14 +93,69 @@ export function* checkPublication(
       mend: `ALTER PUBLICATION ${quoted} SET (publish_via_partition_root = true);`,
     };
   }
-  for (const entry of capturable) yield* checkMember(name, publication, entry);
+  const ofShared = new Set(shared.flatMap(({ entries: both }) => both));
+  for (const entry of capturable)
+    if (!ofShared.has(entry)) yield* checkMember(name, publication, entry);
+}
+
+/**
+ * Whether the publication sends the generated columns that name rows: if not, it is the application
+ * whose changes fail. To be mended before a replica identity is made FULL, which would begin it.
+ */
+export function* checkGenerated(
+  name: string,
+  publication: Publication | undefined,
+  entries: readonly CatalogueEntry[],
+): Generator<Finding> {
+  const unsent = entries.filter((entry) => isCapturable(entry) && storedUnsent(entry).length > 0);
+  if (publication === undefined || unsent.length === 0) return;
+  const which = unsent.map((entry) => `${entry.table.name} (${storedUnsent(entry).join(", ")})`);
+  yield {
+    severity: "error",
+    code: "publication-generated",
+    message: `publication ${name} does not send generated columns, and the application's own UPDATE and DELETE fail where they are part of the replica identity: ${which.join("; ")}`,
+    mend: `ALTER PUBLICATION ${quoteIdentifier(name)} SET (publish_generated_columns = stored);`,
+  };
 }
 
 function createPublication(quoted: string, capturable: readonly CatalogueEntry[]): string {
   const tables = capturable.map(({ table }) => quoteTable(table)).join(", ");
-  const partitioned = capturable.some(({ kind }) => kind === "p");
-  const options = partitioned ? " WITH (publish_via_partition_root = true)" : "";
-  return `CREATE PUBLICATION ${quoted} FOR TABLE ${tables}${options};`;
+  const options = [
+    ...(capturable.some(({ kind }) => kind === "p") ? ["publish_via_partition_root = true"] : []),
+    ...(capturable.some((entry) => storedUnsent(entry).length > 0)
+      ? ["publish_generated_columns = stored"]
+      : []),
+  ];
+  const having = options.length === 0 ? "" : ` WITH (${options.join(", ")})`;
+  return `CREATE PUBLICATION ${quoted} FOR TABLE ${tables}${having};`;
+}
+
+/** Generated columns that a publication has to send; of virtual ones the table's own findings tell. */
+function storedUnsent({ leaves, virtualColumns }: CatalogueEntry): readonly string[] {
+  const isVirtual = (column: string): boolean => virtualColumns.includes(column);
+  const unsent = leaves.flatMap(({ identityUnsent: columns }) =>
+    columns.some(isVirtual) ? [] : columns,
+  );
+  return [...new Set(unsent)];
+}
+
+/** The log tells a partition's changes under one name only: the other table would never have any. */
+function* sharedPartitions(
+  entries: readonly CatalogueEntry[],
+): Generator<{ readonly finding: Finding; readonly entries: readonly CatalogueEntry[] }> {
+  for (const [at, entry] of entries.entries()) {
+    for (const other of entries.slice(at + 1)) {
+      if (entry.kind !== "p" && other.kind !== "p") continue;
+      if (!entry.leaves.some((leaf) => other.leaves.some((one) => isSame(leaf, one)))) continue;
+      const finding: Finding = {
+        severity: "error",
+        code: "partition-shared",
+        table: other.table.name,
+        message: `${entry.table.name} and ${other.table.name} have rows in common, one being a partition of the other, and the log tells their changes under one of the names only: take one of the two out of the config`,
+      };
+      yield { finding, entries: [entry, other] };
+    }
+  }
 }
 
 function* checkMember(

@@ -80,6 +80,7 @@ export function* checkTable(
     );
   }
   yield* checkIdentity(entry, plannedKey, of);
+  yield* checkVirtual(entry, of);
   if (kind === "p") {
     yield of(
       "info",
@@ -165,6 +166,24 @@ function* checkIdentity(
         "before-image",
         `${table.name}: the value before a change comes from an image that Banyan keeps of each row (replica identity ${table.replicaIdentity})`,
       );
+}
+
+/** The server refuses to publish an old row of which it cannot send a column, and nothing sends a virtual one. */
+function* checkVirtual(entry: CatalogueEntry, of: Report): Generator<Finding> {
+  const { table, hasPrimaryKey, leaves, virtualColumns } = entry;
+  const failing = leaves.filter(({ identityUnsent }) =>
+    identityUnsent.some((name) => virtualColumns.includes(name)),
+  );
+  if (failing.length === 0) return;
+  const byKey = failing
+    .map((leaf) => `ALTER TABLE ${quoteTable(leaf)} REPLICA IDENTITY DEFAULT;`)
+    .join(" ");
+  yield of(
+    "error",
+    "replica-identity-virtual",
+    `${table.name}: once it is published, the application's own UPDATE and DELETE fail, because its replica identity has virtual generated columns, which no publication sends: ${virtualColumns.join(", ")}${hasPrimaryKey ? "" : ". Give it a primary key, or an index for REPLICA IDENTITY USING INDEX"}`,
+    hasPrimaryKey ? byKey : undefined,
+  );
 }
 
 /** It does not descend from a partitioned table to its leaves, so each leaf gets its own statement. */

@@ -8,7 +8,7 @@ import {
   type PlannedKeys,
 } from "./catalogue.ts";
 import { checkParentIndexes } from "./check-index.ts";
-import { checkPublication } from "./check-publication.ts";
+import { checkGenerated, checkPublication } from "./check-publication.ts";
 import { checkSuperuser } from "./check-role.ts";
 import { checkServer } from "./check-server.ts";
 import { checkTable, isCapturable } from "./check-tables.ts";
@@ -31,8 +31,9 @@ const VERSION_MIN = 130_000;
  * Everything that stands in the way of capturing the planned tables. Changes nothing.
  *
  * Findings come in the order in which their SQL is to be run: server, role, tables, then the
- * publication, because publishing a table without usable identity makes the application's own
- * UPDATE and DELETE fail; the slot last.
+ * publication, because publishing a table without usable identity makes the application's own UPDATE
+ * and DELETE fail; the slot last. Only the generated columns that a publication sends come before the
+ * tables, because a replica identity that is made FULL has them too.
  */
 export async function checkSource(
   options: CheckOptions,
@@ -74,6 +75,7 @@ export async function checkSource(
   }
   const rights = await readRights(ask, entries);
   const unindexed = await checkParentIndexes(ask, plan, entries);
+  findings.push(...checkGenerated(options.publication, publication, entries));
   for (const entry of entries) {
     const planned = plan.tables[names.indexOf(entry.table.name)];
     findings.push(

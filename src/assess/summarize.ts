@@ -67,10 +67,11 @@ function* sentences(
     yield `What is worth migrating is blocked: unblock ${of("blocked")[0]!.name} first.`;
   } else if (of("later").length > 0) {
     const names = of("later").map(({ name }) => name);
+    const come = names.length === 1 ? "comes" : "come";
     const candidates = `${names.slice(0, 3).join(", ")}${names.length > 3 ? " …" : ""}`;
     yield of("later").some(({ changesPerDay }) => changesPerDay.atLeast)
-      ? `Nothing stands out by its structure alone (${candidates} come nearest): find out how often they change.`
-      : `Nothing stands out to begin with; ${candidates} come nearest.`;
+      ? `Nothing stands out by its structure alone (${candidates} ${come} nearest): find out how often they change.`
+      : `Nothing stands out to begin with; ${candidates} ${come} nearest.`;
   } else {
     yield figures.changesPerDay.atLeast
       ? "As far as names and shapes tell, nothing here needs event sourcing; how the rows change was not measured. Migrate a table only when somebody needs its history."

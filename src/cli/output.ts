@@ -79,11 +79,11 @@ export function describeLogLeft({ bytes: left, seconds: until }: LogLeft): strin
   return `${log}, at the present rate in about ${time}`;
 }
 
-/** How far a baseline has come, in one line. */
 export function describeNotReadAnew({ stream, why }: NotReadAnew): string {
   return `${stream} was not read anew: ${why}`;
 }
 
+/** How far a baseline has come, in one line. */
 export function describeBaseline(progress: BaselineProgress): string {
   const { mode, rowsRead, rowsEstimated, rowsPerSecond, bytesRead, secondsLeft, chunks } = progress;
   const parts = [`baseline: ${rowsReadText(rowsRead, rowsEstimated)}, ${bytes(bytesRead)}`];
@@ -91,7 +91,7 @@ export function describeBaseline(progress: BaselineProgress): string {
   if (secondsLeft > 0) parts.push(`about ${describeSeconds(secondsLeft)} left`);
   if (mode === "chunks") parts.push(plural(chunks, "chunk"));
   if (progress.paused) parts.push("paused; go on with: banyan baseline resume");
-  if (progress.backingOff !== "") parts.push(`resting: ${progress.backingOff}`);
+  else if (progress.backingOff !== "") parts.push(`resting: ${progress.backingOff}`);
   return parts.join(", ");
 }
 

@@ -82,6 +82,7 @@ export async function readAnew(
       `${plural(streams.length - own.length, "stream")} left as they are: the new service decides over them`,
     );
   if (own.length === 0) return { asked: 0, notReadAnew: [] };
+  progress.update(`asking for ${plural(own.length, "stream")}`);
   const asked = await requestRebaseline(opened, config.name, own, reason);
   const stop = new AbortController();
   const either = AbortSignal.any([stop.signal, scope.signal]);

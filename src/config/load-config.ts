@@ -78,7 +78,23 @@ export async function loadConfig(
       hint: "Correct the file; it must export a defineMigration({ … }) by default",
     });
   }
+  // Without a default export the loader gives all that there is.
+  if (!isRecord(exported) || REQUIRED.every((key) => !(key in exported))) {
+    throw new BanyanError(
+      "CONFIG_INVALID",
+      `${file} exports no defineMigration({ … }) by default`,
+      {
+        hint: "Begin it with: export default defineMigration({",
+      },
+    );
+  }
   return parseConfig(exported, file, process.env, options);
+}
+
+const REQUIRED = ["name", "source", "streams"];
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
 }
 
 /** What the loader says, without its own files; and where in the config, when it only knows what. */

@@ -80,8 +80,10 @@ export class ChangeMapper {
       const mapper = this.#mapping.mapperOf(change.table);
       if (mapper === undefined) continue;
       if (change.half !== "joined") out.counts.changesIn += 1;
-      if (absorption?.taken.has(change) === true) out.counts.claimed += 1;
-      else this.#mapOne(change, mapper, scope, absorption, said, out);
+      if (absorption?.taken.has(change) === true) {
+        out.counts.claimed += 1;
+        mapper.coverage.change("insert", true);
+      } else this.#mapOne(change, mapper, scope, absorption, said, out);
     }
   }
 

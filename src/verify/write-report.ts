@@ -68,7 +68,11 @@ export function reportOf(
     ...waitingStreams(quarantined),
     ...untoldStreams(comparison.untold),
     ...tables.flatMap(leftUnexamined),
-    ...counted(comparison.unnamedRows, "rows have a key that is too long to name a stream"),
+    ...counted(
+      comparison.unnamedRows,
+      "row has a key that is too long to name a stream",
+      "rows have a key that is too long to name a stream",
+    ),
   ];
   const conflicts = conflictsOf(reverse, mapping);
   const found = missing + extra + different > 0;
@@ -122,13 +126,18 @@ export function hiddenRows(table: string): string {
 }
 
 export function waitingStreams(quarantined: ReadonlySet<string>): readonly string[] {
-  return counted(quarantined.size, "streams wait in quarantine and were not compared");
+  return counted(
+    quarantined.size,
+    "stream waits in quarantine and was not compared",
+    "streams wait in quarantine and were not compared",
+  );
 }
 
 /** What their rows were when the snapshot was taken is not in their events; the next look can tell. */
 export function untoldStreams(untold: ReadonlySet<string>): readonly string[] {
   return counted(
     untold.size,
+    "stream was read anew meanwhile and was not compared; verify again",
     "streams were read anew meanwhile and were not compared; verify again",
   );
 }
@@ -151,6 +160,7 @@ export function conflictsOf(
 export function inConflict(conflicts: readonly ReverseConflict[]): readonly string[] {
   return counted(
     conflicts.length,
+    "stream waits in a reverse conflict: what the service decided is not in its rows",
     "streams wait in reverse conflicts: what the service decided is not in their rows",
   );
 }
@@ -170,8 +180,8 @@ export function flawedHistory({ streams, untold }: History): readonly string[] {
   ];
 }
 
-function counted(count: number, what: string): readonly string[] {
-  return count === 0 ? [] : [`${count} ${what}`];
+function counted(value: number, one: string, many: string): readonly string[] {
+  return value === 0 ? [] : [plural(value, one, many)];
 }
 
 /** Schema changes that explain a difference: what they made of the rows is not in the log. */

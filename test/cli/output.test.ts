@@ -33,6 +33,14 @@ test.each<[Partial<BaselineProgress>, string]>([
     { rowsRead: 1, rowsEstimated: 1, rowsPerSecond: 0, secondsLeft: 0, mode: "snapshot" },
     "1 row, 2.0 KB",
   ],
+  [
+    { backingOff: "others are at work" },
+    "6,664 of about 500,000 rows, 2.0 KB, 12,000 rows/s, about 42 s left, 1,234 chunks, resting: others are at work",
+  ],
+  [
+    { paused: true, backingOff: "others are at work" },
+    "6,664 of about 500,000 rows, 2.0 KB, 12,000 rows/s, about 42 s left, 1,234 chunks, paused; go on with: banyan baseline resume",
+  ],
 ])("a baseline at %o is told in one line", (more, line) => {
   expect(describeBaseline({ ...PROGRESS, ...more })).toBe(`baseline: ${line}`);
 });

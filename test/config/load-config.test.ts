@@ -195,7 +195,7 @@ describe("a config file", () => {
     ["does not parse", "export default {", "cannot be loaded"],
     ["throws", "throw new Error('no orders today')", "no orders today"],
     ["imports what is not there", "import './nowhere.ts'; export default {}", "cannot be loaded"],
-    ["exports nothing", "export const config = {}", "banyan.config.ts"],
+    ["exports nothing", "export const config = {}", "exports no defineMigration({ … }) by default"],
   ])("that %s is told to be wrong, with the file and the reason", async (_, text, reason) => {
     using config = folder("banyan.config.ts", text);
     await expect(loadConfig(config.file)).rejects.toMatchObject({

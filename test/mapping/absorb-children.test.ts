@@ -86,6 +86,18 @@ describe("rows inserted after their root in its transaction", () => {
     expect(told(out)[0]!.data).toMatchObject({ lines: [{ id: "1", sku: "a" }] });
   });
 
+  test("count as told by name, as their root does", () => {
+    const fresh = compile(streams, [ordersShape, linesShape]);
+    mapAll(fresh, [[insertOrder(1, "7"), insertLine(2, "1", "7"), insertLine(3, "2", "7")]]);
+    expect(fresh.coverage()).toMatchObject({
+      changes: { named: 3, fallback: 0 },
+      tables: [
+        { table: "public.orders", inserts: { named: 1 } },
+        { table: "public.lines", inserts: { named: 2 } },
+      ],
+    });
+  });
+
   test("are told for themselves when they came first, as with a deferred foreign key", () => {
     const out = mapAll(mapping, [
       [insertLine(1, "1", "7"), insertOrder(2, "7"), insertLine(3, "2", "7")],

@@ -106,7 +106,7 @@ test("a stream in a reverse conflict is a difference, with its reason, also wher
   await noteProgress(b);
   const report = await b.verify();
   expect(report).toMatchObject({ state: "different", different: 0 });
-  expect(report.reasons.join()).toContain("1 streams wait in reverse conflicts");
+  expect(report.reasons.join()).toContain("1 stream waits in a reverse conflict");
   expect(report.reverseConflicts).toEqual({
     streams: 1,
     samples: [

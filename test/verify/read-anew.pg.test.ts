@@ -61,7 +61,7 @@ test("an aggregate that is read anew while it is verified is left out, and no di
     excluded: { streams: 1, rows: 4 },
     ...{ missing: 0, extra: 0, different: 1 },
   });
-  expect(report.reasons.join()).toContain("1 streams were read anew meanwhile");
+  expect(report.reasons.join()).toContain("1 stream was read anew meanwhile");
   expect((await b.store.parity.findings("bank")).map(({ stream }) => stream)).toEqual([
     "account-5",
   ]);

@@ -129,8 +129,10 @@ async function someStreams(
   const { config, scope } = session;
   const isRunning = await isPipelineRunning(session);
   await requireStreams(options, args.stream);
+  if (args.type.length > 0) progress.update(`gathering the streams of ${args.type.join(", ")}`);
   const ofTypes = await streamsOfTypes(options, args.type, scope.signal);
   const streams = [...new Set([...args.stream, ...ofTypes])];
+  progress.stop();
   noteReadAnew(config.name, streams.length, isRunning);
   if (!(await isConfirmed(args.yes))) return refused();
   const how = { reason: "asked for", isRunning };

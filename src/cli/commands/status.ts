@@ -101,7 +101,10 @@ function describe(
     ...(status.failure === undefined
       ? []
       : [
-          ["ended with", `[${status.failure.code}] ${status.failure.message}`],
+          [
+            status.running ? "tries again after" : "ended with",
+            `[${status.failure.code}] ${status.failure.message}`,
+          ],
           ["  next", status.failure.hint],
         ]),
     ...(status.mapping === undefined
@@ -115,10 +118,7 @@ function describe(
     ["checkpoint", status.positions.checkpoint ?? "none yet"],
     ["baseline", status.positions.baseline ?? "not complete"],
     ...baselineRows(unfinished, status.baseline, paused),
-    [
-      "lag",
-      `${bytes(status.lag.bytes)}${status.sourceReachable ? "" : " (source not reachable)"}, ${status.lag.seconds.toFixed(1)} s`,
-    ],
+    ["lag", describeLag(status)],
     ...(logLeft === undefined ? [] : [["place in the log", `lost ${describeLogLeft(logLeft)}`]]),
     ["changes in", count(ledger.changesIn)],
     ["  named events", count(ledger.changesClaimed)],
@@ -135,6 +135,20 @@ function describe(
     ["events", count(ledger.events)],
   ];
   return renderTable(["", ""], rows).replace(/^\s*\n/, "");
+}
+
+/** Bytes are asked of the source now; how long a change has waited only the running process knows. */
+export function describeLag({
+  lag,
+  running,
+  sourceReachable,
+}: Pick<PipelineStatus, "lag"> & {
+  readonly running: boolean;
+  readonly sourceReachable: boolean;
+}): string {
+  const away = sourceReachable ? "" : " (source not reachable)";
+  const then = running ? "" : " when it was last seen";
+  return `${bytes(lag.bytes)}${away}, ${lag.seconds.toFixed(1)} s${then}`;
 }
 
 function describeParityNote(parity: ParityNote | undefined): string {

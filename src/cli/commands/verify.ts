@@ -4,6 +4,7 @@ import { count, note, plural, renderTable, writeResult } from "../output.ts";
 import { writePage } from "../page.ts";
 import { Progress } from "../progress.ts";
 import { runWithRetries } from "../retries.ts";
+import { isRunning } from "../running.ts";
 import {
   isConfirmed,
   isPipelineRunning,
@@ -169,6 +170,11 @@ export const verifyCommand: CommandModule<object, VerifyArgs> = {
       }
       for (const type of await options.store.reverse.completed(config.name))
         note(`${type} is complete: nothing is written back any more; rows and events as of then`);
+      const record = await options.store.pipeline(config.name);
+      if (record !== undefined && !(await isRunning(options.store, record)))
+        note(
+          `nothing runs ${config.name}: start banyan run beside this, which waits ${plural(args.wait, "second")} for it`,
+        );
       const first = await sweepParity(options, scope.signal);
       progress.stop();
       const { report } = args.repair
@@ -302,6 +308,8 @@ function watchOptions(
       const line = describeRound(round);
       if (round.kind === "sweep" || line !== said) {
         process.stdout.write(`${round.at.slice(0, 19)}Z  ${line}\n`);
+        if (round.state === "different")
+          note("next: banyan verify, which names them  |  banyan verify --repair");
         said = line;
       }
     },

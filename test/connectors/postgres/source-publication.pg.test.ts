@@ -30,6 +30,12 @@ const INCOMPLETE: readonly (readonly [string, string, string, CapturePlan])[] = 
     "publication-partition-root",
     { tables: [{ name: "public.part" }] },
   ],
+  [
+    "the name of a partition, whose table the plan has too",
+    "FOR TABLE part, part_1 WITH (publish_via_partition_root)",
+    "partition-shared",
+    { tables: [{ name: "public.part" }, { name: "public.part_1" }] },
+  ],
 ];
 
 describe("a publication that leaves out", () => {
