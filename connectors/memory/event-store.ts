@@ -41,6 +41,7 @@ import type {
   Quarantine,
   Rebaselined,
   RebaselineRequest,
+  RebaselineTally,
   StreamVersionPage,
 } from "../../src/store/event-store.ts";
 
@@ -214,6 +215,18 @@ export class MemoryEventStore implements EventStore {
   ): Promise<readonly RebaselineRequest[]> {
     const requests = this.#rebaselines(pipeline).map(({ request }) => request);
     return Promise.resolve(requests.filter(({ id }) => Number(id) > Number(after)).slice(0, limit));
+  }
+
+  rebaselineTally(pipeline: string, after: string): Promise<RebaselineTally> {
+    const behind = this.#state.rebaselines.filter(
+      (entry) => entry.pipeline === pipeline && Number(entry.request.id) > Number(after),
+    );
+    return Promise.resolve({
+      last: behind.at(-1)?.request.id ?? after,
+      waiting: behind.filter(({ done, isRefused = false }) => done === undefined && !isRefused)
+        .length,
+      readAnew: behind.filter(({ done }) => done !== undefined).length,
+    });
   }
 
   noteAttempts(ids: readonly string[], by: 1 | -1): Promise<void> {

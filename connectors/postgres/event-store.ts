@@ -8,6 +8,7 @@ import {
   pauseBaseline,
   readRebaselined,
   readRebaselineRequests,
+  readRebaselineTally,
   readRequests,
   noteAttempts,
   requestRebaseline,
@@ -55,6 +56,7 @@ import type {
   Quarantine,
   Rebaselined,
   RebaselineRequest,
+  RebaselineTally,
   StreamVersionPage,
 } from "../../src/store/event-store.ts";
 
@@ -240,6 +242,12 @@ class PostgresEventStore implements EventStore {
   ): Promise<readonly RebaselineRequest[]> {
     return this.#read("reading what is to be rebaselined", () =>
       readRebaselineRequests(this.#pool, pipeline, after, limit),
+    );
+  }
+
+  rebaselineTally(pipeline: string, after: string): Promise<RebaselineTally> {
+    return this.#read("counting what is to be rebaselined", () =>
+      readRebaselineTally(this.#pool, pipeline, after),
     );
   }
 

@@ -4,6 +4,7 @@ import type {
   PipelineRequests,
   Rebaselined,
   RebaselineRequest,
+  RebaselineTally,
   StagedBatch,
 } from "../../src/store/event-store.ts";
 
@@ -76,6 +77,22 @@ export async function readRebaselineRequests(
     [pipeline, after, limit],
   );
   return rows;
+}
+
+export async function readRebaselineTally(
+  pool: pg.Pool,
+  pipeline: string,
+  after: string,
+): Promise<RebaselineTally> {
+  const { rows } = await pool.query<Record<keyof RebaselineTally, string>>(
+    `SELECT coalesce(max(r.id), $2::bigint)::text AS last, count(*) FILTER (WHERE r.done_at IS NULL) AS waiting,
+            count(r.seen) AS "readAnew"
+       FROM banyan.rebaselines r JOIN banyan.pipelines p ON p.id = r.pipeline_id
+      WHERE p.name = $1 AND r.id > $2::bigint`,
+    [pipeline, after],
+  );
+  const { last, waiting, readAnew } = rows[0]!;
+  return { last, waiting: Number(waiting), readAnew: Number(readAnew) };
 }
 
 export async function noteAttempts(

@@ -19,6 +19,8 @@ const LOOK_MS = 250;
 const LOOK_AT_RUN_MS = 2_000;
 /** A run that ended may have been restarted, which takes a moment. */
 const GONE_MS_MAX = 10_000;
+/** Between two counts of what is left. */
+const COUNT_MS = 5_000;
 /** Requests that may wait for legacy to decide again. */
 const REQUESTS_LOOKED_AT = 1_000;
 
@@ -81,7 +83,8 @@ export async function readAnew(
     note(
       `${plural(streams.length - own.length, "stream")} left as they are: the new service decides over them`,
     );
-  if (own.length === 0) return { asked: 0, notReadAnew: [] };
+  if (own.length === 0) return { asked: 0, readAnew: 0, notReadAnew: [] };
+  const { last } = await opened.rebaselineTally(config.name, "0");
   progress.update(`asking for ${plural(own.length, "stream")}`);
   const asked = await requestRebaseline(opened, config.name, own, reason);
   const stop = new AbortController();
@@ -97,7 +100,14 @@ export async function readAnew(
       });
   // A run that fails ends the wait, and the other way round.
   const ending = <T>(work: Promise<T>): Promise<T> => work.finally(() => stop.abort());
-  const onLook = (): void => progress.update(`reading ${plural(asked, "stream")} anew`);
+  let countedMs = performance.now();
+  progress.update(`reading ${plural(asked, "stream")} anew`);
+  const onLook = async (): Promise<void> => {
+    if (performance.now() - countedMs < COUNT_MS) return;
+    const { waiting: left } = await opened.rebaselineTally(config.name, last);
+    progress.update(`reading ${plural(asked, "stream")} anew, ${count(left)} left`);
+    countedMs = performance.now();
+  };
   const waiting = ending(
     untilReadAnew(
       opened,
@@ -114,11 +124,14 @@ export async function readAnew(
   progress.stop();
   const notReadAnew = await notReadOf(opened, config.name, streams);
   for (const one of notReadAnew) note(describeNotReadAnew(one));
-  return { asked, notReadAnew };
+  const tally = await opened.rebaselineTally(config.name, last);
+  return { asked, readAnew: tally.readAnew, notReadAnew };
 }
 
 export interface ReadAnew {
   readonly asked: number;
+  /** Less than were asked for where some could not be read, were withdrawn, or wait. */
+  readonly readAnew: number;
   /** Of the streams that were asked for. */
   readonly notReadAnew: readonly NotReadAnew[];
 }
@@ -141,7 +154,7 @@ export async function untilReadAnew(
     readonly isOthers: () => boolean;
     /** Streams that nobody reads anew for now. */
     readonly isLeft?: (stream: string) => boolean;
-    readonly onLook: () => void;
+    readonly onLook: () => void | Promise<void>;
     readonly goneMsMax?: number;
     readonly lookAtRunMs?: number;
   },
@@ -154,7 +167,7 @@ export async function untilReadAnew(
     return waiting.every(({ stream }) => isLeft(stream));
   };
   while (!signal.aborted && !(await isOver())) {
-    onLook();
+    await onLook();
     const nowMs = performance.now();
     if (!isOthers()) lastSeenMs = nowMs;
     else if (nowMs - lookedMs >= lookAtRunMs) {

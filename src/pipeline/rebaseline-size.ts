@@ -3,8 +3,10 @@ import type { Mapping, StreamPlan } from "../mapping/compile.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { RebaselineRequest } from "../store/event-store.ts";
 
-/** Streams read anew under one snapshot, in one commit. */
+/** Streams read anew under one snapshot, in one commit, at first; */
 const STREAMS_PER_CHUNK = 200;
+/** then as many as are read in this time, for which nobody else's changes are written, up to a page. */
+const CHUNK_MS = 400;
 /** Likewise where each reads a whole table, for want of an index: that is done seldom. */
 const STREAMS_PER_SCAN = 5_000;
 /** Rows beyond which fewer streams are read at once the next time. */
@@ -19,6 +21,7 @@ export const REQUESTS_PER_PAGE = STREAMS_PER_SCAN;
 export class RebaselineSize {
   readonly #source: Pick<ChangeSource, "surveyChunks">;
   readonly #scanned = new Map<string, boolean>();
+  #inTime = STREAMS_PER_CHUNK;
   #streams = STREAMS_PER_CHUNK;
 
   constructor(source: Pick<ChangeSource, "surveyChunks">) {
@@ -41,11 +44,16 @@ export class RebaselineSize {
     return requests.slice(0, other < 0 ? streams : Math.min(other, streams));
   }
 
-  /** Streams were read, and had so many rows. */
-  read(streams: number, rows: number): void {
+  /** Streams were read, had so many rows, and took so long with what it takes to write them. */
+  read(streams: number, rows: number, ms: number): void {
     if (streams === 0) return;
+    if (ms > CHUNK_MS)
+      this.#inTime = Math.max(STREAMS_PER_CHUNK, Math.floor((streams * CHUNK_MS) / ms));
+    // Of fewer than might have been it says little.
+    else if (ms < CHUNK_MS / 2 && streams >= this.#inTime)
+      this.#inTime = Math.min(REQUESTS_PER_PAGE, 2 * this.#inTime);
     const fitting = Math.floor((ROWS_PER_CHUNK * streams) / Math.max(1, rows));
-    this.#streams = Math.min(STREAMS_PER_CHUNK, Math.max(1, fitting));
+    this.#streams = Math.min(this.#inTime, Math.max(1, fitting));
   }
 
   async #streamsAfter(attempts: number, mapping: Mapping, stream: StreamPlan): Promise<number> {

@@ -52,7 +52,7 @@ interface RebaselineAt {
 }
 
 /**
- * Reads streams anew that somebody asked for, a few hundred at most: each gets an event that holds its
+ * Reads streams anew that somebody asked for, some at a time: each gets an event that holds its
  * rows as of one snapshot, in place of what was told before. What the log tells of them afterwards, up to
  * where the snapshot was taken, is left out as far as the snapshot saw it.
  *
@@ -157,9 +157,9 @@ async function restate(
   signal: AbortSignal,
 ): Promise<void> {
   const { writer } = options;
+  const startedMs = performance.now();
   try {
     const done = await new RestatedChunk(options, stream, requests, at.whole).write(signal);
-    at.size.read(requests.length, done.rows);
     noteRefreshed(options, stream, done.streams, done);
     const why = "neither the source nor the store has anything of it";
     const nothing = new Set(done.nothing.map(({ stream: id }) => id));
@@ -170,6 +170,7 @@ async function restate(
       at,
     );
     if (done.streams.length > 0) await at.commit();
+    at.size.read(requests.length, done.rows, performance.now() - startedMs);
   } catch (error) {
     const isOfKey = error instanceof BanyanError && error.code === "VALUE_UNMAPPABLE";
     if (!isOfKey) throw error;

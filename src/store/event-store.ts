@@ -129,6 +129,9 @@ export interface EventStore {
    */
   withdrawRebaselines(pipeline: string, streams?: readonly string[]): Promise<number>;
 
+  /** What has become of the requests behind the id `after`. */
+  rebaselineTally(pipeline: string, after: string): Promise<RebaselineTally>;
+
   /** What was carried out with a fence behind `after`, which the log has yet to pass. */
   rebaselined(pipeline: string, after: Position): Promise<readonly Rebaselined[]>;
 
@@ -323,6 +326,14 @@ export interface ChunkRecord {
   /** See `ChunkSnapshot.seen`. */
   readonly seen: string;
   readonly fence: Position;
+}
+
+export interface RebaselineTally {
+  /** Id of the newest, `after` without one. */
+  readonly last: string;
+  readonly waiting: number;
+  /** The others were refused or withdrawn. */
+  readonly readAnew: number;
 }
 
 export interface RebaselineRequest {

@@ -177,6 +177,19 @@ export function captureContract(open: () => Promise<OpenedStore>): void {
     expect(done[0]).toMatchObject({ seen: "5:9:6,7", fence: position(5) });
     expect(await store.rebaselined("shop", position(5))).toEqual([]);
     expect(await store.requestRebaseline("shop", [first!.stream], "once more")).toBe(1);
+    const ids = (await store.rebaselineRequests("shop", "0", 10)).map(({ id }) => Number(id));
+    const last = `${Math.max(...ids)}`;
+    expect(await store.rebaselineTally("shop", "0")).toEqual({ last, waiting: 2, readAnew: 2 });
+    const behind = { last, waiting: 2, readAnew: 1 };
+    expect(await store.rebaselineTally("shop", first!.id)).toEqual(behind);
+    await store.withdrawRebaselines("shop", [first!.stream]);
+    expect(await store.rebaselineTally("shop", first!.id)).toEqual({ ...behind, waiting: 1 });
+    expect(await store.rebaselineTally("shop", last)).toEqual({ last, waiting: 0, readAnew: 0 });
+    expect(await store.rebaselineTally("other", "7")).toEqual({
+      last: "7",
+      waiting: 0,
+      readAnew: 0,
+    });
     await writer.close();
   });
 

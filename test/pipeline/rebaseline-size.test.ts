@@ -31,15 +31,33 @@ test("streams with many rows are read fewer at a time, down to one, and more aga
   const { size, first } = sizeOf();
   const all = requests(many(1_000));
   expect(await first(all)).toBe(200);
-  size.read(200, 4_000_000);
+  size.read(200, 4_000_000, 300);
   expect(await first(all)).toBe(10);
-  size.read(10, 5_000_000);
+  size.read(10, 5_000_000, 300);
   expect(await first(all)).toBe(1);
-  size.read(1, 3_000_000);
+  size.read(1, 3_000_000, 300);
   expect(await first(all)).toBe(1);
-  size.read(1, 0);
+  size.read(1, 0, 300);
   expect(await first(all)).toBe(200);
   expect(await first([])).toBe(0);
+});
+
+test("as many streams are read at once as take a moment, never fewer than at first for that, and a page at most", async () => {
+  const { size, first } = sizeOf();
+  const all = requests(many(6_000));
+  const read = async (streams: number, ms: number): Promise<number> => {
+    size.read(streams, streams, ms);
+    return await first(all);
+  };
+  expect(await read(200, 50)).toBe(400);
+  // Fewer than might have been read say nothing.
+  expect(await read(3, 50)).toBe(400);
+  expect(await read(400, 300)).toBe(400);
+  expect(await read(400, 100)).toBe(800);
+  expect(await read(800, 1_600)).toBe(200);
+  expect(await read(200, 10_000)).toBe(200);
+  for (let grown = 400; grown < 5_000; grown *= 2) expect(await read(grown / 2, 1)).toBe(grown);
+  expect(await read(3_200, 1)).toBe(5_000);
 });
 
 test("a table that is read as a whole each time is read for thousands of streams at once, and it is asked for that once", async () => {

@@ -7,6 +7,7 @@ import {
   noteReadAnew,
   pipelineOptionsOf,
   readAnew,
+  type ReadAnew,
   type ReadAnewOptions,
 } from "../read-anew.ts";
 import { tellPlans } from "../tell-plans.ts";
@@ -136,17 +137,24 @@ async function someStreams(
   noteReadAnew(config.name, streams.length, isRunning);
   if (!(await isConfirmed(args.yes))) return refused();
   const how = { reason: "asked for", isRunning };
-  const { asked, notReadAnew } = await readAnew(session, options, streams, how, progress);
+  const done = await readAnew(session, options, streams, how, progress);
+  const { asked, notReadAnew } = done;
   const document = {
     pipeline: config.name,
     asked,
+    readAnew: done.readAnew,
     ...(notReadAnew.length === 0 ? {} : { notReadAnew }),
   };
   writeResult(args.json, document, () =>
     scope.signal.aborted
       ? `${plural(asked, "stream")} asked for; the next banyan run goes on with what is left`
-      : `${plural(asked - notReadAnew.length, "stream")} read anew\nnext: banyan verify`,
+      : `${plural(done.readAnew, "stream")} read anew${withdrawnOf(done)}\nnext: banyan verify`,
   );
+}
+
+function withdrawnOf({ asked, readAnew: read, notReadAnew }: ReadAnew): string {
+  const others = asked - read - notReadAnew.length;
+  return others > 0 ? `, ${count(others)} withdrawn or left to the new service` : "";
 }
 
 async function withdraw(args: RebaselineArgs, { config, store }: Session): Promise<void> {
