@@ -5,8 +5,11 @@ import type { RebaselineRequest } from "../store/event-store.ts";
 
 /** Streams read anew under one snapshot, in one commit, at first; */
 const STREAMS_PER_CHUNK = 200;
-/** then as many as are read in this time, for which nobody else's changes are written, up to a page. */
-const CHUNK_MS = 400;
+/**
+ * then as many as take so long, up to a page. Nothing of the log is written meanwhile; much of it is spent
+ * waiting until the source has flushed what is read, however little that is.
+ */
+const CHUNK_MS = 500;
 /** Likewise where each reads a whole table, for want of an index: that is done seldom. */
 const STREAMS_PER_SCAN = 5_000;
 /** Rows beyond which fewer streams are read at once the next time. */
@@ -50,7 +53,7 @@ export class RebaselineSize {
     if (ms > CHUNK_MS)
       this.#inTime = Math.max(STREAMS_PER_CHUNK, Math.floor((streams * CHUNK_MS) / ms));
     // Of fewer than might have been it says little.
-    else if (ms < CHUNK_MS / 2 && streams >= this.#inTime)
+    else if (streams >= this.#inTime)
       this.#inTime = Math.min(REQUESTS_PER_PAGE, 2 * this.#inTime);
     const fitting = Math.floor((ROWS_PER_CHUNK * streams) / Math.max(1, rows));
     this.#streams = Math.min(this.#inTime, Math.max(1, fitting));

@@ -52,9 +52,9 @@ test("as many streams are read at once as take a moment, never fewer than at fir
   expect(await read(200, 50)).toBe(400);
   // Fewer than might have been read say nothing.
   expect(await read(3, 50)).toBe(400);
-  expect(await read(400, 300)).toBe(400);
-  expect(await read(400, 100)).toBe(800);
-  expect(await read(800, 1_600)).toBe(200);
+  expect(await read(400, 300)).toBe(800);
+  expect(await read(800, 800)).toBe(500);
+  expect(await read(500, 2_500)).toBe(200);
   expect(await read(200, 10_000)).toBe(200);
   for (let grown = 400; grown < 5_000; grown *= 2) expect(await read(grown / 2, 1)).toBe(grown);
   expect(await read(3_200, 1)).toBe(5_000);
