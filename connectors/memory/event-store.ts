@@ -90,6 +90,10 @@ export class MemoryEventStore implements EventStore {
     }
   }
 
+  async *readStreams(streams: readonly string[]): AsyncGenerator<RecordedEvent, void, void> {
+    for (const stream of streams) yield* this.readStream(stream);
+  }
+
   async readAll(after: FeedCursor | undefined, limit: number): Promise<FeedPage> {
     invariant(
       Number.isInteger(limit) && limit >= 1 && limit <= FEED_EVENTS_MAX,

@@ -15,7 +15,7 @@ import {
   withdrawRebaselines,
 } from "./store-baselines.ts";
 import { classifyStore } from "./store-errors.ts";
-import { readFeed, readStreamPages } from "./store-events.ts";
+import { readFeed, readPagesOfStreams, readStreamPages } from "./store-events.ts";
 import { readFeedHold } from "./store-feed-hold.ts";
 import { copyStreamType } from "./store-fold.ts";
 import { migrateStore } from "./store-migrations.ts";
@@ -133,6 +133,14 @@ class PostgresEventStore implements EventStore {
       yield* readStreamPages(this.#pool, stream, range);
     } catch (error) {
       throw classifyStore(error, `reading ${stream}`);
+    }
+  }
+
+  async *readStreams(streams: readonly string[]): AsyncGenerator<RecordedEvent, void, void> {
+    try {
+      yield* readPagesOfStreams(this.#pool, streams);
+    } catch (error) {
+      throw classifyStore(error, `reading ${streams.length} streams`);
     }
   }
 

@@ -13,8 +13,8 @@ import { BanyanError } from "../model/errors.ts";
 import type { ChangeSource, RowSnapshot } from "../source/change-source.ts";
 import type { EventStore } from "../store/event-store.ts";
 
-/** Streams asked for in one statement. */
-const STREAMS_PER_REQUEST = 5_000;
+/** Streams asked for in one statement, each of which waits until a pipeline that runs writes nothing. */
+const STREAMS_PER_REQUEST = 50_000;
 const FAULTS_SHOWN_MAX = 20;
 
 /** What must be known to ask for streams. */

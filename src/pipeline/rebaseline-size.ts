@@ -53,8 +53,7 @@ export class RebaselineSize {
     if (ms > CHUNK_MS)
       this.#inTime = Math.max(STREAMS_PER_CHUNK, Math.floor((streams * CHUNK_MS) / ms));
     // Of fewer than might have been it says little.
-    else if (streams >= this.#inTime)
-      this.#inTime = Math.min(REQUESTS_PER_PAGE, 2 * this.#inTime);
+    else if (streams >= this.#inTime) this.#inTime = Math.min(REQUESTS_PER_PAGE, 2 * this.#inTime);
     const fitting = Math.floor((ROWS_PER_CHUNK * streams) / Math.max(1, rows));
     this.#streams = Math.min(this.#inTime, Math.max(1, fitting));
   }

@@ -50,7 +50,7 @@ export class RestatedChunk {
   readonly #from: Position;
   #mappers: readonly TableMapper[] = [];
   /** Where in the log the last event of each stream was. */
-  readonly #known = new Map<string, Position>();
+  #known: ReadonlyMap<string, Position> = new Map();
 
   constructor(
     options: RestatingOptions,
@@ -94,10 +94,7 @@ export class RestatedChunk {
     const isRestated = (stream: string): boolean => this.#requests.has(stream);
     const kept = new RestatedImages({ store, mapping, writer, mappers, isRestated });
     const streams = [...this.#requests.keys()];
-    for (const stream of streams) {
-      const last = await kept.forgetTold(stream, signal);
-      if (last !== undefined) this.#known.set(stream, last);
-    }
+    this.#known = await kept.forgetTold(streams, signal);
     const met = new Set<string>();
     const { rows, push, stage } = this.#staging(snapshot, kept);
     for await (const group of this.#aggregates(snapshot, streams, signal)) {
@@ -175,12 +172,15 @@ export class RestatedChunk {
     snapshot: Pick<ChunkSnapshot, "seen" | "fence">,
   ): Promise<void> {
     const { writer, store, pipeline } = this.#options;
+    const { blocked } = writer.mapper;
     for (const stream of streams) {
+      // Of the others nothing waits.
+      if (!blocked.has(stream)) continue;
       for await (const records of parkedChanges(store, pipeline, stream)) {
         const skipped = records.map(({ id }) => id);
         await writer.stageVersioned(new EventBuffer(), [], [], { skipped });
       }
-      writer.mapper.blocked.delete(stream);
+      blocked.delete(stream);
     }
     const all = new Set(streams);
     const ids = this.#all.flatMap(({ id, stream }) => (all.has(stream) ? [id] : []));

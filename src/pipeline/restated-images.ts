@@ -40,19 +40,22 @@ export class RestatedImages {
   }
 
   /**
-   * Stages that the images of all rows go that a stream has told of. To be called for each before rows
-   * are read.
+   * Stages that the images of all rows go that these streams have told of. To be called before rows are
+   * read.
    *
-   * @returns where in the log the stream's last event was
+   * @returns where in the log the last event of each was
    */
-  async forgetTold(stream: string, signal: AbortSignal): Promise<Position | undefined> {
+  async forgetTold(
+    streams: readonly string[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, Position>> {
     const folder = await this.#folder;
-    let last: Position | undefined;
+    const last = new Map<string, Position>();
     let keys = new Map<TableMapper, Set<string>>();
     let count = 0;
-    for await (const event of this.#options.store.readStream(stream)) {
+    for await (const event of this.#options.store.readStreams(streams)) {
       signal.throwIfAborted();
-      last = event.sourcePosition ?? last;
+      if (event.sourcePosition !== undefined) last.set(event.stream, event.sourcePosition);
       if (folder === undefined || event.mappingVersion === undefined) continue;
       // Each for itself: what the aggregate holds by now may be more than fits into memory.
       const state: StreamState = new Map();

@@ -32,6 +32,9 @@ export interface EventStore {
     range?: { readonly fromVersion?: number; readonly toVersion?: number },
   ): AsyncIterable<RecordedEvent>;
 
+  /** Events of several streams, of one after the other in version order, read many at a time. */
+  readStreams(streams: readonly string[]): AsyncIterable<RecordedEvent>;
+
   /**
    * The next events after `after` in an order that never shows a later event before an earlier one,
    * whoever is writing. None when the rest is not yet safe to show; fewer than `limit` then, and when

@@ -217,6 +217,30 @@ function readContract(open: () => Promise<OpenedStore>): void {
     expect(await streamOf(store, "order-2")).toEqual([]);
   });
 
+  test("several streams are read one after the other as each alone, however long, and missing ones are passed over", async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const few = Array.from({ length: 1_100 }, (_, n) => `few-${1_100 - n}`);
+    await Promise.all(few.map((stream) => store.append(stream, [event("One")], "none")));
+    const large = { text: "x".repeat(1_000_000) };
+    for (let n = 0; n < 6; n++) await store.append("large-1", [event("Large", large)], "any");
+    const long = (count: number) => Array.from({ length: count }, () => event("Next"));
+    for (let n = 0; n < 5; n++) await store.append("long-1", long(900), "any");
+    const asked = ["gone-1", "long-1", ...few, "large-1", "gone-2", "few-none", "gone-3"];
+    const alone: RecordedEvent[] = [];
+    for (const stream of ["long-1", ...few, "large-1"])
+      alone.push(...(await streamOf(store, stream)));
+    const together: RecordedEvent[] = [];
+    for await (const event of store.readStreams(asked)) together.push(event);
+    expect(together).toHaveLength(5 * 900 + 1_100 + 6);
+    expect(together.map(({ stream, version }) => `${stream} ${version}`)).toEqual(
+      alone.map(({ stream, version }) => `${stream} ${version}`),
+    );
+    expect(together[4_499]).toEqual(alone[4_499]);
+    expect(together.at(-1)).toEqual(alone.at(-1));
+    for await (const _ of store.readStreams([])) expect.unreachable();
+  });
+
   test("the feed shows every event once, in the order of commits, and goes on where it ended", async () => {
     await using opened = await open();
     const { store } = opened;

@@ -211,10 +211,7 @@ test("streams of a table that has no index to find their rows by are read by the
   const { ticket } = STREAMS;
   const streams = { ticket: ticket! };
   const rows = 450;
-  for (const [index, snapshots] of [
-    ["is there", 3],
-    ["is missing", 1],
-  ] as const) {
+  for (const index of ["is there", "is missing"]) {
     await using b = await chunkBench("default", rows, streams);
     if (index === "is missing") await b.sql("DROP INDEX remark_ticket_id_idx");
     const source = b.db.open();
@@ -230,7 +227,8 @@ test("streams of a table that has no index to find their rows by are read by the
     const asked = Array.from({ length: rows }, (_, i) => `ticket-${i + 1}`);
     await requestRebaseline(b.store, "chunks", asked, "a test asked for it");
     await untilSettled(running, b.store, "chunks");
-    expect([index, opened]).toEqual([index, snapshots]);
+    // With it, some at first, and then as many as that has taken little time for.
+    expect([index, opened === 1]).toEqual([index, index === "is missing"]);
     await running.reach();
     expect(await brokenStreams(b.store, { ticket: SHAPES["ticket"]! })).toEqual([]);
     expect(await typesOf(b.store, `ticket-${rows}`)).toHaveLength(2);

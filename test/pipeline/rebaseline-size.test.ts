@@ -31,7 +31,7 @@ test("streams with many rows are read fewer at a time, down to one, and more aga
   const { size, first } = sizeOf();
   const all = requests(many(1_000));
   expect(await first(all)).toBe(200);
-  size.read(200, 4_000_000, 300);
+  size.read(200, 4_000_000, 600);
   expect(await first(all)).toBe(10);
   size.read(10, 5_000_000, 300);
   expect(await first(all)).toBe(1);
