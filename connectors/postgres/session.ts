@@ -81,6 +81,19 @@ export async function connect(options: SessionOptions): Promise<pg.Client> {
   }
 }
 
+/**
+ * Has the server look now and then, while it is at work, whether anybody still waits for the answer, so that
+ * a long statement that was given up does not go on in a database that others use.
+ */
+export async function endWithClient(client: pg.Client): Promise<void> {
+  const look = {
+    text: "SET client_connection_check_interval = '2s'",
+    query_timeout: CONNECT_MS_MAX,
+  };
+  // A server older than 14 knows no such setting, and not every system can.
+  await client.query(look).catch(() => undefined);
+}
+
 /** Ends a session in bounded time; never rejects. */
 export async function disconnect(client: pg.Client): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
@@ -119,6 +132,7 @@ async function open(options: SessionOptions, url: string): Promise<pg.Client> {
     // The wire may fall silent right after the connection was made.
     const settings = { text: NEWER_SETTINGS, query_timeout: CONNECT_MS_MAX };
     await client.query(settings);
+    await endWithClient(client);
     return client;
   } catch (error) {
     await disconnect(client);

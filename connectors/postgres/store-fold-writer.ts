@@ -59,7 +59,7 @@ async function replaceFolds(
   const type = ofStreamType(scope.streamType);
   const before = `transaction_id < '${to}'`;
   // Stream by stream: whoever plans it otherwise has guessed how many there are, and may look for each
-  // event of the type through all that came since.
+  // event of the type through all that came since, or for each stream through all transactions.
   const events = isFirst
     ? copyFoldEvents(reader, `${type} AND ${before}`, signal)
     : copyFoldEvents(
@@ -67,7 +67,8 @@ async function replaceFolds(
         "true",
         signal,
         `(SELECT DISTINCT stream_id FROM ${eventsFrom(`'${from}'`)} WHERE ${type}) AS late (stream),
-         LATERAL (SELECT * FROM banyan.events WHERE stream_id = late.stream AND ${before} OFFSET 0) AS events`,
+         LATERAL (SELECT * FROM (SELECT * FROM banyan.events WHERE stream_id = late.stream OFFSET 0) AS own
+                   WHERE ${before}) AS events`,
       );
   // The last transaction is durable, and with it all before.
   await writer.query("SET synchronous_commit = off");

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { destroy, disconnect } from "./session.ts";
+import { destroy, disconnect, endWithClient } from "./session.ts";
 import { classify } from "./sqlstate.ts";
 
 const APPLICATION = "banyan";
@@ -75,8 +75,10 @@ export async function resolveStoreUrl(url: string): Promise<string> {
  *
  * @param url from {@link resolveStoreUrl}
  */
-export function openSession(url: string): Promise<pg.Client> {
-  return openClassified(url, {}, AFTER_START);
+export async function openSession(url: string): Promise<pg.Client> {
+  const client = await openClassified(url, {}, AFTER_START);
+  await endWithClient(client);
+  return client;
 }
 
 /** A session that sends statements without waiting for the one before. @param url likewise */

@@ -5,7 +5,9 @@ import { BANYAN_TABLE } from "./run-support.ts";
 import { sourceDatabase, type SourceDatabase } from "./source-support.ts";
 import { batchOf, event, streamOf, tailing } from "../../contract/event-batches.ts";
 import { readAll } from "../../contract/change-source.contract.ts";
-import type { TestDatabase } from "../../support/databases.ts";
+import { connect, destroy } from "../../../connectors/postgres/session.ts";
+import { openSession } from "../../../connectors/postgres/store-session.ts";
+import { createDatabase, type TestDatabase } from "../../support/databases.ts";
 
 /** A session that breaks while nobody uses it must not end the process, and is replaced. */
 
@@ -101,4 +103,23 @@ test("a source whose idle sessions are ended says so where they are needed, and 
   await endAll(db);
   await expect(stream).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE", recovery: "retry" });
   await source.close();
+});
+
+test.each([
+  ["of the source", (url: string) => connect({ url, applicationName: "given up" })],
+  ["of the store", (url: string) => openSession(url)],
+])("a statement %s that was given up ends soon, and not when it would be done", async (_, open) => {
+  await using db = await createDatabase("given_up");
+  const client = await open(db.url);
+  const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+  const { pid } = rows[0]!;
+  const isThere = async (): Promise<boolean> => {
+    const found = await db.query("SELECT FROM pg_stat_activity WHERE pid = $1", [pid]);
+    return found.rowCount === 1;
+  };
+  client.query("SELECT pg_sleep(300)").catch(() => undefined);
+  await sleep(200);
+  expect(await isThere()).toBe(true);
+  destroy(client);
+  await expect.poll(isThere, { timeout: 60_000 }).toBe(false);
 });
