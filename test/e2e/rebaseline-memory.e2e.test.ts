@@ -61,7 +61,7 @@ describe("an aggregate that is larger than the memory", () => {
     await source.query("ALTER PUBLICATION banyan_devices ADD TABLE reading");
     const anew = await runCli(["rebaseline", "--stream", "device-7", "--yes", "--json"], options);
     expect({ ...anew, stdout: "" }).toMatchObject({ exitCode: 0, signal: null });
-    expect(JSON.parse(anew.stdout)).toEqual({ pipeline: "devices", asked: 1 });
+    expect(JSON.parse(anew.stdout)).toEqual({ pipeline: "devices", asked: 1, readAnew: 1 });
     const { rows: images } = await store.query(
       `SELECT count(*)::int AS images FROM banyan.row_images`,
     );

@@ -111,7 +111,9 @@ test("a slot that is gone: the run ends with the code, the name and the way to a
   const { exitCode, stderr } = await runCli(["run"], { cwd: folder.directory, env });
   expect(exitCode).toBe(4);
   expect(stderr).toContain(`banyan: [SLOT_LOST] replication slot banyan_${name} does not exist`);
-  expect(stderr).toMatch(/\n {2}next: .*new baseline.*empty database.*banyan run\n/);
+  expect(stderr).toMatch(
+    /\n {2}next: .*banyan rebaseline\. .*to begin a new one: .*empty database.*banyan run\n/,
+  );
 });
 
 test("a source that refuses: the reason, without the password", async () => {
