@@ -67,6 +67,7 @@ const NOT_ON_24: readonly string[] = isNightly
   : [
       ...["assess", "draft", "laws", "mapping", "model", "properties"].map((of) => `test/${of}/**`),
       ...["parts", "reads", "thread"].map((of) => `test/proxy/shadow-${of}.test.ts`),
+      "test/pipeline/chunked-baseline.test.ts",
     ];
 
 const BUILD: Step = {
