@@ -15,7 +15,7 @@ import {
   withdrawRebaselines,
 } from "./store-baselines.ts";
 import { classifyStore } from "./store-errors.ts";
-import { readFeed, readPagesOfStreams, readStreamPages } from "./store-events.ts";
+import { readFeed, readStreamPages, VERSION_MAX } from "./store-events.ts";
 import { readFeedHold } from "./store-feed-hold.ts";
 import { copyStreamType } from "./store-fold.ts";
 import { migrateStore } from "./store-migrations.ts";
@@ -25,7 +25,14 @@ import { PostgresParityStore } from "./store-parity.ts";
 import { PostgresReverseStore } from "./store-reverse.ts";
 import { PostgresServiceStore } from "./store-services.ts";
 import { listStreams } from "./store-stream-list.ts";
-import { PIPELINE_COLUMNS, pipelineRecord, type PipelineRow } from "./store-rows.ts";
+import {
+  EVENT_COLUMNS,
+  PIPELINE_COLUMNS,
+  pipelineRecord,
+  recordedEvent,
+  type EventRow,
+  type PipelineRow,
+} from "./store-rows.ts";
 import {
   closePool,
   openPipeliningSession,
@@ -34,6 +41,7 @@ import {
   resolveStoreUrl,
 } from "./store-session.ts";
 import { hasWriter, takeOver } from "./store-takeover.ts";
+import { readRanges } from "./stream-ranges.ts";
 import type { DualStore } from "../../src/store/dual-store.ts";
 import type { ParityStore } from "../../src/store/parity-store.ts";
 import type { ReverseStore } from "../../src/store/reverse-store.ts";
@@ -137,8 +145,12 @@ class PostgresEventStore implements EventStore {
   }
 
   async *readStreams(streams: readonly string[]): AsyncGenerator<RecordedEvent, void, void> {
+    const ask = async (sql: string, values: readonly unknown[]): Promise<readonly EventRow[]> =>
+      (await this.#pool.query<EventRow>(sql, [...values])).rows;
+    const ranges = streams.map((stream) => ({ stream, fromVersion: 1, toVersion: VERSION_MAX }));
     try {
-      yield* readPagesOfStreams(this.#pool, streams);
+      for await (const rows of readRanges(EVENT_COLUMNS, ask, ranges))
+        yield* rows.map(recordedEvent);
     } catch (error) {
       throw classifyStore(error, `reading ${streams.length} streams`);
     }

@@ -90,8 +90,12 @@ export async function endWithClient(client: pg.Client): Promise<void> {
     text: "SET client_connection_check_interval = '2s'",
     query_timeout: CONNECT_MS_MAX,
   };
-  // A server older than 14 knows no such setting, and not every system can.
-  await client.query(look).catch(() => undefined);
+  try {
+    await client.query(look);
+  } catch (error) {
+    // A server older than 14 knows no such setting, and not every system can.
+    if (!(error instanceof pg.DatabaseError)) throw error;
+  }
 }
 
 /** Ends a session in bounded time; never rejects. */

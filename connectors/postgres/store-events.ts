@@ -6,14 +6,12 @@ import type { FeedCursor, FeedPage } from "../../src/store/event-store.ts";
 
 const FEED_EVENTS_MAX = 10_000;
 const STREAM_PAGE_EVENTS_MAX = 2_000;
-/** Streams of one statement. */
-const STREAMS_PER_PAGE_MAX = 500;
 /**
  * A page ends after the event with which its data reaches this. Measured as the server keeps it,
  * perhaps compressed, because that costs it no look at the data.
  */
 export const PAGE_BYTES_MAX = 4 * 1024 * 1024;
-const VERSION_MAX = 2 ** 31 - 1;
+export const VERSION_MAX = 2 ** 31 - 1;
 
 /** Transactions below are over, so what they wrote is there for good: where the feed of events ends. */
 export const FEED_END =
@@ -36,38 +34,6 @@ export async function* readStreamPages(
     next = rows.at(-1)!.version + 1;
   }
 }
-
-/** See `EventStore.readStreams`. A page is read when the consumer has used up the one before. */
-export async function* readPagesOfStreams(
-  pool: pg.Pool,
-  streams: readonly string[],
-): AsyncGenerator<RecordedEvent, void, void> {
-  // From the version that is next of the first; of the others nothing was read.
-  let [first, next] = [0, 1];
-  while (first < streams.length) {
-    const some = streams.slice(first, first + STREAMS_PER_PAGE_MAX);
-    const from = some.map((_, i) => (i === 0 ? next : 1));
-    const { rows } = await pool.query<EventRow>(PAGE_OF_STREAMS, [some, from]);
-    const last = rows.at(-1);
-    if (last === undefined) {
-      [first, next] = [first + some.length, 1];
-      continue;
-    }
-    for (const row of rows) yield recordedEvent(row);
-    [first, next] = [first + some.indexOf(last.stream_id), last.version + 1];
-  }
-}
-
-/** Of streams ($1) from a version each ($2) on, in this order: as {@link page}. */
-const PAGE_OF_STREAMS = `
-  SELECT ${EVENT_COLUMNS} FROM (
-      SELECT e.*, sum(pg_column_size(e.data)) OVER (ORDER BY e.n, e.version) - pg_column_size(e.data) AS bytes_before
-        FROM (SELECT r.n, e.* FROM unnest($1::text[], $2::int[]) WITH ORDINALITY r (stream, first, n)
-               CROSS JOIN LATERAL (SELECT * FROM banyan.events e WHERE e.stream_id = r.stream AND e.version >= r.first
-                                    ORDER BY e.version LIMIT ${STREAM_PAGE_EVENTS_MAX}) e
-               ORDER BY r.n, e.version LIMIT ${STREAM_PAGE_EVENTS_MAX}) e) e
-    LEFT JOIN banyan.sources s ON s.id = e.source_id
-   WHERE e.bytes_before < ${PAGE_BYTES_MAX} ORDER BY e.n, e.version`;
 
 /** Selects the next events in an order, whole, as many as a page holds and at least one. */
 function page(where: string, order: string, limit: string): string {

@@ -1,7 +1,8 @@
 import type pg from "pg";
 import { classifyStore } from "./store-errors.ts";
-import { cursorParts, FEED_END, PAGE_BYTES_MAX } from "./store-events.ts";
+import { cursorParts, FEED_END } from "./store-events.ts";
 import { isoText } from "./store-rows.ts";
+import { readRanges } from "./stream-ranges.ts";
 import { BanyanError, invariant } from "../../src/model/errors.ts";
 import type { FeedCursor, FoldEvent } from "../../src/store/event-store.ts";
 import type {
@@ -19,7 +20,6 @@ import type {
 /** Events that one page of native ones looks at. */
 const EVENTS_SCANNED_MAX = 20_000;
 const NATIVES_MAX = 10_000;
-const STREAM_EVENTS_MAX = 2_000;
 
 const TAKE_OVER = `
   INSERT INTO banyan.reverse_progress AS p (pipeline, epoch) VALUES ($1, 1)
@@ -46,16 +46,9 @@ interface NativesRow {
     | null;
 }
 
-/** A page ends as those of `EventStore.readStream` do. */
-const STREAMS = `
-  SELECT e.stream_id, e.version, e.type, e.origin, e.mapping_version, e.source_transaction,
-         ${isoText("e.time")} AS time, e.data::text AS data
-    FROM (SELECT e.*, sum(pg_column_size(e.data)) OVER (ORDER BY e.n, e.version) - pg_column_size(e.data) AS bytes_before
-            FROM (SELECT r.n, e.* FROM unnest($1::text[], $2::int[], $3::int[]) WITH ORDINALITY r (stream, first, last, n)
-                   CROSS JOIN LATERAL (SELECT * FROM banyan.events e WHERE e.stream_id = r.stream AND e.version BETWEEN r.first AND r.last
-                                        ORDER BY e.version LIMIT ${STREAM_EVENTS_MAX}) e
-                   ORDER BY r.n, e.version LIMIT ${STREAM_EVENTS_MAX}) e) e
-   WHERE e.bytes_before < ${PAGE_BYTES_MAX} ORDER BY e.n, e.version`;
+/** Of what {@link foldEvent} decodes. */
+const FOLD_COLUMNS = `e.stream_id, e.version, e.type, e.origin, e.mapping_version, e.source_transaction,
+  ${isoText("e.time")} AS time, e.data::text AS data`;
 
 interface StreamRow {
   readonly stream_id: string;
@@ -195,21 +188,9 @@ export class PostgresReverseStore implements ReverseStore {
   async *readStreams(
     ranges: readonly StreamRange[],
   ): AsyncGenerator<readonly FoldEvent[], void, void> {
-    let left = ranges.filter(({ fromVersion, toVersion }) => fromVersion <= toVersion);
-    while (left.length > 0) {
-      const rows = await this.#ask<StreamRow>("reading streams", STREAMS, [
-        left.map(({ stream }) => stream),
-        left.map(({ fromVersion }) => fromVersion),
-        left.map(({ toVersion }) => toVersion),
-      ]);
-      const last = rows.at(-1);
-      if (last === undefined) return;
-      yield rows.map(foldEvent);
-      const at = left.findIndex(({ stream }) => stream === last.stream_id);
-      const rest = { ...left[at]!, fromVersion: last.version + 1 };
-      const others = left.slice(at + 1);
-      left = rest.fromVersion <= rest.toVersion ? [rest, ...others] : others;
-    }
+    const ask = (sql: string, values: readonly unknown[]): Promise<readonly StreamRow[]> =>
+      this.#ask<StreamRow>("reading streams", sql, values);
+    for await (const rows of readRanges(FOLD_COLUMNS, ask, ranges)) yield rows.map(foldEvent);
   }
 
   async save(pipeline: string, epoch: number, progress: ReverseProgress): Promise<void> {

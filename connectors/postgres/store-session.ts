@@ -77,8 +77,13 @@ export async function resolveStoreUrl(url: string): Promise<string> {
  */
 export async function openSession(url: string): Promise<pg.Client> {
   const client = await openClassified(url, {}, AFTER_START);
-  await endWithClient(client);
-  return client;
+  try {
+    await endWithClient(client);
+    return client;
+  } catch (error) {
+    await disconnect(client);
+    throw classify(error, "store", "connecting");
+  }
 }
 
 /** A session that sends statements without waiting for the one before. @param url likewise */

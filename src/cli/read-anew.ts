@@ -136,6 +136,13 @@ export interface ReadAnew {
   readonly notReadAnew: readonly NotReadAnew[];
 }
 
+/** What came of it, in one line. */
+export function describeReadAnew({ asked, readAnew: done, notReadAnew }: ReadAnew): string {
+  const others = asked - done - notReadAnew.length;
+  const rest = others > 0 ? `, ${count(others)} withdrawn or left to the new service` : "";
+  return `${plural(done, "stream")} read anew${rest}`;
+}
+
 /**
  * Waits until all that was asked for is settled, or the signal aborts.
  *

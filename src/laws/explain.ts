@@ -1,5 +1,5 @@
 import { rulesOf, writtenRule, type LawStream, type LawTable } from "./law-tables.ts";
-import type { StreamPlan } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import type { CompiledRule } from "../mapping/compiled-rule.ts";
 import { whenText } from "../mapping/rule-text.ts";
 import type { Rule } from "../mapping/rules.ts";

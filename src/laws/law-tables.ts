@@ -1,5 +1,6 @@
 import type { ColumnDomain } from "./canonical-value.ts";
-import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import type { CompiledRule } from "../mapping/compiled-rule.ts";
 import type { Rule } from "../mapping/rules.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";

@@ -1,4 +1,4 @@
-import type { StreamPlan } from "./compile.ts";
+import type { StreamPlan } from "./stream-plan.ts";
 import type { ReportProblem } from "./mapping-problem.ts";
 
 /** Whether a stream's names and rules agree with each other, before any table is known. */

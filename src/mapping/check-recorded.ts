@@ -1,5 +1,6 @@
 import { recordedRole, renamedRole } from "./column-history.ts";
-import type { Mapping, RolePlan } from "./compile.ts";
+import type { Mapping } from "./compile.ts";
+import type { RolePlan } from "./stream-plan.ts";
 import type { ReportProblem } from "./mapping-problem.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 

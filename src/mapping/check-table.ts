@@ -1,4 +1,4 @@
-import type { RolePlan } from "./compile.ts";
+import type { RolePlan } from "./stream-plan.ts";
 import { columnHint, type ReportProblem } from "./mapping-problem.ts";
 import { isDecimal, type SourceTable } from "../model/table.ts";
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { StreamPlan } from "./compile.ts";
+import type { StreamPlan } from "./stream-plan.ts";
 import { ruleText } from "./rule-text.ts";
 import type { Rule } from "./rules.ts";
 import type { ColumnDefinition } from "../model/column-definition.ts";

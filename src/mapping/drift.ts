@@ -1,4 +1,4 @@
-import type { RolePlan } from "./compile.ts";
+import type { RolePlan } from "./stream-plan.ts";
 import type { ColumnDefinition, UntoldReason } from "../model/column-definition.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { SourceTable } from "../model/table.ts";

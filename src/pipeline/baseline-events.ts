@@ -1,7 +1,7 @@
 import type { ChunkCut } from "./chunk-cut.ts";
 import { mergeChildren, streamOfAggregate, type MergedAggregate } from "./merge-children.ts";
 import { isStageFull } from "./stage-size.ts";
-import type { StreamPlan } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import { writeBaselineId, type IdPrefix } from "../mapping/event-id.ts";
 import { EventBuffer } from "../mapping/event-buffer.ts";
 import { encodeImage } from "../mapping/row-images.ts";

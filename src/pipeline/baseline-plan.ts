@@ -1,4 +1,5 @@
-import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import type {
   ChangeSource,
   ChunkSurvey,

@@ -1,6 +1,7 @@
 import { keyOrder, type StreamBaseline } from "./baseline-plan.ts";
 import { ChunkFrontier } from "./chunk-frontier.ts";
-import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import { plural } from "../model/count-text.ts";
 import type { Position } from "../model/position.ts";
 import type { ChangeSource, ChunkKey } from "../source/change-source.ts";

@@ -1,5 +1,5 @@
 import { isSameTable, recordedRole } from "../mapping/column-history.ts";
-import type { RolePlan, StreamPlan } from "../mapping/compile.ts";
+import type { RolePlan, StreamPlan } from "../mapping/stream-plan.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";
 import type { Position } from "../model/position.ts";

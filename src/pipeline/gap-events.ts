@@ -1,6 +1,6 @@
 import { aggregateMembers } from "./baseline-events.ts";
 import type { MergedAggregate } from "./merge-children.ts";
-import type { StreamPlan } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import { writeBaselineId, type IdPrefix } from "../mapping/event-id.ts";
 import type { EventBuffer } from "../mapping/event-buffer.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";

@@ -9,7 +9,7 @@ import { pushGap, wholeTypeOrdinal } from "./gap-events.ts";
 import { gapFrom } from "./gap-record.ts";
 import { streamOfAggregate } from "./merge-children.ts";
 import { isStageFull } from "./stage-size.ts";
-import type { StreamPlan } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import type { ChunkKey, OrderColumn, RowSnapshot } from "../source/change-source.ts";

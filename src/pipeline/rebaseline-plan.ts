@@ -1,12 +1,8 @@
 import { keyedTables } from "./baseline-plan.ts";
 import { mergeChildren, streamOfAggregate } from "./merge-children.ts";
 import { keyFault } from "../mapping/canonical-key.ts";
-import {
-  compileMapping,
-  plannedTables,
-  type Mapping,
-  type StreamPlan,
-} from "../mapping/compile.ts";
+import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import type { StreamRef } from "../mapping/rules.ts";
 import { streamTypeOf } from "../mapping/stream-id.ts";
 import { BanyanError } from "../model/errors.ts";

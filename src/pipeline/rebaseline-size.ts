@@ -1,5 +1,6 @@
 import { keyedTables } from "./baseline-plan.ts";
-import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { RebaselineRequest } from "../store/event-store.ts";
 

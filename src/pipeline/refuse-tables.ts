@@ -1,4 +1,5 @@
-import type { Mapping, RolePlan } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { RolePlan } from "../mapping/stream-plan.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { ChangeSource } from "../source/change-source.ts";
 import type { Authority } from "../store/authority.ts";

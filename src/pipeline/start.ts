@@ -15,13 +15,8 @@ import { Overlap } from "./overlap.ts";
 import { refuseLeaving, refuseMoved, refuseUnfinished } from "./refuse-tables.ts";
 import type { PipelineOptions } from "./pipeline.ts";
 import type { StatusBoard } from "./status-board.ts";
-import {
-  compileMapping,
-  plannedTables,
-  type Mapping,
-  type RolePlan,
-  type StreamPlan,
-} from "../mapping/compile.ts";
+import { compileMapping, plannedTables, type Mapping } from "../mapping/compile.ts";
+import type { RolePlan, StreamPlan } from "../mapping/stream-plan.ts";
 import { pipelineTag } from "../mapping/event-id.ts";
 import { BanyanError } from "../model/errors.ts";
 import type { MappingDefinition } from "../model/mapping-definition.ts";

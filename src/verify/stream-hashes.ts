@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { isDecided, isFoldable } from "./as-of-snapshot.ts";
 import type { HistoryCheck } from "./history-check.ts";
-import type { Mapping, StreamPlan } from "../mapping/compile.ts";
+import type { Mapping } from "../mapping/compile.ts";
+import type { StreamPlan } from "../mapping/stream-plan.ts";
 import { keyOfStream } from "../mapping/stream-id.ts";
 import type { TableMapper } from "../mapping/table-mapper.ts";
 import { cellOf, type ColumnDefinition } from "../model/column-definition.ts";

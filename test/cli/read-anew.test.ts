@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { MemoryEventStore } from "../../connectors/memory/event-store.ts";
-import { untilReadAnew } from "../../src/cli/read-anew.ts";
+import { describeReadAnew, untilReadAnew } from "../../src/cli/read-anew.ts";
 import { EventBuffer } from "../../src/mapping/event-buffer.ts";
 import type { CaptureWriter, EventStore } from "../../src/store/event-store.ts";
 
@@ -16,6 +16,17 @@ async function asked(): Promise<{ store: EventStore; writer: CaptureWriter }> {
   await store.requestRebaseline("shop", ["order-1"], "why");
   return { store, writer };
 }
+
+test("of what was read anew no more is told than was, whatever became of the others", () => {
+  const notReadAnew = [{ stream: "order-1", why: "its table is gone" }];
+  const told = (asked: number, done: number, left: typeof notReadAnew = []): string =>
+    describeReadAnew({ asked, readAnew: done, notReadAnew: left });
+  expect(told(1, 1)).toBe("1 stream read anew");
+  expect(told(3, 2, notReadAnew)).toBe("2 streams read anew");
+  expect(told(1_500_000, 300_000, notReadAnew)).toBe(
+    "300,000 streams read anew, 1,199,999 withdrawn or left to the new service",
+  );
+});
 
 test("who waits for a run that has ended is told so, and what is next", async () => {
   const { store, writer } = await asked();

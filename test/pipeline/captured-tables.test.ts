@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { compileMapping, type StreamPlan } from "../../src/mapping/compile.ts";
+import { compileMapping } from "../../src/mapping/compile.ts";
+import type { StreamPlan } from "../../src/mapping/stream-plan.ts";
 import { child, stream, table, type StreamRef } from "../../src/mapping/rules.ts";
 import type { Position } from "../../src/model/position.ts";
 import { capturedAt, compareTables } from "../../src/pipeline/captured-tables.ts";

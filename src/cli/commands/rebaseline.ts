@@ -6,8 +6,8 @@ import {
   isPipelineRunning,
   noteReadAnew,
   pipelineOptionsOf,
+  describeReadAnew,
   readAnew,
-  type ReadAnew,
   type ReadAnewOptions,
 } from "../read-anew.ts";
 import { tellPlans } from "../tell-plans.ts";
@@ -148,13 +148,8 @@ async function someStreams(
   writeResult(args.json, document, () =>
     scope.signal.aborted
       ? `${plural(asked, "stream")} asked for; the next banyan run goes on with what is left`
-      : `${plural(done.readAnew, "stream")} read anew${withdrawnOf(done)}\nnext: banyan verify`,
+      : `${describeReadAnew(done)}\nnext: banyan verify`,
   );
-}
-
-function withdrawnOf({ asked, readAnew: read, notReadAnew }: ReadAnew): string {
-  const others = asked - read - notReadAnew.length;
-  return others > 0 ? `, ${count(others)} withdrawn or left to the new service` : "";
 }
 
 async function withdraw(args: RebaselineArgs, { config, store }: Session): Promise<void> {
