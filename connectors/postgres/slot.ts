@@ -87,6 +87,22 @@ export async function requireReadable(
   }
 }
 
+/**
+ * An error by which a reader learns that its slot is lost, as the slot itself tells it: with the setting by
+ * which it was given up, which the server does not say to who reads it just then. Any other as it is.
+ *
+ * @param requireSlot see {@link requireReadable}; what else it throws is not told
+ */
+export async function explainLoss(
+  error: unknown,
+  requireSlot: () => Promise<void>,
+): Promise<unknown> {
+  const isLoss = (one: unknown): boolean => one instanceof BanyanError && one.code === "SLOT_LOST";
+  if (!isLoss(error)) return error;
+  const told: unknown = await requireSlot().catch((found: unknown) => found);
+  return isLoss(told) ? told : error;
+}
+
 /** @throws BanyanError `SOURCE_NOT_READY` when there is a slot of this name, whoever made it */
 export async function requireUnused(ask: Ask, name: string): Promise<void> {
   if ((await readSlot(ask, name)) === undefined) return;

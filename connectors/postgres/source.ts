@@ -38,7 +38,7 @@ import { ReplicationConnection } from "./replication-connection.ts";
 import { identityUri, readServerFacts, type ServerFacts } from "./server-facts.ts";
 import { connect } from "./session.ts";
 import { readLoad } from "./source-load.ts";
-import { readSlot, requireReadable } from "./slot.ts";
+import { explainLoss, readSlot, requireReadable } from "./slot.ts";
 import { unlessAborted } from "./unless-aborted.ts";
 import { XidEpoch } from "./xid.ts";
 
@@ -157,7 +157,9 @@ class PostgresSource implements ChangeSource {
     }
     const either = AbortSignal.any([signal, this.#closing.signal]);
     if (either.aborted) return;
-    const starting = this.#startStream(lsnOf(from));
+    const starting = this.#startStream(lsnOf(from)).catch(async (error: unknown) => {
+      throw await this.#explained(error, lsnOf(from));
+    });
     this.#starting = starting.then(
       (started) => started,
       () => undefined,
@@ -176,6 +178,8 @@ class PostgresSource implements ChangeSource {
         if (group === undefined) return;
         yield group;
       }
+    } catch (error) {
+      throw await this.#explained(error, lsnOf(from));
     } finally {
       unwatch();
       // Known until it has let go of the slot: whoever closes the source waits for that.
@@ -377,6 +381,13 @@ class PostgresSource implements ChangeSource {
       bufferBytesMax: Math.max(bufferBytesMax, partBytesMax),
       partBytesMax,
       pipeline: this.#options.pipeline,
+    });
+  }
+
+  #explained(error: unknown, from: Lsn): Promise<unknown> {
+    return explainLoss(error, async () => {
+      const { database } = await this.#facts();
+      await requireReadable(this.#ask, this.#options.slot, database, from);
     });
   }
 
